@@ -1,0 +1,74 @@
+// The API as a value: request ids, authentication, the route table, errors. It does not listen.
+// Hides the order of middleware, which is the contract's order of refusals.
+import { randomUUID } from 'node:crypto'
+import type { AccountStore, ArtifactReader, PricingStore, Principal, RunReader, TemplateStore } from '@fabrique/db'
+import type { ArtifactStore, Catalog, Log, RunStore, Submitter } from '@fabrique/engine'
+import type { IntakeSchemas } from '@fabrique/intake'
+import type { BullRunQueue, News } from '@fabrique/queue'
+import { errorRow, FabriqueError } from '@fabrique/schema'
+import { Hono } from 'hono'
+import { createAuthenticator } from './authenticate.ts'
+import { asFabriqueError, notFound, problemResponse, unauthenticated } from './errors.ts'
+import { type ApiContext, parseQuery, type Route } from './route.ts'
+import { mountOps } from './ops-board.ts'
+import { createRoutes } from './routes/index.ts'
+
+export interface AppDeps {
+  accounts: AccountStore
+  artifacts: ArtifactReader
+  artifactStore: ArtifactStore
+  catalog: Catalog
+  intake: IntakeSchemas
+  log: Log
+  news: News
+  pricing: PricingStore
+  queue: BullRunQueue
+  reader: RunReader
+  runs: RunStore
+  submitter: Submitter
+  templates: TemplateStore
+  /** True while PostgreSQL answers. */
+  databaseReachable(): Promise<boolean>
+  stopping: AbortSignal
+}
+
+/** The API over these parts. */
+export function createApp(deps: AppDeps): Hono<ApiContext> {
+  const app = new Hono<ApiContext>()
+  const authenticate = createAuthenticator(deps.accounts)
+
+  app.use(async function requestId(c, next) {
+    const given = c.req.header('x-request-id')
+    const id = given !== undefined && /^[A-Za-z0-9._-]{1,128}$/.test(given) ? given : randomUUID()
+    c.set('requestId', id)
+    await next()
+    c.res.headers.set('x-request-id', id)
+  })
+
+  app.onError((error, c) => {
+    const known = asFabriqueError(error)
+    if (errorRow(known.code).status >= 500) deps.log.error({ request_id: c.get('requestId'), err: known.cause ?? known }, 'a request failed')
+    return problemResponse(c, known)
+  })
+  app.notFound((c) => problemResponse(c, notFound('address')))
+
+  mountOps(app, deps.queue, authenticate)
+  for (const route of createRoutes(deps)) mount(app, route, authenticate)
+  return app
+}
+
+const NOBODY: Principal = { keyId: '', organizationId: '', role: 'operator' }
+
+function mount(app: Hono<ApiContext>, route: Route, authenticate: (header: string | undefined) => Promise<Principal | null>): void {
+  app.on(route.method.toUpperCase(), route.path, async (c) => {
+    let principal = NOBODY
+    if (route.access !== 'public') {
+      const found = await authenticate(c.req.header('authorization'))
+      if (found === null) throw unauthenticated()
+      if (route.access === 'admin' && found.role !== 'admin') throw new FabriqueError('forbidden', 'This needs the key of an admin.')
+      principal = found
+    }
+    const query = parseQuery(route.query, c.req.url)
+    return await route.handle({ c, principal, query: query as never, param: (name) => c.req.param(name) ?? '' })
+  })
+}

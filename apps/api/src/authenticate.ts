@@ -1,0 +1,33 @@
+// Who is asking: a bearer key, looked up by its hash, remembered for a moment.
+// Hides the cache; a revoked key stops working within two seconds.
+import type { AccountStore, Principal } from '@fabrique/db'
+
+const REMEMBERED_MS = 2_000
+const REMEMBERED_MAX = 10_000
+
+/** Answers the principal of an `Authorization` header, or null: one answer for every reason. */
+export function createAuthenticator(accounts: AccountStore): (header: string | undefined) => Promise<Principal | null> {
+  const remembered = new Map<string, { until: number; principal: Promise<Principal | null> }>()
+  return async function authenticate(header) {
+    const secret = secretOf(header)
+    if (secret === null) return null
+    const known = remembered.get(secret)
+    if (known !== undefined && known.until > Date.now()) return await known.principal
+    if (remembered.size >= REMEMBERED_MAX) remembered.clear()
+    const principal = accounts.authenticate(secret)
+    remembered.set(secret, { until: Date.now() + REMEMBERED_MS, principal })
+    principal.then(
+      // Only who was found is remembered: a key made a moment ago must work at once.
+      (found) => found === null && remembered.delete(secret),
+      () => remembered.delete(secret),
+    )
+    return await principal
+  }
+}
+
+/** The key in `Bearer fab_…`, or in HTTP Basic as the password, for browsers. */
+function secretOf(header: string | undefined): string | null {
+  const [, scheme = '', value = ''] = /^(Bearer|Basic) +([^\s]{1,1024})$/i.exec(header ?? '') ?? []
+  const secret = scheme.toLowerCase() === 'basic' ? Buffer.from(value, 'base64').toString().split(':').slice(1).join(':') : value
+  return secret.startsWith('fab_') && secret.length <= 256 ? secret : null
+}

@@ -1,0 +1,67 @@
+// Request bodies by the front door: JSON, YAML or TOML, bounded while they are read.
+// Hides the order of refusals: content type, size, then what is in it.
+import {
+  DOCUMENT_LIMITS,
+  type DocumentFormat,
+  FabriqueError,
+  formatOfMediaType,
+  type ParsedDocument,
+  parseDocument,
+  type Problem,
+} from '@fabrique/schema'
+import type { Context } from 'hono'
+import type { ApiContext } from './route.ts'
+
+const STATUS_CODES = { 400: 'malformed-body', 413: 'body-too-large', 422: 'validation-failed' } as const
+
+/** The body as a plain tree with positions. Throws 415, 413, 400 or 422 as the contract orders them. */
+export async function readDocument(c: Context<ApiContext>): Promise<ParsedDocument> {
+  const format = formatOf(c)
+  const outcome = parseDocument(await readBounded(c, DOCUMENT_LIMITS.bodyBytes), format)
+  if (outcome.ok) return outcome.document
+  const [first] = outcome.problems
+  throw new FabriqueError(STATUS_CODES[outcome.status], first?.detail ?? 'The body cannot be read.', { problems: outcome.problems })
+}
+
+function formatOf(c: Context<ApiContext>): DocumentFormat {
+  const contentType = c.req.header('content-type')
+  const format = formatOfMediaType(contentType)
+  if (format !== undefined) return format
+  throw new FabriqueError(
+    'unsupported-media-type',
+    `Send application/json, application/yaml or application/toml in UTF-8${contentType === undefined ? '; there was no content type' : ''}.`,
+  )
+}
+
+async function readBounded(c: Context<ApiContext>, limitBytes: number): Promise<Uint8Array> {
+  const declared = c.req.header('content-length')
+  if (declared !== undefined) {
+    if (Number(declared) > limitBytes) throw tooLarge(limitBytes)
+    return new Uint8Array(await c.req.arrayBuffer())
+  }
+  const chunks: Uint8Array[] = []
+  let total = 0
+  for await (const chunk of c.req.raw.body ?? []) {
+    total += chunk.byteLength
+    if (total > limitBytes) throw tooLarge(limitBytes)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+function tooLarge(limitBytes: number): FabriqueError {
+  return new FabriqueError('body-too-large', `The body is larger than ${limitBytes / 1024 / 1024} MiB.`)
+}
+
+/** Adds line and column to problems that point into this document, then throws them on. */
+export function located(error: unknown, document: ParsedDocument): never {
+  if (!FabriqueError.is(error)) throw error
+  const problems = error.problems.map((problem): Problem => ({ ...problem, ...document.locate(problem.pointer) }))
+  throw new FabriqueError(error.code, error.message, {
+    problems,
+    cause: error.cause,
+    context: error.context,
+    ...(error.retryAfterS === undefined ? {} : { retryAfterS: error.retryAfterS }),
+  })
+}
+

@@ -1,0 +1,43 @@
+// Errors as answers: the one place that knows how a FabriqueError looks in HTTP.
+// Hides everything else that was thrown: its text goes to the log, never to a caller.
+import { type ErrorCode, errorRow, FabriqueError, type ProblemDocument } from '@fabrique/schema'
+import type { Context } from 'hono'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import type { ApiContext } from './route.ts'
+
+const DETAIL: Partial<Record<ErrorCode, string>> = {
+  unauthenticated: 'Send "Authorization: Bearer fab_…" with a key that exists, has not expired and was not revoked.',
+  internal: 'The request could not be served; the log names the reason under this request id.',
+}
+
+/** The `application/problem+json` answer to an error. */
+export function problemResponse(c: Context<ApiContext>, error: FabriqueError): Response {
+  const { status, title } = errorRow(error.code)
+  const body: ProblemDocument = {
+    type: `urn:fabrique:problem:${error.code}`,
+    title,
+    status,
+    detail: error.message,
+    code: error.code,
+    instance: c.req.path,
+    request_id: c.get('requestId'),
+    ...(error.problems.length === 0 ? {} : { errors: error.problems }),
+  }
+  const headers: Record<string, string> = { 'content-type': 'application/problem+json' }
+  if (error.code === 'unauthenticated') {
+    headers['www-authenticate'] = 'Bearer'
+    body.instance = '/'
+  }
+  if (error.retryAfterS !== undefined) headers['retry-after'] = String(error.retryAfterS)
+  return c.body(JSON.stringify(body), status as ContentfulStatusCode, headers)
+}
+
+/** A FabriqueError for anything thrown; what is not one becomes `internal`. */
+export function asFabriqueError(error: unknown): FabriqueError {
+  return FabriqueError.is(error) ? error : new FabriqueError('internal', DETAIL.internal as string, { cause: error })
+}
+
+export const unauthenticated = (): FabriqueError => new FabriqueError('unauthenticated', DETAIL.unauthenticated as string)
+
+/** One text for unknown and foreign ids alike. */
+export const notFound = (what: string): FabriqueError => new FabriqueError('not-found', `There is no such ${what}.`)

@@ -1,0 +1,115 @@
+#!/usr/bin/env node
+// The API process: brings the record up to date, seeds what is missing, then listens.
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { createArtifactStore } from '@fabrique/artifacts'
+import {
+  type AccountStore,
+  createAccountStore,
+  createArtifactReader,
+  createDb,
+  createPricingStore,
+  createRunReader,
+  createRunStore,
+  createTemplateStore,
+  migrate,
+  seed,
+  SYSTEM_ORGANIZATION,
+} from '@fabrique/db'
+import { createKillpoint, createSubmitter } from '@fabrique/engine'
+import { createIntakeSchemas } from '@fabrique/intake'
+import { createNews, createRunQueue } from '@fabrique/queue'
+import { createLog, parseEnv, providerConfig, runService, systemIds } from '@fabrique/runtime'
+import { createProviderMode, createStandardCatalog } from '@fabrique/steps'
+import { readShippedDocuments } from '@fabrique/templates'
+import { serve } from '@hono/node-server'
+import { createApp } from './app.ts'
+import { ApiEnv } from './env.ts'
+
+const log = createLog('api', process.env.LOG_LEVEL)
+
+await runService(log, async (life) => {
+  const env = parseEnv(ApiEnv, process.env)
+  const home = resolve(env.FABRIQUE_HOME)
+  const ids = systemIds()
+  const killpoint = createKillpoint(env.FABRIQUE_TEST_KILLPOINT, (point) => {
+    if (env.FABRIQUE_TEST_KILLPOINT_FILE !== undefined) appendFileSync(env.FABRIQUE_TEST_KILLPOINT_FILE, `${point}\n`)
+    process.kill(process.pid, 'SIGKILL')
+  })
+
+  const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, onError: (err) => log.warn({ err }, 'a database connection broke') }), (it) => it.close())
+  await migrate(db)
+  const accounts = createAccountStore(db, ids)
+  const templates = createTemplateStore(db)
+  const pricing = createPricingStore(db)
+  await seed({ templates, pricing }, await readShippedDocuments())
+  await makeFirstKey(accounts, env.FABRIQUE_ADMIN_KEY, home)
+
+  const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) => it.close())
+  const news = life.own(createNews({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) => it.close())
+  const intake = life.own(createIntakeSchemas(), (it) => it.close())
+  const runs = createRunStore(db, ids)
+  const reader = createRunReader(db)
+  const catalog = createStandardCatalog()
+  const submitter = createSubmitter({
+    store: runs,
+    queue,
+    sources: {
+      findRunnable: templates.findRunnable,
+      pricing: pricing.current,
+      ownsRun: reader.exists,
+    },
+    intake,
+    catalog,
+    mode: createProviderMode(providerConfig(env)),
+    ids,
+    killpoint,
+  })
+  const app = createApp({
+    accounts,
+    artifacts: createArtifactReader(db),
+    artifactStore: createArtifactStore(env.ARTIFACT_STORE ?? join(home, 'artifacts')),
+    catalog,
+    intake,
+    log,
+    news,
+    pricing,
+    queue,
+    reader,
+    runs,
+    submitter,
+    templates,
+    databaseReachable: () =>
+      db.query('health', 'select 1', []).then(
+        () => true,
+        () => false,
+      ),
+    stopping: life.stopping,
+  })
+  const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST }, ({ port }) => log.info({ host: env.HOST, port }, 'the API listens'))
+  life.own(
+    server,
+    (it) =>
+      new Promise<void>((done) => {
+        it.close(() => done())
+        if ('closeIdleConnections' in it) it.closeIdleConnections()
+      }),
+  )
+})
+
+/** The bootstrap admin's key: from the environment, or made, printed once and kept in `<home>/admin-key`. */
+async function makeFirstKey(accounts: AccountStore, given: string | undefined, home: string): Promise<void> {
+  if (!(await accounts.needsBootstrap())) return
+  const key = await accounts.createKey({
+    role: 'admin',
+    organizationId: SYSTEM_ORGANIZATION,
+    name: 'bootstrap',
+    expiresAt: null,
+    ...(given === undefined ? {} : { secret: given }),
+  })
+  if (given !== undefined || key === null) return
+  mkdirSync(home, { recursive: true })
+  const file = join(home, 'admin-key')
+  writeFileSync(file, `${key.key}\n`, { mode: 0o600 })
+  process.stdout.write(`The admin key is ${key.key} (kept in ${file}; it is not shown again)\n`)
+}

@@ -1,0 +1,77 @@
+// A route as a row: where it is, who may use it, what it takes and answers, and its handler.
+// Hides registration, authorization and documentation, so that none of them can be forgotten for one route.
+import type { Principal } from '@fabrique/db'
+import { FabriqueError } from '@fabrique/schema'
+import type { Context } from 'hono'
+import { z } from 'zod'
+
+export type Access = 'public' | 'operator' | 'admin'
+
+export interface ApiContext {
+  Variables: { principal: Principal | undefined; requestId: string }
+  Bindings: { incoming: import('node:http').IncomingMessage; outgoing: import('node:http').ServerResponse }
+}
+
+/** What a handler is given. `principal` is there on every route that is not public. */
+export interface Call<Query> {
+  c: Context<ApiContext>
+  principal: Principal
+  query: Query
+  param(name: string): string
+}
+
+export interface RouteDocs {
+  summary: string
+  tag: string
+  /** A schema of the request document, for the description only; handlers parse by the front door. */
+  body?: z.ZodType | Record<string, unknown>
+  bodyTypes?: readonly string[]
+  answers: Record<number, string>
+}
+
+export interface Route {
+  method: 'get' | 'post' | 'patch' | 'delete'
+  /** In Hono's spelling; `:id{.+}` takes the rest of the path, slashes included. */
+  path: string
+  access: Access
+  query: z.ZodObject
+  docs: RouteDocs
+  handle(call: Call<never>): Promise<Response> | Response
+}
+
+/** Keeps a handler's types tied to its query schema. An undeclared or odd query parameter is a 400. */
+export function defineRoute<Query extends z.ZodObject = z.ZodObject<Record<never, never>>>(route: {
+  method: Route['method']
+  path: string
+  access: Access
+  query?: Query
+  docs: RouteDocs
+  handle(call: Call<z.infer<Query>>): Promise<Response> | Response
+}): Route {
+  return { ...route, query: route.query ?? z.strictObject({}), handle: route.handle as Route['handle'] }
+}
+
+/** The query by its schema; a name given twice counts as odd, `metadata[k]` is one parameter per key. */
+export function parseQuery(schema: z.ZodObject, url: string): Record<string, unknown> {
+  const raw: Record<string, unknown> = {}
+  const metadata: Record<string, string> = {}
+  for (const [name, value] of new URL(url).searchParams) {
+    const key = /^metadata\[([^[\]]{1,128})\]$/.exec(name)?.[1]
+    if (key !== undefined && 'metadata' in schema.shape) metadata[key] = value
+    else if (Object.hasOwn(raw, name)) throw badQuery(name, 'is given twice')
+    else raw[name] = value
+  }
+  if (Object.keys(metadata).length > 0) raw.metadata = metadata
+  const parsed = schema.safeParse(raw)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  if (issue?.code === 'unrecognized_keys') {
+    const known = Object.keys(schema.shape)
+    throw badQuery(issue.keys[0] ?? '', known.length === 0 ? 'is not known here' : `is not known here; the parameters are ${known.join(', ')}`)
+  }
+  throw badQuery(String(issue?.path[0] ?? ''), issue?.message ?? 'is not valid')
+}
+
+function badQuery(name: string, detail: string): FabriqueError {
+  return new FabriqueError('bad-query', `The query parameter "${name}" ${detail}.`, { problems: [{ pointer: `?${name}`, detail }] })
+}

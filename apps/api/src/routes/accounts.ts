@@ -1,0 +1,76 @@
+// Organizations and API keys, for admins.
+import { FabriqueError } from '@fabrique/schema'
+import { z } from 'zod'
+import type { AppDeps } from '../app.ts'
+import { readDocument } from '../body.ts'
+import { notFound } from '../errors.ts'
+import { parseBody } from '../parse-body.ts'
+import { defineRoute, type Route } from '../route.ts'
+
+const NewOrganization = z.strictObject({ name: z.string().trim().min(1).max(200) })
+const NewKey = z.strictObject({
+  role: z.enum(['admin', 'operator']),
+  organization_id: z.string().max(64).optional().describe("Default: the asking key's own."),
+  name: z.string().max(200).optional(),
+  expires_at: z.iso.datetime({ offset: true }).optional(),
+})
+
+export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] {
+  const tag = 'accounts'
+  return [
+    defineRoute({
+      method: 'post',
+      path: '/v1/organizations',
+      access: 'admin',
+      docs: { summary: 'Create an organization', tag, body: NewOrganization, answers: { 201: 'The organization.' } },
+      async handle({ c }) {
+        const { name } = parseBody(NewOrganization, await readDocument(c))
+        return c.json(await accounts.createOrganization(name), 201)
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/organizations',
+      access: 'admin',
+      docs: { summary: 'List organizations', tag, answers: { 200: 'All of them.' } },
+      handle: async ({ c }) => c.json({ data: await accounts.listOrganizations() }),
+    }),
+    defineRoute({
+      method: 'post',
+      path: '/v1/api-keys',
+      access: 'admin',
+      docs: { summary: 'Create an API key; the secret is shown once', tag, body: NewKey, answers: { 201: 'The key, with its secret.' } },
+      async handle({ c, principal }) {
+        const document = await readDocument(c)
+        const request = parseBody(NewKey, document)
+        const key = await accounts.createKey({
+          role: request.role,
+          organizationId: request.organization_id ?? principal.organizationId,
+          name: request.name ?? null,
+          expiresAt: request.expires_at === undefined ? null : new Date(request.expires_at),
+        })
+        if (key !== null) return c.json(key, 201)
+        throw new FabriqueError('validation-failed', 'There is no such organization.', {
+          problems: [{ pointer: '/organization_id', detail: 'there is no such organization', ...document.locate('/organization_id') }],
+        })
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/api-keys',
+      access: 'admin',
+      docs: { summary: 'List keys, without their secrets', tag, answers: { 200: 'The keys that were not revoked.' } },
+      handle: async ({ c }) => c.json({ data: await accounts.listKeys() }),
+    }),
+    defineRoute({
+      method: 'delete',
+      path: '/v1/api-keys/:id',
+      access: 'admin',
+      docs: { summary: 'Revoke a key', tag, answers: { 204: 'It stops working within seconds.' } },
+      async handle({ c, param }) {
+        if (!(await accounts.revokeKey(param('id')))) throw notFound('API key')
+        return c.body(null, 204)
+      },
+    }),
+  ]
+}

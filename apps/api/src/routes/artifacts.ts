@@ -1,0 +1,80 @@
+// Artifacts: what they are, and their bytes. Never inline where a browser would run them.
+import { extensionOf } from '@fabrique/artifacts'
+import { FabriqueError, RunId } from '@fabrique/schema'
+import { z } from 'zod'
+import type { AppDeps } from '../app.ts'
+import { notFound } from '../errors.ts'
+import { defineRoute, type Route } from '../route.ts'
+
+const INLINE = /^(image\/(png|webp|jpeg|gif|avif)|audio\/|video\/)/
+
+export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'artifacts' | 'artifactStore'>): Route[] {
+  const tag = 'artifacts'
+  return [
+    defineRoute({
+      method: 'get',
+      path: '/v1/artifacts',
+      access: 'operator',
+      query: z.strictObject({ run_id: RunId.optional() }),
+      docs: { summary: 'The artifacts of a run, or the newest ones', tag, answers: { 200: 'The artifacts.' } },
+      handle: async ({ c, principal, query }) => c.json({ data: await artifacts.list(principal.organizationId, query.run_id ?? null) }),
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/artifacts/:id',
+      access: 'operator',
+      docs: { summary: 'An artifact', tag, answers: { 200: 'The artifact.' } },
+      async handle({ c, principal, param }) {
+        const found = await artifacts.get(principal.organizationId, param('id'))
+        if (found === null) throw notFound('artifact')
+        return c.json(found.resource)
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/artifacts/:id/content',
+      access: 'operator',
+      docs: {
+        summary: "An artifact's bytes",
+        tag,
+        answers: { 200: 'The bytes.', 206: 'One range of them.', 304: 'As you have them.', 416: 'There is no such range.' },
+      },
+      async handle({ c, principal, param }) {
+        const found = await artifacts.get(principal.organizationId, param('id'))
+        if (found === null) throw notFound('artifact')
+        const etag = `"${found.sha256}"`
+        const headers: Record<string, string> = {
+          etag,
+          'content-type': found.mimeType,
+          'cache-control': 'private, max-age=31536000, immutable',
+          'accept-ranges': 'bytes',
+          'x-content-type-options': 'nosniff',
+          'content-security-policy': "sandbox; default-src 'none'",
+          'content-disposition': `${INLINE.test(found.mimeType) ? 'inline' : 'attachment'}; filename="${param('id')}.${extensionOf(found.mimeType)}"`,
+        }
+        if (c.req.header('if-none-match')?.split(/\s*,\s*/).includes(etag)) return c.body(null, 304, headers)
+        const bytes = await artifactStore.get(found.storageKey).catch((cause: unknown) => {
+          throw new FabriqueError('unavailable', 'The file cannot be read at the moment.', { cause })
+        })
+        const range = c.req.header('range')
+        if (range === undefined) return c.body(bytes as Uint8Array<ArrayBuffer>, 200, headers)
+        const bounds = rangeOf(range, bytes.byteLength)
+        if (bounds === null) return c.body(null, 416, { ...headers, 'content-range': `bytes */${bytes.byteLength}` })
+        const [from, to] = bounds
+        return c.body(bytes.slice(from, to + 1) as Uint8Array<ArrayBuffer>, 206, { ...headers, 'content-range': `bytes ${from}-${to}/${bytes.byteLength}` })
+      },
+    }),
+  ]
+}
+
+/** The first and last byte of a single range (RFC 9110 §14.1.2); null for none, several, or one outside. */
+function rangeOf(header: string, size: number): [number, number] | null {
+  const match = /^bytes=(\d*)-(\d*)$/.exec(header.trim())
+  if (match === null) return null
+  const [, first = '', last = ''] = match
+  if (first === '' && last === '') return null
+  if (first === '') return Number(last) === 0 ? null : [Math.max(0, size - Number(last)), size - 1]
+  const from = Number(first)
+  const to = last === '' ? size - 1 : Math.min(Number(last), size - 1)
+  return from > to || from >= size ? null : [from, to]
+}

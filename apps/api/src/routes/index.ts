@@ -1,0 +1,24 @@
+// The route table: one line per noun. The order matters only for the greedy workflow ids, which come last.
+import type { AppDeps } from '../app.ts'
+import type { Route } from '../route.ts'
+import { accountRoutes } from './accounts.ts'
+import { artifactRoutes } from './artifacts.ts'
+import { docsRoutes, healthRoutes } from './health.ts'
+import { opsRoutes } from './ops.ts'
+import { runEventRoutes } from './run-events.ts'
+import { runRoutes } from './runs.ts'
+import { workflowRoutes } from './workflows.ts'
+
+/** Every route of the API. */
+export function createRoutes(deps: AppDeps): Route[] {
+  const routes = [
+    ...healthRoutes(deps),
+    ...accountRoutes(deps),
+    ...runEventRoutes(deps),
+    ...runRoutes(deps),
+    ...artifactRoutes(deps),
+    ...opsRoutes(deps),
+    ...workflowRoutes(deps),
+  ]
+  return [...docsRoutes(routes), ...routes]
+}

@@ -1,0 +1,128 @@
+// Organizations and API keys. Keys are random, stored as SHA-256 and a short prefix, and shown once.
+// Hides how a key is made and found; a revoked or expired key is found by nobody.
+import { createHash, randomBytes, randomInt } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+import type { Ids } from '@fabrique/engine'
+import { sql } from 'kysely'
+import { type Db, translated } from './client.ts'
+
+export type Role = 'admin' | 'operator'
+export const SYSTEM_ORGANIZATION = 'system'
+
+export interface Principal {
+  keyId: string
+  organizationId: string
+  role: Role
+}
+
+export interface ApiKey {
+  id: string
+  organization_id: string
+  role: Role
+  name: string | null
+  prefix: string
+  expires_at: string | null
+  created_at: string
+}
+
+export interface AccountStore {
+  createOrganization(name: string): Promise<{ id: string; name: string; created_at: string }>
+  listOrganizations(): Promise<{ id: string; name: string; created_at: string }[]>
+  /** The secret is in `key` and nowhere else afterwards. Null where there is no such organization. */
+  createKey(request: { role: Role; organizationId: string; name: string | null; expiresAt: Date | null; secret?: string }): Promise<(ApiKey & { key: string }) | null>
+  listKeys(): Promise<ApiKey[]>
+  revokeKey(id: string): Promise<boolean>
+  /** Who holds this secret now, or null; one answer for unknown, revoked and expired. */
+  authenticate(secret: string): Promise<Principal | null>
+  /** True when no admin key was ever made: the moment to make the first. */
+  needsBootstrap(): Promise<boolean>
+}
+
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+
+/** A new secret: `fab_`, 32 random base62 characters (190 bits), and a checksum that spots a truncated copy. */
+export function newSecret(): string {
+  const body = Array.from({ length: 32 }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')
+  return `fab_${body}${crc32(body).toString(16).padStart(8, '0')}`
+}
+
+function digestOf(secret: string): string {
+  return createHash('sha256').update(secret).digest('hex')
+}
+
+/** The PostgreSQL account store. */
+export function createAccountStore(db: Db, ids: Ids): AccountStore {
+  const away = (error: unknown) => {
+    throw translated(error)
+  }
+  return {
+    async createOrganization(name) {
+      const id = `org_${randomBytes(9).toString('hex')}`
+      const row = await db.kysely.insertInto('organizations').values({ id, name }).returningAll().executeTakeFirstOrThrow().catch(away)
+      return { ...row, created_at: row.created_at.toISOString() }
+    },
+    async listOrganizations() {
+      const rows = await db.kysely.selectFrom('organizations').selectAll().orderBy('created_at').limit(1000).execute().catch(away)
+      return rows.map((row) => ({ ...row, created_at: row.created_at.toISOString() }))
+    },
+    async createKey({ role, organizationId, name, expiresAt, secret = newSecret() }) {
+      const known = await db.kysely.selectFrom('organizations').select('id').where('id', '=', organizationId).executeTakeFirst().catch(away)
+      if (known === undefined) return null
+      const row = await db.kysely
+        .insertInto('api_keys')
+        .values({ id: `key_${ids.next()}`, organization_id: organizationId, role, name, prefix: secret.slice(0, 10), digest: digestOf(secret), expires_at: expiresAt })
+        // The bootstrap key may come back by its environment variable: the same secret is the same key, alive again.
+        .onConflict((conflict) => conflict.column('digest').doUpdateSet({ revoked_at: null }))
+        .returningAll()
+        .executeTakeFirstOrThrow()
+        .catch(away)
+      return { ...keyResource(row), key: secret }
+    },
+    async listKeys() {
+      const rows = await db.kysely.selectFrom('api_keys').selectAll().where('revoked_at', 'is', null).orderBy('created_at').limit(1000).execute().catch(away)
+      return rows.map(keyResource)
+    },
+    async revokeKey(id) {
+      const row = await db.kysely
+        .updateTable('api_keys')
+        .set({ revoked_at: sql`now()` })
+        .where('id', '=', id)
+        .where('revoked_at', 'is', null)
+        .returning('id')
+        .executeTakeFirst()
+        .catch(away)
+      return row !== undefined
+    },
+    async authenticate(secret) {
+      const [row] = await db.query<{ id: string; organization_id: string; role: Role }>(
+        'keys.authenticate',
+        `select id, organization_id, role from api_keys
+         where digest = $1 and revoked_at is null and (expires_at is null or expires_at > now())`,
+        [digestOf(secret)],
+      )
+      return row === undefined ? null : { keyId: row.id, organizationId: row.organization_id, role: row.role }
+    },
+    async needsBootstrap() {
+      await db.kysely
+        .insertInto('organizations')
+        .values({ id: SYSTEM_ORGANIZATION, name: 'System' })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute()
+        .catch(away)
+      const row = await db.kysely.selectFrom('api_keys').select('id').where('role', '=', 'admin').limit(1).executeTakeFirst().catch(away)
+      return row === undefined
+    },
+  }
+}
+
+function keyResource(row: { id: string; organization_id: string; role: Role; name: string | null; prefix: string; expires_at: Date | null; created_at: Date }): ApiKey {
+  return {
+    id: row.id,
+    organization_id: row.organization_id,
+    role: row.role,
+    name: row.name,
+    prefix: row.prefix,
+    expires_at: row.expires_at?.toISOString() ?? null,
+    created_at: row.created_at.toISOString(),
+  }
+}

@@ -1,0 +1,122 @@
+// Accepting runs: the row, the specification and the first events of many concurrent submits in one statement.
+// Hides idempotency: a key decides inside the statement which of its spellings becomes a run.
+import type { AcceptOutcome, Ids, NewRun } from '@fabrique/engine'
+import type { RunEvent } from '@fabrique/schema'
+import { type Batcher, createBatcher } from './batcher.ts'
+import type { Db } from './client.ts'
+
+const FIRST_KINDS = ['workflow.run.created', 'workflow.run.queued'] as const
+/** How long a delivery may take before the reconciler looks whether it was lost. */
+export const DELIVERY_GRACE_S = 10
+
+const ACCEPT = `
+with t as (
+  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::jsonb[],
+    $9::jsonb[], $10::smallint[], $11::text[], $12::bool[], $13::text[], $14::smallint[], $15::text[], $16::bool[],
+    $17::numeric[], $18::jsonb[], $19::text[], $20::text[], $21::text[], $22::text[])
+  as t(id, organization_id, workflow, workflow_version, definition_hash, instance, input, metadata, state, priority, lane,
+    fail_fast, parent_run_id, parent_variant_index, retry_of, simulated, estimated_usd, warnings, idem_key, idem_digest,
+    created_event, queued_event)
+), s as (
+  insert into specifications (hash, definition)
+  select * from unnest($23::text[], $24::jsonb[]) on conflict do nothing
+), k as (
+  insert into idempotency_keys (organization_id, key, digest, run_id)
+  select organization_id, idem_key, idem_digest, id from t where idem_key is not null
+  on conflict (organization_id, key) do update
+    set digest = excluded.digest, run_id = excluded.run_id, created_at = now()
+    where idempotency_keys.created_at < now() - interval '24 hours'
+  returning run_id
+), ok as (
+  select * from t where idem_key is null or id in (select run_id from k)
+), r as (
+  insert into runs (id, organization_id, root_run_id, workflow, workflow_version, definition_hash, instance, input, metadata,
+    state, priority, lane, fail_fast, parent_run_id, parent_variant_index, retry_of, simulated, estimated_usd, warnings,
+    last_seq, due_at)
+  select id, organization_id, id, workflow, workflow_version, definition_hash, instance, input, metadata, state, priority,
+    lane, fail_fast, parent_run_id, parent_variant_index, retry_of, simulated, estimated_usd, warnings,
+    2, now() + interval '${DELIVERY_GRACE_S} seconds' from ok
+), e as (
+  insert into events (run_id, seq, id, kind, payload, timestamp)
+  select ok.id, x.seq, x.event_id, x.kind,
+    jsonb_build_object('status', 'pending', 'workflow', ok.workflow, 'priority', ok.priority), now()
+  from ok cross join lateral (values
+    (1, ok.created_event, '${FIRST_KINDS[0]}'), (2, ok.queued_event, '${FIRST_KINDS[1]}')) as x(seq, event_id, kind)
+)
+select id, now() as at from ok`
+
+const REPLAYED = 'select digest, run_id from idempotency_keys where organization_id = $1 and key = $2'
+
+interface Item {
+  run: NewRun
+  eventIds: [string, string]
+}
+
+/** The accepting half of the run store. */
+export function createAccept(db: Db, ids: Ids): (run: NewRun) => Promise<AcceptOutcome> {
+  // Definitions that are in the record already need not travel again.
+  const stored = new Set<string>()
+
+  async function flush(items: Item[]): Promise<(Date | null)[]> {
+    const column = <T>(of: (run: NewRun) => T) => items.map(({ run }) => of(run))
+    const definitions = new Map(
+      items.filter(({ run }) => !stored.has(run.definitionHash)).map(({ run }) => [run.definitionHash, run.definition]),
+    )
+    const rows = await db.query<{ id: string; at: Date }>('runs.accept', ACCEPT, [
+      column((run) => run.id),
+      column((run) => run.organizationId),
+      column((run) => run.workflow),
+      column((run) => run.workflowVersion),
+      column((run) => run.definitionHash),
+      column((run) => JSON.stringify(run.instance)),
+      column((run) => JSON.stringify(run.input)),
+      column((run) => JSON.stringify(run.metadata)),
+      column((run) => (run.state === null ? null : JSON.stringify(run.state))),
+      column((run) => run.priority),
+      column((run) => run.lane),
+      column((run) => run.failFast),
+      column((run) => run.parentRunId),
+      column((run) => run.parentVariantIndex),
+      column((run) => run.retryOf),
+      column((run) => run.simulated),
+      column((run) => run.estimatedUsd),
+      column((run) => JSON.stringify(run.warnings)),
+      column((run) => run.idempotency?.key ?? null),
+      column((run) => run.idempotency?.digest ?? null),
+      items.map(({ eventIds }) => eventIds[0]),
+      items.map(({ eventIds }) => eventIds[1]),
+      [...definitions.keys()],
+      [...definitions.values()].map((definition) => JSON.stringify(definition)),
+    ])
+    for (const hash of definitions.keys()) stored.add(hash)
+    const accepted = new Map(rows.map((row) => [row.id, row.at]))
+    return items.map(({ run }) => accepted.get(run.id) ?? null)
+  }
+
+  // One key of one organization is never twice in a statement: ON CONFLICT DO UPDATE may not touch a row twice.
+  const batcher: Batcher<Item, Date | null> = createBatcher(flush, ({ run }) =>
+    run.idempotency === null ? run.id : `${run.organizationId} ${run.idempotency.key}`,
+  )
+
+  return async function accept(run) {
+    const eventIds: [string, string] = [ids.next(), ids.next()]
+    const at = await batcher.write({ run, eventIds })
+    if (at !== null) return { outcome: 'accepted', runId: run.id, events: firstEvents(run, eventIds, at) }
+    const { key = '', digest } = run.idempotency ?? {}
+    const [first] = await db.query<{ digest: string; run_id: string }>('runs.replayed', REPLAYED, [run.organizationId, key])
+    if (first === undefined || first.digest !== digest) return { outcome: 'mismatch' }
+    return { outcome: 'replayed', runId: first.run_id }
+  }
+}
+
+function firstEvents(run: NewRun, ids: [string, string], at: Date): RunEvent[] {
+  return FIRST_KINDS.map((kind, index) => ({
+    id: ids[index] as string,
+    seq: index + 1,
+    kind,
+    run_id: run.id,
+    root_run_id: run.id,
+    timestamp: at.toISOString(),
+    payload: { status: 'pending', workflow: run.workflow, priority: run.priority },
+  }))
+}

@@ -1,0 +1,154 @@
+// The rows of the record as kysely sees them; kept beside the migrations by hand.
+// JSON columns are read as values and written as JSON text.
+import type { JsonObject, JsonValue, Lane, RateTable, RunError, RunStatus, Visibility } from '@fabrique/schema'
+import type { Definition, Instance } from '@fabrique/engine'
+import type { ColumnType, Generated } from 'kysely'
+
+/** Read as a value, written as JSON text. */
+type Json<T> = ColumnType<T, string, string>
+/** Read as text, since a double could not hold it; written as a number. */
+type Numeric = ColumnType<string, number, number>
+type Time = ColumnType<Date, Date | string | undefined, Date | string>
+type NullableTime = ColumnType<Date | null, Date | string | null | undefined, Date | string | null>
+
+export interface Tables {
+  organizations: { id: string; name: string; created_at: Time }
+  api_keys: {
+    id: string
+    organization_id: string
+    role: 'admin' | 'operator'
+    name: string | null
+    prefix: string
+    digest: string
+    expires_at: NullableTime
+    revoked_at: NullableTime
+    created_at: Time
+  }
+  pricing_versions: { version: string; document: Json<RateTable>; created_at: Time }
+  templates: {
+    id: string
+    document: Json<JsonObject>
+    visibility: Visibility
+    owner: string
+    revision: Generated<number>
+    ever_listed: Generated<boolean>
+    created_at: Time
+    updated_at: Time
+  }
+  template_versions: {
+    template_id: string
+    version: string
+    document: Json<JsonObject>
+    definition_hash: string
+    published_at: Time
+  }
+  specifications: { hash: string; definition: Json<Definition>; created_at: Time }
+  runs: {
+    id: string
+    organization_id: string
+    root_run_id: string
+    slot_index: number | null
+    workflow: string
+    workflow_version: string
+    definition_hash: string
+    instance: Json<Instance>
+    input: Json<JsonObject>
+    metadata: Json<JsonObject>
+    state: Json<JsonObject | null>
+    status: RunStatus
+    partial: boolean
+    priority: number
+    lane: Lane
+    fail_fast: boolean
+    parent_run_id: string | null
+    parent_variant_index: number | null
+    caller_run_id: string | null
+    caller_step_id: string | null
+    retry_of: string | null
+    simulated: boolean
+    estimated_usd: Numeric
+    warnings: Json<string[]>
+    output: Json<JsonObject | null>
+    error: Json<RunError | null>
+    fence: Generated<number>
+    epoch: Generated<number>
+    lost_leases: Generated<number>
+    worker: string | null
+    due_at: NullableTime
+    cancel_requested_at: NullableTime
+    last_seq: number
+    created_at: Time
+    started_at: NullableTime
+    finished_at: NullableTime
+  }
+  idempotency_keys: { organization_id: string; key: string; digest: string; run_id: string; created_at: Time }
+  events: {
+    run_id: string
+    seq: number
+    id: string
+    kind: string
+    node_key: string | null
+    payload: Json<JsonObject>
+    timestamp: Time
+  }
+  checkpoints: {
+    run_id: string
+    key: string
+    step_id: string
+    status: 'completed' | 'failed' | 'skipped'
+    attempt: number
+    output: Json<JsonValue>
+    error: Json<RunError | null>
+    simulated: boolean
+    started_at: Time
+    finished_at: Time
+  }
+  provider_calls: {
+    id: string
+    run_id: string
+    step_key: string
+    step_id: string
+    attempt: number
+    provider: string
+    operation: string
+    model: string
+    outcome: 'pending' | 'succeeded' | 'failed' | 'unknown' | 'cancelled'
+    status: 'estimated' | 'provider_reported'
+    request_id: string | null
+    quantity: Numeric | null
+    unit: string
+    unit_price_usd: Numeric | null
+    estimated_usd: Numeric
+    actual_usd: Numeric | null
+    simulated: boolean
+    pricing_version: string
+    created_at: Time
+  }
+  artifacts: {
+    id: string
+    organization_id: string
+    run_id: string
+    step_key: string
+    role: string
+    status: 'draft' | 'review' | 'approved' | 'rejected'
+    mime_type: string
+    bytes: ColumnType<string, number, number>
+    sha256: string
+    width: number | null
+    height: number | null
+    duration_ms: number | null
+    storage_key: string
+    simulated: boolean
+    created_at: Time
+  }
+  gates: {
+    run_id: string
+    id: string
+    name: string
+    type: string
+    status: 'passed' | 'failed' | 'open' | 'approved' | 'rejected'
+    detail: string | null
+    decided_by: string | null
+    changed_at: Time
+  }
+}

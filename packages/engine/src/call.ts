@@ -1,0 +1,194 @@
+// The discipline of a paid call: intent durable before it is sent, answer staged before it is used, outcome booked
+// with the step. Hides recovery: an interrupted call is adopted, looked up, or booked as unknown, never just repeated.
+import { findRate, type JsonObject, type Rate, roundUsd, type Step, type Usage } from '@fabrique/schema'
+import type { Catalog, InputFile, Model, ProviderAnswer, Providers } from './catalog.ts'
+import { StepFailure } from './failure.ts'
+import type { ArtifactStore, CallRecord } from './ports.ts'
+import type { Definition } from './specification.ts'
+
+/** The price of usages by a rate table, or null where one of them has no rate. */
+export function priceOf(rates: readonly Rate[], model: string, usages: readonly Usage[]): number | null {
+  let total = 0
+  for (const usage of usages) {
+    const rate = findRate(rates, model, usage)
+    if (rate === undefined) return null
+    total += rate.unit_price_usd * usage.quantity
+  }
+  return roundUsd(total)
+}
+
+/** The ledger's three columns for what was used: one usage as it is, several as one request of their sum. */
+function bookedAs(rates: readonly Rate[], model: string, usages: readonly Usage[], totalUsd: number | null) {
+  const [only, ...more] = usages
+  if (only === undefined || more.length > 0) return { quantity: 1, unit: 'request' as const, unitPriceUsd: totalUsd }
+  const rate = findRate(rates, model, only)
+  return { quantity: only.quantity, unit: only.unit, unitPriceUsd: rate?.unit_price_usd ?? null }
+}
+
+export interface CallDeps {
+  catalog: Catalog
+  providers: Providers
+  artifacts: ArtifactStore
+  /** Makes the call's row durable under the run's fence; rejects when the run is no longer ours. */
+  record(call: CallRecord): Promise<void>
+  /** A test's place to kill the process; does nothing otherwise. */
+  killpoint(name: string): void
+}
+
+export interface CallSite {
+  runId: string
+  definition: Definition
+  step: Step
+  stepKey: string
+  attempt: number
+  signal: AbortSignal
+  /** Calls of this step key that earlier executions or attempts left on the books. */
+  earlier: CallRecord[]
+  onProgress: (payload: JsonObject) => void
+}
+
+/** A call that has an answer; its `record` must be committed with whatever the answer leads to. */
+export interface SettledCall {
+  record: CallRecord
+  answer: ProviderAnswer
+}
+
+/**
+ * Makes one call of a step's binding, trying its models in order; each attempt is a ledger row.
+ * Throws `StepFailure` of the last model, with the failed rows already durable.
+ */
+export async function callModel(
+  deps: CallDeps,
+  site: CallSite,
+  request: JsonObject,
+  files: Record<string, InputFile>,
+): Promise<SettledCall> {
+  const binding = site.definition.providerBindings[site.step.id]
+  if (binding === undefined || binding.models.length === 0) {
+    throw new StepFailure('invalid', `Step "${site.step.id}" has no model to call.`)
+  }
+  const interrupted = site.earlier.find((call) => call.outcome === 'pending')
+  if (interrupted !== undefined) {
+    const recovered = await recover(deps, site, interrupted, request, files)
+    if (recovered !== null) return recovered
+  }
+  let failure: StepFailure | undefined
+  for (const { model: name, simulated } of binding.models) {
+    const model = deps.catalog.model(name)
+    if (model === undefined) throw new StepFailure('invalid', `This worker does not know the model "${name}".`)
+    const record = intent(site, model, simulated, request, deps)
+    try {
+      await deps.record(record)
+      site.earlier.push(record)
+      deps.killpoint('W3')
+      return await send(deps, site, model, record, null, request, files)
+    } catch (error) {
+      if (!StepFailure.is(error)) throw error
+      failure = error
+      if (error.failureClass === 'refused' || error.failureClass === 'budget') break
+    }
+  }
+  throw failure ?? new StepFailure('internal', 'The call had no outcome.')
+}
+
+function intent(site: CallSite, model: Model, simulated: boolean, request: JsonObject, deps: CallDeps): CallRecord {
+  const usages = deps.catalog.provider(model.provider)?.expectedUsage(model, request) ?? []
+  const estimated = priceOf(site.definition.rates, model.name, usages) ?? 0
+  return {
+    id: `${site.runId}.${site.stepKey}.${site.earlier.length + 1}`,
+    stepKey: site.stepKey,
+    stepId: site.step.id,
+    attempt: site.attempt,
+    provider: model.provider,
+    operation: model.operation,
+    model: model.name,
+    outcome: 'pending',
+    status: 'estimated',
+    requestId: null,
+    ...bookedAs(site.definition.rates, model.name, usages, estimated),
+    estimatedUsd: estimated,
+    actualUsd: null,
+    simulated,
+  }
+}
+
+async function recover(
+  deps: CallDeps,
+  site: CallSite,
+  record: CallRecord,
+  request: JsonObject,
+  files: Record<string, InputFile>,
+): Promise<SettledCall | null> {
+  const staged = await deps.artifacts.staged(record.id)
+  if (staged !== null) return settle(site, record, staged)
+  const model = deps.catalog.model(record.model)
+  if (record.requestId !== null && model !== undefined) {
+    return await send(deps, site, model, record, record.requestId, request, files)
+  }
+  // The process died between sending and saving: nobody can say whether the provider charged for it.
+  const unknown: CallRecord = { ...record, outcome: 'unknown', actualUsd: record.estimatedUsd }
+  await deps.record(unknown)
+  site.earlier[site.earlier.indexOf(record)] = unknown
+  if (site.definition.onUnknownOutcome === 'retry') return null
+  throw new StepFailure('unknown_outcome', 'A provider call was interrupted and its outcome is not known.', {
+    billed: 'unknown',
+  })
+}
+
+async function send(
+  deps: CallDeps,
+  site: CallSite,
+  model: Model,
+  record: CallRecord,
+  resumeId: string | null,
+  request: JsonObject,
+  files: Record<string, InputFile>,
+): Promise<SettledCall> {
+  let sent = record
+  const update = async (change: Partial<CallRecord>) => {
+    const changed = { ...sent, ...change }
+    await deps.record(changed)
+    site.earlier[site.earlier.indexOf(sent)] = changed
+    sent = changed
+  }
+  try {
+    const answer = await deps.providers.call(record.simulated, {
+      model,
+      request,
+      files,
+      callId: record.id,
+      signal: site.signal,
+      resumeId,
+      onRequestId: (requestId) => update({ requestId }),
+      onProgress: site.onProgress,
+    })
+    deps.killpoint('W5')
+    await deps.artifacts.stage(record.id, answer)
+    return settle(site, sent, answer)
+  } catch (error) {
+    if (!StepFailure.is(error)) throw error
+    // A request the provider still holds by name stays pending: the next execution asks for it again.
+    if (site.signal.aborted && sent.requestId !== null && site.signal.reason !== 'cancel') throw error
+    const unknown = error.billed === 'unknown'
+    await update({
+      outcome: unknown ? 'unknown' : site.signal.aborted ? 'cancelled' : 'failed',
+      actualUsd: error.billed === 'no' ? 0 : sent.estimatedUsd,
+    })
+    throw error
+  }
+}
+
+function settle(site: CallSite, record: CallRecord, answer: ProviderAnswer): SettledCall {
+  const { rates } = site.definition
+  const total = priceOf(rates, record.model, answer.usage)
+  const reported = answer.usage.length > 0 && total !== null
+  const settled: CallRecord = {
+    ...record,
+    outcome: 'succeeded',
+    status: reported ? 'provider_reported' : 'estimated',
+    ...(reported ? bookedAs(rates, record.model, answer.usage, total) : {}),
+    actualUsd: reported ? total : record.estimatedUsd,
+  }
+  site.earlier[site.earlier.indexOf(record)] = settled
+  return { record: settled, answer }
+}

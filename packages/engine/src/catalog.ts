@@ -1,0 +1,202 @@
+// What the engine can do, as a value: step kinds, tools, providers and gates, each one file and one line to register.
+// Hides the look-up; templates are checked against the same catalog that workers run.
+import type { ArtifactSchema, Gate, JsonObject, JsonValue, Problem, Step, Usage } from '@fabrique/schema'
+import type { z } from 'zod'
+import type { ArtifactRecord, StagedAnswer } from './ports.ts'
+
+export type Capability = 'text' | 'image' | 'speech' | 'video' | 'matte' | 'media'
+
+/** A model that a provider offers under `provider/name`. */
+export interface Model {
+  /** As templates write it: `openai/gpt-image-2`. */
+  name: string
+  provider: string
+  capability: Capability
+  /** The provider's own name for it. */
+  endpoint: string
+  /** What the ledger calls the call: `images.generate`. */
+  operation: string
+  /** Parameters that the name implies, below what a template says. */
+  defaults?: JsonObject
+}
+
+/** A file that a call or tool made, before the engine verifies, hashes and stores it. */
+export interface ProducedFile {
+  name: string
+  mimeType: string
+  bytes: Uint8Array
+}
+
+/** An artifact of this run, opened for reading. */
+export interface InputFile {
+  record: ArtifactRecord
+  bytes: Uint8Array
+}
+
+export interface ProviderRequest {
+  model: Model
+  /** What the model is asked, by capability: `prompt`, `system`, `params`, `args`, `outputSchema`. */
+  request: JsonObject
+  files: Record<string, InputFile>
+  /** Stable across retries of the same attempt: providers that know idempotency keys get it. */
+  callId: string
+  signal: AbortSignal
+  /** Set when an earlier execution got this far: ask for this request's result instead of sending a new one. */
+  resumeId: string | null
+  /** Makes the provider's own name of the request durable before anything is waited for. */
+  onRequestId(requestId: string): Promise<void>
+  onProgress(payload: { [key: string]: JsonValue }): void
+}
+
+/** A provider's answer. Failures are thrown as `StepFailure`; anything else thrown is a bug. */
+export type ProviderAnswer = StagedAnswer
+
+/** What a provider offers; talking to it needs a `ProviderClient`. */
+export interface Provider {
+  name: string
+  /** The model of that name, or undefined if this provider has none. */
+  model(name: string): Model | undefined
+  /** What one request is expected to use, before it is sent; priced by the rate table. */
+  expectedUsage(model: Model, request: JsonObject): Usage[]
+}
+
+/** One way to reach a provider, live or simulated. Never retries on its own: the engine is the only retrier. */
+export interface ProviderClient {
+  call(request: ProviderRequest): Promise<ProviderAnswer>
+}
+
+/** The live or the simulated twin of a provider, as a binding asks; the engine does not know which. */
+export interface Providers {
+  call(simulated: boolean, request: ProviderRequest): Promise<ProviderAnswer>
+}
+
+/** What a kind or tool may do while it runs. */
+export interface StepContext {
+  signal: AbortSignal
+  /** Calls a model of the step's binding, in fallback order, with the whole discipline of paid calls. */
+  call(request: JsonObject, files?: Record<string, InputFile>): Promise<ProviderAnswer>
+  /** Opens an artifact of this run by a reference found in resolved fields; fails on anything else. */
+  open(reference: JsonValue | undefined, field: string): Promise<InputFile>
+  /** Verifies, hashes and stores a file; answers the reference to put into the output. */
+  store(file: ProducedFile): Promise<JsonObject>
+  progress(payload: { [key: string]: JsonValue }): void
+  /** The tool a step names, where it is a local one. */
+  tool(name: string): Tool | undefined
+}
+
+/**
+ * A kind of step. `fields` are its own fields (strict); strings under `renders` are templates, resolved before `run`.
+ * A kind is pure but for its context.
+ */
+export interface StepKind {
+  kind: string
+  fields: z.ZodType
+  /** Own fields that hold placeholders. `text` fields must render to text and feed the prompt resolution gate. */
+  renders: { field: string; as: 'text' | 'value' }[]
+  /** First keys of the output, so that a typo in `{steps.x.output.typo}` is found before listing. */
+  outputKeys(step: Step, tool: Tool | undefined): readonly string[] | null
+  /** The capability that the step's model must have, or null for a kind without a model. */
+  capability(step: Step): Capability[] | null
+  /** What the provider is expected to be asked, for estimates; by the unrendered step. */
+  expects(step: Step): JsonObject
+  run(fields: JsonObject, context: StepContext): Promise<JsonValue>
+}
+
+/** A local tool: unmetered work on values and files. */
+export interface Tool {
+  name: string
+  args: z.ZodType
+  outputKeys: readonly string[]
+  /** A program or library that must be present; its absence is `tool-unavailable` at submit. */
+  missing?(): string | null
+  run(args: JsonObject, context: StepContext): Promise<JsonValue>
+}
+
+/** What a gate is shown after a step. */
+export interface StepEvidence {
+  step: Step
+  model: Model | null
+  artifacts: { record: ArtifactRecord; bytes: Uint8Array }[]
+  output: JsonValue
+}
+
+/** What a gate is shown at the end of a run. */
+export interface EndEvidence {
+  artifactSchema: ArtifactSchema
+  files: { role: string; mimeType: string; found: ArtifactRecord | null }[]
+  read(record: ArtifactRecord): Promise<Uint8Array>
+}
+
+/** A verdict's `detail` may be shown to operators. */
+export type Verdict = { passed: true } | { passed: false; detail: string }
+
+/**
+ * A kind of gate, by where it stands: `before-call` judges prompts, `after-step` outputs, `end` the finished run,
+ * `review` waits for a person.
+ */
+export type GateKind =
+  | { type: string; name: string; stands: 'before-call' }
+  | { type: string; name: string; stands: 'review' }
+  | {
+      type: string
+      name: string
+      stands: 'after-step'
+      applies(step: Step, model: Model | null): boolean
+      judge(evidence: StepEvidence): Promise<Verdict>
+    }
+  | { type: string; name: string; stands: 'end'; judge(evidence: EndEvidence): Promise<Verdict> }
+
+export interface Catalog {
+  kind(name: string): StepKind | undefined
+  tool(name: string): Tool | undefined
+  model(name: string): Model | undefined
+  provider(name: string): Provider | undefined
+  gate(type: string): GateKind | undefined
+  names: { kinds: string[]; tools: string[]; gates: string[]; providers: string[] }
+}
+
+function index<T>(what: string, items: readonly T[], nameOf: (item: T) => string): Map<string, T> {
+  const map = new Map<string, T>()
+  for (const item of items) {
+    if (map.has(nameOf(item))) throw new Error(`two ${what} are called "${nameOf(item)}"`)
+    map.set(nameOf(item), item)
+  }
+  return map
+}
+
+/** A catalog of these parts; a name used twice throws at start. */
+export function createCatalog(parts: {
+  kinds: readonly StepKind[]
+  tools: readonly Tool[]
+  providers: readonly Provider[]
+  gates: readonly GateKind[]
+}): Catalog {
+  const kinds = index('step kinds', parts.kinds, (kind) => kind.kind)
+  const tools = index('tools', parts.tools, (tool) => tool.name)
+  const providers = index('providers', parts.providers, (provider) => provider.name)
+  const gates = index('gates', parts.gates, (gate) => gate.type)
+  return {
+    kind: (name) => kinds.get(name),
+    tool: (name) => tools.get(name),
+    provider: (name) => providers.get(name),
+    gate: (type) => gates.get(type),
+    model: (name) => providers.get(name.split('/')[0] ?? '')?.model(name),
+    names: {
+      kinds: [...kinds.keys()],
+      tools: [...tools.keys()],
+      gates: [...gates.keys()],
+      providers: [...providers.keys()],
+    },
+  }
+}
+
+/** The model names a step can be served by, in order: its own `model` or `tool`, or the role's list. */
+export function modelNamesOf(step: Step, providers: Record<string, string | string[]>): { role?: string; names: string[] } {
+  const own = step.model ?? (typeof step.tool === 'string' && step.tool.includes('/') ? step.tool : undefined)
+  if (typeof own === 'string') return { names: [own] }
+  if (typeof step.provider !== 'string') return { names: [] }
+  const routed = Object.hasOwn(providers, step.provider) ? providers[step.provider] : undefined
+  return { role: step.provider, names: routed === undefined ? [] : [routed].flat() }
+}
+
+export type { Gate, Problem }

@@ -1,0 +1,58 @@
+// Why a step did not succeed, in the classes that decide whether the engine tries again.
+// Hides the rule "retry what is known unbilled or transient, never what would fail again".
+
+export const FAILURE_CLASSES = [
+  'rate_limit',
+  'timeout',
+  'server',
+  'bad_output',
+  'refused',
+  'invalid',
+  'gate',
+  'budget',
+  'unknown_outcome',
+  'internal',
+] as const
+export type FailureClass = (typeof FAILURE_CLASSES)[number]
+
+/** Tried again by default; a step's `retry.on` chooses among these and `bad_output`. */
+export const TRANSIENT: readonly FailureClass[] = ['rate_limit', 'timeout', 'server']
+
+const MARK = Symbol.for('fabrique.step-failure')
+
+/**
+ * A step's failure. `message` may be shown to operators: no prompt, no path, no secret.
+ * `billed` says whether the provider may charge for the attempt: `unknown` is booked as spent.
+ */
+export class StepFailure extends Error {
+  readonly [MARK] = true
+  readonly failureClass: FailureClass
+  readonly billed: 'no' | 'yes' | 'unknown'
+  readonly retryAfterMs: number | undefined
+  readonly code: string
+
+  constructor(
+    failureClass: FailureClass,
+    message: string,
+    options: { billed?: 'no' | 'yes' | 'unknown'; retryAfterMs?: number; code?: string; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'StepFailure'
+    this.failureClass = failureClass
+    this.billed = options.billed ?? 'no'
+    this.retryAfterMs = options.retryAfterMs
+    this.code = options.code ?? failureClass.replaceAll('_', '-')
+  }
+
+  static is(error: unknown): error is StepFailure {
+    return typeof error === 'object' && error !== null && MARK in error
+  }
+}
+
+/**
+ * Milliseconds to wait before attempt `attempt + 1`: doubling from `backoffMs`, at most a minute, never below
+ * what the provider asked for. With the default of 1,000 ms: 1 s, 2 s, 4 s, 8 s, 16 s.
+ */
+export function backoffMs(attempt: number, base: number, retryAfterMs = 0): number {
+  return Math.max(retryAfterMs, Math.min(base * 2 ** (attempt - 1), 60_000))
+}

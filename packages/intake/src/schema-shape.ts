@@ -1,0 +1,433 @@
+// What of a stranger's schema reaches the compiler: bounded, understood keyword by keyword, references written out.
+// Hides JSON Schema's vocabulary, and the sum that says how long any value can keep a validator busy.
+
+import { compileLinearPattern, PatternRefused } from './linear-pattern.ts'
+import { nearest } from './nearest.ts'
+import { isPrototypeKey, memberOf } from './pointer.ts'
+
+/** One named place in a schema and how to mend it. */
+export interface SchemaProblem {
+  /** RFC 6901, into the schema. */
+  pointer: string
+  /** What is wrong and the remedy. */
+  detail: string
+}
+
+export type CleanSchema = boolean | { [keyword: string]: unknown }
+
+/**
+ * Upper bounds of the work that one validation can take, in checks (up to 300 ns each) and pattern steps (about 10 ns).
+ */
+export interface Effort {
+  /** Checks that happen at most once: below properties only. */
+  once: number
+  /** Checks that may happen for every node of the value: below items, additionalProperties and their like. */
+  perNode: number
+  /** Steps per character of one string, once. */
+  stepsOnce: number
+  /** Steps per character of the whole value. */
+  stepsPerCharacter: number
+}
+
+/** A schema that may be compiled: no $ref, no annotation, no default where it would not apply. */
+export interface SchemaShape {
+  clean: CleanSchema
+  effort: Effort
+  /**
+   * What compile time grows with: JSON nodes with every reference written out, subschemas among them, states of
+   * patterns.
+   */
+  nodes: number
+  subschemas: number
+  patternStates: number
+}
+
+export const SCHEMA_LIMITS = {
+  bytes: 256 * 1024,
+  depth: 64,
+  nodes: 5_000,
+  expandedNodes: 10_000,
+  patternStates: 50_000,
+  problems: 100,
+} as const
+
+const REFUSED_PATTERN_STATES = 500
+
+type Child = 'plain' | 'trial' | 'each' | 'each-trial'
+/** Keywords that hold subschemas; `each` runs once per item or member, `trial` may fail without the whole failing. */
+const ONE_SCHEMA = new Map<string, Child>([
+  ['items', 'each'],
+  ['additionalProperties', 'each'],
+  ['unevaluatedItems', 'each'],
+  ['unevaluatedProperties', 'each'],
+  ['contains', 'each-trial'],
+  ['propertyNames', 'each-trial'],
+  ['not', 'trial'],
+  ['if', 'trial'],
+  ['then', 'trial'],
+  ['else', 'trial'],
+])
+const SCHEMA_LIST = new Map<string, Child>([
+  ['allOf', 'plain'],
+  ['anyOf', 'trial'],
+  ['oneOf', 'trial'],
+  ['prefixItems', 'plain'],
+])
+const SCHEMA_MAP = new Map<string, Child>([
+  ['properties', 'plain'],
+  ['patternProperties', 'each'],
+  ['dependentSchemas', 'trial'],
+])
+const ASSERTIONS = new Set(
+  `type enum const required minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format
+  minItems maxItems uniqueItems minContains maxContains minProperties maxProperties dependentRequired default writeOnly`.split(
+    /\s+/,
+  ),
+)
+const ANNOTATIONS = new Set(
+  'title description examples example deprecated readOnly $comment contentEncoding contentMediaType $anchor'.split(' '),
+)
+const OTHERS = ['$schema', '$id', '$ref', '$defs', 'definitions']
+const KNOWN = [
+  ...ONE_SCHEMA.keys(),
+  ...SCHEMA_LIST.keys(),
+  ...SCHEMA_MAP.keys(),
+  ...ASSERTIONS,
+  ...ANNOTATIONS,
+  ...OTHERS,
+]
+const REMEDIES = new Map([
+  ['nullable', 'is not a keyword of JSON Schema; write type: [<type>, "null"]'],
+  ['additionalItems', 'is from an older draft; write items beside prefixItems'],
+  ['dependencies', 'is from an older draft; write dependentRequired or dependentSchemas'],
+  ['$dynamicRef', 'is not supported; write $ref to an entry of $defs'],
+  ['$recursiveRef', 'is not supported; write $ref to an entry of $defs'],
+  ['$dynamicAnchor', 'is not supported; put the schema under $defs and refer to it with $ref'],
+  ['$recursiveAnchor', 'is not supported; put the schema under $defs and refer to it with $ref'],
+  ['$vocabulary', 'is not supported; remove it'],
+])
+const DIALECT = /^https:\/\/json-schema\.org\/draft\/2020-12\/schema#?$/
+
+/** Formats that a schema may name. `file` marks a file input; its value is text. */
+export const FORMATS =
+  `file date time date-time duration email hostname ipv4 ipv6 uri uri-reference uri-template url uuid
+json-pointer relative-json-pointer regex byte int32 int64 float double password binary`.split(/\s+/)
+
+/**
+ * All structural problems of a schema, or its shape when there is none. Takes a few milliseconds at the limits, however
+ * hostile the schema; never throws. What only a compiler can tell (a wrong type under a keyword) is not looked at.
+ */
+export function shapeSchema(schema: unknown): {
+  problems: SchemaProblem[]
+  /** False where the schema is too large or strange to be looked at any further. */
+  inBounds: boolean
+  shape?: SchemaShape
+} {
+  if (!isObject(schema)) {
+    const detail = 'the schema must be an object such as {"type": "object", "properties": {…}}'
+    return { problems: [{ pointer: '', detail }], inBounds: false }
+  }
+  const outOfBounds = boundsOf(schema)
+  if (outOfBounds.length > 0) return { problems: outOfBounds, inBounds: false }
+  return { inBounds: true, ...expand(schema) }
+}
+
+type JsonObject = { [key: string]: unknown }
+
+/** Size, depth, plain JSON and harmless keys, with a stack of our own: depth cannot overflow it. */
+function boundsOf(schema: object): SchemaProblem[] {
+  const problems: SchemaProblem[] = []
+  const pending: { value: unknown; pointer: string; depth: number }[] = [{ value: schema, pointer: '', depth: 1 }]
+  let nodes = 0
+  let bytes = 0
+  for (let entry = pending.pop(); entry !== undefined; entry = pending.pop()) {
+    const { value, pointer, depth } = entry
+    nodes += 1
+    if (nodes > SCHEMA_LIMITS.nodes) return [tooLarge(`more than ${SCHEMA_LIMITS.nodes} values`)]
+    if (typeof value === 'string') bytes += Buffer.byteLength(value) + 2
+    else if (typeof value !== 'object' || value === null) {
+      bytes += 8
+      if (!(value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)))) {
+        problems.push({ pointer, detail: `${pointer || 'the schema'} is not a JSON value` })
+      }
+    } else {
+      if (depth > SCHEMA_LIMITS.depth) {
+        return [
+          {
+            pointer,
+            detail: `the schema is nested deeper than ${SCHEMA_LIMITS.depth} levels; flatten it or move parts to $defs`,
+          },
+        ]
+      }
+      const keys = Object.keys(value)
+      if (nodes + keys.length > SCHEMA_LIMITS.nodes) return [tooLarge(`more than ${SCHEMA_LIMITS.nodes} values`)]
+      for (const key of keys) {
+        const member = memberOf(pointer, key)
+        bytes += Array.isArray(value) ? 1 : Buffer.byteLength(key) + 4
+        if (isPrototypeKey(key))
+          problems.push({ pointer: member, detail: `the name ${key} is not allowed; choose another` })
+        pending.push({ value: (value as JsonObject)[key], pointer: member, depth: depth + 1 })
+      }
+    }
+    if (bytes > SCHEMA_LIMITS.bytes) return [tooLarge(`larger than ${SCHEMA_LIMITS.bytes / 1024} KiB`)]
+  }
+  return problems.slice(0, SCHEMA_LIMITS.problems)
+}
+
+function tooLarge(what: string): SchemaProblem {
+  return { pointer: '', detail: `the schema is ${what}; remove what the form does not need` }
+}
+
+/** Where the walk is: what surrounds the schema at hand and which references led to it. */
+interface Place {
+  pointer: string
+  depth: number
+  trial: boolean
+  each: boolean
+  refs: readonly string[]
+  /** Inside $defs: references are checked but not followed, else a chain of definitions would be walked many times. */
+  definition: boolean
+}
+
+class ExpandedTooFar extends Error {}
+
+function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaShape } {
+  const problems = new Map<string, SchemaProblem>()
+  const effort: Effort = { once: 0, perNode: 0, stepsOnce: 0, stepsPerCharacter: 0 }
+  const patterns = new Map<string, number>()
+  const anchors = anchorsOf(root)
+  let nodes = 0
+  let subschemas = 0
+  let patternStates = 0
+
+  /** The sentence is made only where there is room for it: looking for what was meant takes time. */
+  const report = (pointer: string, detailOf: (place: string) => string): void => {
+    if (problems.size >= SCHEMA_LIMITS.problems) return
+    const detail = detailOf(pointer.length > 200 ? `${pointer.slice(0, 199)}…` : pointer)
+    problems.set(`${pointer} ${detail}`, { pointer, detail })
+  }
+  const count = (amount: number, place: Place): void => {
+    nodes += amount
+    if (nodes > SCHEMA_LIMITS.expandedNodes) throw new ExpandedTooFar()
+    if (place.each) effort.perNode += amount
+    else effort.once += amount
+  }
+  const countSteps = (steps: number, place: Place, forAllText = place.each): void => {
+    if (forAllText) effort.stepsPerCharacter += steps
+    else effort.stepsOnce += steps
+  }
+  const below = (place: Place, key: string | number, child: Child): Place => ({
+    pointer: memberOf(place.pointer, key),
+    depth: place.depth + 1,
+    trial: place.trial || child.endsWith('trial'),
+    each: place.each || child.startsWith('each'),
+    refs: place.refs,
+    definition: place.definition,
+  })
+
+  const checkPattern = (pattern: string, pointer: string): number => {
+    let steps = patterns.get(pattern)
+    if (steps === undefined) {
+      if (patternStates > SCHEMA_LIMITS.patternStates) {
+        report(
+          '',
+          () => 'the patterns of the schema are too large together; bound lengths with minLength and maxLength instead',
+        )
+        return 1
+      }
+      try {
+        steps = compileLinearPattern(pattern).stepsPerCharacter
+      } catch (error) {
+        if (!(error instanceof PatternRefused)) throw error
+        report(pointer, (at) => `${at}: the pattern ${error.message}`)
+        // Finding that out took time too.
+        patternStates += REFUSED_PATTERN_STATES
+        return 1
+      }
+      patterns.set(pattern, steps)
+      patternStates += steps
+    }
+    return steps
+  }
+
+  const visit = (schema: unknown, place: Place): CleanSchema => {
+    count(1, place)
+    if (typeof schema === 'boolean') return schema
+    subschemas += 1
+    // Anything else is told by the compiler's own check of the schema, with its place.
+    if (!isObject(schema)) return true
+    if (place.depth > SCHEMA_LIMITS.depth) throw new ExpandedTooFar()
+    const clean: { [keyword: string]: unknown } = {}
+    for (const [keyword, value] of Object.entries(schema)) visitKeyword(keyword, value, place, clean)
+    return '$ref' in schema ? follow(schema, clean, place) : clean
+  }
+
+  const visitKeyword = (keyword: string, value: unknown, place: Place, clean: JsonObject): void => {
+    const pointer = memberOf(place.pointer, keyword)
+    const one = ONE_SCHEMA.get(keyword)
+    const list = SCHEMA_LIST.get(keyword)
+    const map = SCHEMA_MAP.get(keyword)
+    if (one !== undefined) clean[keyword] = visit(value, below(place, keyword, one))
+    else if (list !== undefined) {
+      const at = below(place, keyword, list)
+      if (Array.isArray(value)) clean[keyword] = value.map((item, index) => visit(item, below(at, index, 'plain')))
+    } else if (map !== undefined) {
+      const at = below(place, keyword, map)
+      if (!isObject(value)) return
+      clean[keyword] = Object.fromEntries(
+        Object.entries(value).map(([name, member]) => {
+          if (keyword === 'patternProperties') {
+            // Keys are tested here and once more by additionalProperties.
+            subschemas += 2
+            countSteps(2 * checkPattern(name, memberOf(pointer, name)), place, true)
+          }
+          return [name, visit(member, below(at, name, 'plain'))]
+        }),
+      )
+    } else if (keyword === '$defs' || keyword === 'definitions') {
+      // Compiled where they are used; read here, each once, so that the unused ones are told about too.
+      if (place.refs.length > 0 || !isObject(value)) return
+      const before = { nodes, subschemas, effort: { ...effort } }
+      nodes = 0
+      for (const [name, member] of Object.entries(value)) {
+        visit(member, { ...below(below(place, keyword, 'plain'), name, 'plain'), definition: true })
+      }
+      nodes = before.nodes
+      subschemas = before.subschemas
+      Object.assign(effort, before.effort)
+    } else if (ASSERTIONS.has(keyword)) {
+      count(countNodes(value), place)
+      assertion(keyword, value, pointer, place)
+      // Only one branch of a trial may hold, so a default there would leak out of the others.
+      if (keyword !== 'default' || !place.trial) clean[keyword] = value
+    } else if (keyword === '$schema') {
+      if (place.pointer !== '' || typeof value !== 'string' || !DIALECT.test(value)) {
+        report(
+          pointer,
+          (at) => `${at} must be https://json-schema.org/draft/2020-12/schema, at the top only; change or remove it`,
+        )
+      }
+    } else if (keyword === '$id') {
+      if (place.pointer !== '')
+        report(pointer, (at) => `${at}: an $id below the top is not supported; use $defs and $ref`)
+    } else if (!ANNOTATIONS.has(keyword) && keyword !== '$ref' && !keyword.startsWith('x-')) {
+      report(pointer, (at) => `${at} ${REMEDIES.get(keyword) ?? unknownKeyword(keyword)}`)
+    }
+  }
+
+  const assertion = (keyword: string, value: unknown, pointer: string, place: Place): void => {
+    if (keyword === 'pattern' && typeof value === 'string') countSteps(checkPattern(value, pointer), place)
+    else if (keyword === 'minLength' || keyword === 'maxLength') countSteps(1, place)
+    else if (keyword === 'uniqueItems') countSteps(20, place, true)
+    else if (keyword === 'format' && typeof value === 'string') {
+      countSteps(16, place)
+      if (FORMATS.includes(value)) return
+      report(pointer, (at) => `${at}: the format "${value.slice(0, 80)}" is not known; ${formatRemedy(value)}`)
+    }
+  }
+
+  /** The schema with its reference written out. Siblings of $ref hold too (2020-12), so they meet under allOf. */
+  const follow = (schema: JsonObject, clean: JsonObject, place: Place): CleanSchema => {
+    const reference = schema.$ref
+    const pointer = memberOf(place.pointer, '$ref')
+    if (typeof reference !== 'string') return clean
+    if (!reference.startsWith('#')) {
+      report(
+        pointer,
+        (at) =>
+          `${at}: a reference to another document is never fetched; copy what you need to $defs and write "#/$defs/name"`,
+      )
+      return clean
+    }
+    const target = reference === '#' ? '' : (anchors.get(reference.slice(1)) ?? fragmentOf(reference))
+    const found = target === undefined ? undefined : valueAt(root, target)
+    if (target === undefined || (typeof found !== 'boolean' && !isObject(found))) {
+      report(
+        pointer,
+        (at) => `${at}: there is no schema at ${reference.slice(0, 80)}; refer to an entry of $defs as "#/$defs/name"`,
+      )
+      return clean
+    }
+    if (place.refs.includes(target) || place.pointer === target || place.pointer.startsWith(`${target}/`)) {
+      report(
+        pointer,
+        (at) =>
+          `${at}: the reference ${reference.slice(0, 80)} leads back to itself; write the levels out that the form needs`,
+      )
+      return clean
+    }
+    if (place.definition) return clean
+    const written = visit(found, { ...place, pointer: target, depth: place.depth + 1, refs: [...place.refs, target] })
+    if (typeof written === 'object' && Object.keys(clean).every((keyword) => keyword === 'default'))
+      return { ...written, ...clean }
+    const others = Array.isArray(clean.allOf) ? (clean.allOf as unknown[]) : []
+    return { ...clean, allOf: [...others, written] }
+  }
+
+  try {
+    const clean = visit(root, { pointer: '', depth: 1, trial: false, each: false, refs: [], definition: false })
+    if (problems.size > 0) return { problems: [...problems.values()] }
+    return { problems: [], shape: { clean, effort, nodes, subschemas, patternStates } }
+  } catch (error) {
+    if (!(error instanceof ExpandedTooFar)) throw error
+    report(
+      '',
+      () =>
+        `the schema with its references written out has more than ${SCHEMA_LIMITS.expandedNodes} values or ${SCHEMA_LIMITS.depth} levels; refer less often to large definitions`,
+    )
+    return { problems: [...problems.values()] }
+  }
+}
+
+function unknownKeyword(keyword: string): string {
+  const meant = nearest(keyword, KNOWN)
+  const remedy = meant === undefined ? 'remove it, or write it as an annotation: x-…' : `did you mean ${meant}?`
+  return `is not a keyword of JSON Schema 2020-12; ${remedy}`
+}
+
+function formatRemedy(format: string): string {
+  const meant = nearest(format, FORMATS)
+  return meant === undefined ? `use one of ${FORMATS.join(', ')}` : `did you mean ${meant}?`
+}
+
+function anchorsOf(root: JsonObject): Map<string, string> {
+  const anchors = new Map<string, string>()
+  const search = (value: unknown, pointer: string): void => {
+    if (typeof value !== 'object' || value === null) return
+    if (isObject(value) && typeof value.$anchor === 'string') anchors.set(value.$anchor, pointer)
+    for (const [key, member] of Object.entries(value)) search(member, memberOf(pointer, key))
+  }
+  search(root, '')
+  return anchors
+}
+
+/** The pointer inside `#/…`, percent-decoded; undefined where it is no pointer. */
+function fragmentOf(reference: string): string | undefined {
+  if (!reference.startsWith('#/')) return undefined
+  try {
+    return decodeURIComponent(reference.slice(1))
+  } catch {
+    return undefined
+  }
+}
+
+function valueAt(root: JsonObject, pointer: string): unknown {
+  let value: unknown = root
+  for (const part of pointer.split('/').slice(1)) {
+    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
+    value = (value as JsonObject)[key]
+  }
+  return value
+}
+
+function countNodes(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 1
+  let nodes = 1
+  for (const member of Object.values(value)) nodes += countNodes(member)
+  return nodes
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

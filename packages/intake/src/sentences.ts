@@ -1,0 +1,307 @@
+// Ajv's errors as sentences that name the place, what is allowed and what was found.
+// Hides Ajv's vocabulary, and how the errors of alternatives become one sentence instead of dozens.
+
+import type { ErrorObject } from 'ajv'
+import { nearest } from './nearest.ts'
+import { memberOf } from './pointer.ts'
+
+/** One named place in a value and how to mend it. */
+export interface ValueProblem {
+  /** RFC 6901, into the value. */
+  pointer: string
+  /**
+   * What is wrong and the remedy; shows at most 80 characters of the value, and nothing of a password or writeOnly
+   * field.
+   */
+  detail: string
+}
+
+const MAX_PROBLEMS = 100
+const MAX_SHOWN = 80
+/** Described and sorted at most; the rest is only counted. */
+const MAX_CONSIDERED = 1_000
+/** Names that a misspelt one is compared with; a hundred such sentences take about 30 ms. */
+const MAX_CANDIDATES = 40
+
+interface Finding {
+  /** Where the keyword stands in the schema; children of an alternative stand below it. */
+  schemaPath: string
+  instancePath: string
+  /** Made only for those that are shown: looking for what was meant takes time. */
+  describe(): ValueProblem
+  /** "a string", "one of a, b": set where the finding is about the kind of value as a whole. */
+  expects?: string
+}
+
+/** The sentences for a list of Ajv errors (made with `verbose`), by place, each once, 100 at the most. */
+export function describeErrors(errors: readonly ErrorObject[]): ValueProblem[] {
+  const findings: Finding[] = []
+  for (const error of errors) {
+    if (error.keyword === 'if') continue
+    const children = GATHERING.has(error.keyword) ? takeChildren(findings, error) : []
+    findings.push(findingOf(error, children))
+  }
+  const order = new Intl.Collator('en', { numeric: true })
+  const byPlace = findings
+    .slice(0, MAX_CONSIDERED)
+    .sort((a, b) => order.compare(a.instancePath, b.instancePath))
+    // A finding and its twin (one definition that holds twice) make one problem, so look a little further.
+    .slice(0, MAX_PROBLEMS + 20)
+  const problems = new Map<string, ValueProblem>()
+  for (const finding of byPlace) {
+    const problem = finding.describe()
+    problems.set(`${problem.pointer} ${problem.detail}`, problem)
+  }
+  const sorted = [...problems.values()].sort(
+    (a, b) => order.compare(a.pointer, b.pointer) || order.compare(a.detail, b.detail),
+  )
+  if (sorted.length <= MAX_PROBLEMS && findings.length === byPlace.length) return sorted
+  const shown = sorted.slice(0, MAX_PROBLEMS - 1)
+  return [...shown, { pointer: '', detail: `and ${findings.length - shown.length} more problems` }]
+}
+
+/** These come after the errors of the subschemas that they tried. */
+const GATHERING = new Set(['anyOf', 'oneOf', 'contains', 'propertyNames'])
+
+function takeChildren(findings: Finding[], error: ErrorObject): Finding[] {
+  const children: Finding[] = []
+  for (let last = findings.at(-1); last?.schemaPath.startsWith(`${error.schemaPath}/`); last = findings.at(-1)) {
+    // The same schema at the item before, say: not of this alternative.
+    if (last.instancePath !== error.instancePath && !last.instancePath.startsWith(`${error.instancePath}/`)) break
+    children.push(last)
+    findings.pop()
+  }
+  return children.reverse()
+}
+
+function findingOf(error: ErrorObject, children: Finding[]): Finding {
+  const finding = { schemaPath: error.schemaPath, instancePath: error.instancePath }
+  if (error.keyword === 'anyOf' || error.keyword === 'oneOf') return alternatives(error, children)
+  const expects = expectation(error)
+  if (expects !== undefined) {
+    return {
+      ...finding,
+      expects,
+      describe: () => at(error.instancePath, `must be ${expects}${got(error)}${suggestion(error)}`),
+    }
+  }
+  return { ...finding, describe: () => describe(error, children) }
+}
+
+/** What kind of value a type, const or enum asks for. */
+function expectation(error: ErrorObject): string | undefined {
+  if (error.keyword === 'type') {
+    const types: unknown = error.params.type
+    return join((Array.isArray(types) ? types : [types]).map((type) => TYPE_NAMES[String(type)] ?? String(type)))
+  }
+  if (error.keyword === 'const') return show(error.params.allowedValue)
+  if (error.keyword === 'enum') {
+    const allowed: unknown[] = error.params.allowedValues
+    if (allowed.length === 1) return show(allowed[0])
+    const shown = allowed
+      .slice(0, 20)
+      .map((value) => (typeof value === 'string' ? value.slice(0, MAX_SHOWN) : show(value)))
+    return `one of ${shown.join(', ')}${allowed.length > 20 ? `, … (${allowed.length} in all)` : ''}`
+  }
+  return undefined
+}
+
+const TYPE_NAMES: Record<string, string> = {
+  string: 'a string',
+  number: 'a number',
+  integer: 'an integer',
+  boolean: 'true or false',
+  object: 'an object',
+  array: 'a list',
+  null: 'null',
+}
+
+function alternatives(error: ErrorObject, children: Finding[]): Finding {
+  const finding = { schemaPath: error.schemaPath, instancePath: error.instancePath }
+  const fitting: unknown = error.params.passingSchemas
+  if (Array.isArray(fitting)) {
+    const forms = fitting.map((index) => `${Number(index) + 1}`).join(' and ')
+    return {
+      ...finding,
+      describe: () =>
+        at(error.instancePath, `fits more than one of its allowed forms (${forms}); make it fit one only`),
+    }
+  }
+  const branches = new Map<string, Finding[]>()
+  for (const child of children) {
+    const branch = child.schemaPath.slice(error.schemaPath.length + 1).split('/', 1)[0] ?? ''
+    const siblings = branches.get(branch)
+    if (siblings === undefined) branches.set(branch, [child])
+    else siblings.push(child)
+  }
+  const kinds = [...branches.values()].map(([only, ...more]) =>
+    more.length === 0 && only?.instancePath === error.instancePath ? only.expects : undefined,
+  )
+  if (kinds.length > 0 && kinds.every((kind) => kind !== undefined)) {
+    const expects = join([...new Set(kinds)])
+    return { ...finding, expects, describe: () => at(error.instancePath, `must be ${expects}${got(error)}`) }
+  }
+  // The nearest form is the one that already takes this kind of value and asks for the fewest changes.
+  const rank = (branch: Finding[]): number =>
+    branch.length +
+    (branch.some((child) => child.expects !== undefined && child.instancePath === error.instancePath) ? 1e6 : 0)
+  let closest: Finding[] = []
+  let lowest = Infinity
+  for (const branch of branches.values()) {
+    const cost = rank(branch)
+    if (cost < lowest) [closest, lowest] = [branch, cost]
+  }
+  return {
+    ...finding,
+    describe: () => {
+      const wishes = closest.slice(0, 3).map((child) => child.describe().detail)
+      const nearestForm = wishes.length > 0 ? `; for the nearest of them, ${wishes.join('; ')}` : ''
+      return at(
+        error.instancePath,
+        `fits none of its ${(error.schema as unknown[]).length} allowed forms${nearestForm}`,
+      )
+    },
+  }
+}
+
+function describe(error: ErrorObject, children: Finding[]): ValueProblem {
+  const { keyword, instancePath: pointer } = error
+  const params = error.params as Record<string, unknown>
+  const limit = params.limit as number
+  switch (keyword) {
+    case 'required':
+      return at(memberOf(pointer, String(params.missingProperty)), 'is required')
+    case 'dependentRequired':
+      return at(
+        memberOf(pointer, String(params.missingProperty)),
+        `is required when ${short(String(params.property))} is given`,
+      )
+    case 'minimum':
+      return at(pointer, `must be at least ${limit}${got(error)}`)
+    case 'maximum':
+      return at(pointer, `must be at most ${limit}${got(error)}`)
+    case 'exclusiveMinimum':
+      return at(pointer, `must be greater than ${limit}${got(error)}`)
+    case 'exclusiveMaximum':
+      return at(pointer, `must be less than ${limit}${got(error)}`)
+    case 'multipleOf':
+      return at(pointer, `must be a multiple of ${String(params.multipleOf)}${got(error)}`)
+    case 'minLength':
+      return at(
+        pointer,
+        limit === 1 ? 'must not be empty' : `must have at least ${limit} characters; it has ${lengthOf(error.data)}`,
+      )
+    case 'maxLength':
+      return at(pointer, `must have at most ${plural(limit, 'character')}; it has ${lengthOf(error.data)}`)
+    case 'minItems':
+      return at(pointer, `must have at least ${plural(limit, 'item')}; it has ${lengthOf(error.data)}`)
+    case 'maxItems':
+    case 'items':
+    case 'unevaluatedItems':
+      return at(
+        pointer,
+        `must have at most ${plural(Number(limit ?? params.len), 'item')}; it has ${lengthOf(error.data)}`,
+      )
+    case 'uniqueItems':
+      return at(
+        pointer,
+        `must not hold an item twice; items ${String(params.j)} and ${String(params.i)} (from 0) are equal`,
+      )
+    case 'minProperties':
+      return at(pointer, `must have at least ${plural(limit, 'member')}`)
+    case 'maxProperties':
+      return at(pointer, `must have at most ${plural(limit, 'member')}`)
+    case 'pattern':
+      return at(pointer, `must match the pattern ${short(String(params.pattern))}${got(error)}`)
+    case 'format':
+      return at(
+        pointer,
+        `must be a valid ${short(String(params.format))}${FORMAT_EXAMPLES[String(params.format)] ?? ''}${got(error)}`,
+      )
+    case 'additionalProperties':
+    case 'unevaluatedProperties': {
+      const name = String(params.additionalProperty ?? params.unevaluatedProperty)
+      const names = Object.keys((error.parentSchema?.properties as object | undefined) ?? {})
+      const meant = nearest(name, names.slice(0, MAX_CANDIDATES))
+      return at(
+        memberOf(pointer, name),
+        `is not a field here; ${meant === undefined ? 'remove it' : `did you mean ${meant}?`}`,
+      )
+    }
+    case 'propertyNames': {
+      const reason = children[0]?.describe().detail.replace(/^.*? (?=must )/s, '')
+      return at(
+        memberOf(pointer, String(params.propertyName)),
+        `has a name that is not allowed${reason === undefined ? '' : `: it ${reason}`}`,
+      )
+    }
+    case 'contains': {
+      const most = params.maxContains === undefined ? '' : ` and at most ${Number(params.maxContains)}`
+      return at(pointer, `must hold at least ${plural(Number(params.minContains ?? 1), 'fitting item')}${most}`)
+    }
+    case 'not':
+      return at(pointer, `is a value that is ruled out here${got(error)}`)
+    case 'false schema':
+      return at(pointer, 'is not allowed here; remove it')
+    default:
+      return at(pointer, `does not satisfy ${keyword}`)
+  }
+}
+
+const FORMAT_EXAMPLES: Record<string, string> = {
+  date: ' such as 2026-05-16',
+  time: ' such as 09:30:00Z',
+  'date-time': ' such as 2026-05-16T09:30:00Z',
+  duration: ' such as PT30S',
+  email: ' such as name@example.org',
+  uri: ' such as https://example.org/page',
+  url: ' such as https://example.org/page',
+}
+
+function at(pointer: string, detail: string): ValueProblem {
+  return { pointer, detail: `${pointer === '' ? 'the value' : short(pointer, 200)} ${detail}` }
+}
+
+/** `; got "flatt"`; nothing where the schema marks the field as secret. */
+function got(error: ErrorObject): string {
+  const schema = error.parentSchema
+  if (schema?.format === 'password' || schema?.writeOnly === true) return ''
+  return `; got ${show(error.data)}`
+}
+
+function show(value: unknown): string {
+  if (Array.isArray(value)) return `a list of ${value.length}`
+  if (typeof value === 'object' && value !== null) return 'an object'
+  if (typeof value !== 'string') return String(value)
+  return value.length > MAX_SHOWN
+    ? `${JSON.stringify(value.slice(0, MAX_SHOWN - 1)).slice(0, -1)}…"`
+    : JSON.stringify(value)
+}
+
+function suggestion(error: ErrorObject): string {
+  if (error.keyword !== 'enum' || typeof error.data !== 'string' || got(error) === '') return ''
+  const allowed = (error.params.allowedValues as unknown[]).filter((value) => typeof value === 'string')
+  const meant = nearest(error.data, allowed.slice(0, MAX_CANDIDATES))
+  return meant === undefined ? '' : ` — did you mean ${meant.slice(0, MAX_SHOWN)}?`
+}
+
+function join(words: readonly string[]): string {
+  if (words.length < 2) return words.join('')
+  return `${words.slice(0, -1).slice(0, 20).join(', ')} or ${words.at(-1) ?? ''}`
+}
+
+function short(text: string, most = MAX_SHOWN): string {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}
+
+/** Characters as minLength counts them (code points), items of a list. */
+function lengthOf(data: unknown): number {
+  if (typeof data !== 'string') return Array.isArray(data) ? data.length : 0
+  let length = 0
+  for (const _ of data) length += 1
+  return length
+}

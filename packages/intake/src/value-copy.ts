@@ -1,0 +1,78 @@
+// A bounded deep copy of a JSON value, so that defaults never reach the caller's own object.
+// Hides the measuring on the way: what a validator has to go through.
+
+import { isPrototypeKey, memberOf } from './pointer.ts'
+import type { ValueProblem } from './sentences.ts'
+
+/** The copy with its measures, or the problems that forbid to look at the value any further. */
+export interface ValueCopy {
+  problems: ValueProblem[]
+  value: unknown
+  nodes: number
+  /** UTF-16 units of all strings and keys. */
+  characters: number
+  /** UTF-16 units of the longest string or key. */
+  longest: number
+}
+
+const MAX_DEPTH = 64
+const MAX_NODES = 20_000
+const MAX_CHARACTERS = 2 * 1024 * 1024
+
+/**
+ * Copies plain JSON; prototype keys, other kinds of values, and more than twice what the front door lets in are
+ * problems.
+ */
+export function copyValue(value: unknown): ValueCopy {
+  const copy: ValueCopy = { problems: [], value: undefined, nodes: 0, characters: 0, longest: 0 }
+  const refuse = (pointer: string, detail: string): undefined => {
+    if (copy.problems.length < 100) copy.problems.push({ pointer, detail: `${pointer || 'the value'} ${detail}` })
+    return undefined
+  }
+  const measure = (text: string): void => {
+    copy.characters += text.length
+    if (text.length > copy.longest) copy.longest = text.length
+  }
+  // The path is joined only where there is something to say: this runs for every submit.
+  const path: (string | number)[] = []
+  const pointer = (): string => path.reduce<string>(memberOf, '')
+
+  const visit = (part: unknown): unknown => {
+    copy.nodes += 1
+    if (copy.nodes > MAX_NODES || copy.characters > MAX_CHARACTERS) {
+      if (copy.problems.length === 0) refuse('', 'is too large; send less')
+      return undefined
+    }
+    if (typeof part === 'string') {
+      measure(part)
+      return part
+    }
+    if (part === null || typeof part === 'boolean') return part
+    if (typeof part === 'number') return Number.isFinite(part) ? part : refuse(pointer(), 'is not a JSON value')
+    if (typeof part !== 'object') return refuse(pointer(), 'is not a JSON value')
+    if (path.length >= MAX_DEPTH) return refuse('', `is nested deeper than ${MAX_DEPTH} levels; flatten it`)
+    if (Array.isArray(part)) {
+      const items: unknown[] = []
+      for (let index = 0; index < part.length && copy.nodes <= MAX_NODES; index += 1) {
+        path.push(index)
+        items.push(visit(part[index]))
+        path.pop()
+      }
+      return items
+    }
+    const members: Record<string, unknown> = {}
+    for (const key of Object.keys(part)) {
+      const member = (part as Record<string, unknown>)[key]
+      if (member === undefined) continue
+      path.push(key)
+      measure(key)
+      if (isPrototypeKey(key)) refuse(pointer(), 'is a name that is not allowed; choose another')
+      else members[key] = visit(member)
+      path.pop()
+    }
+    return members
+  }
+
+  copy.value = visit(value)
+  return copy
+}

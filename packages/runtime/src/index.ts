@@ -1,0 +1,5 @@
+// What every process needs: configuration, logs, lifecycle.
+export * from './env.ts'
+export * from './lifecycle.ts'
+export * from './log.ts'
+export { systemClock, systemIds } from './system.ts'

@@ -1,0 +1,247 @@
+// The one front door that turns bytes into a plain tree, for request bodies and files alike, in JSON, YAML and TOML.
+// Hides three parsers behind one answer: the same document gives the same value, or the same refusal, in every format.
+import { readJson } from './document-json.ts'
+import {
+  DOCUMENT_LIMITS,
+  type DocumentFormat,
+  type DocumentLimits,
+  createRules,
+  type Finding,
+  type Path,
+  type Position,
+  Unparsable,
+} from './document-rules.ts'
+import { readToml } from './document-toml.ts'
+import { readYaml } from './document-yaml.ts'
+import { type JsonValue, pointerTo } from './json.ts'
+
+export { DOCUMENT_LIMITS, type DocumentFormat, type DocumentLimits, type Position } from './document-rules.ts'
+
+/** One thing wrong with a document. `pointer` is a JSON pointer (RFC 6901); `detail` names the place and the remedy. */
+export interface DocumentProblem {
+  pointer: string
+  detail: string
+  line?: number
+  column?: number
+}
+
+export interface ParsedDocument {
+  format: DocumentFormat
+  /** Plain objects and arrays with own members only, no part of it shared with another. */
+  value: JsonValue
+  /**
+   * Where the value of a pointer stands, or its nearest ancestor that exists; undefined if it is not a pointer.
+   * A member stands where its key does, an item where it begins. The first call takes another pass over the text.
+   */
+  locate(pointer: string): Position | undefined
+}
+
+export type DocumentOutcome =
+  | { ok: true; document: ParsedDocument }
+  | { ok: false; status: 400 | 413 | 422; problems: DocumentProblem[] }
+
+const READERS = { json: readJson, yaml: readYaml, toml: readToml }
+const POINTER_PART_MAX = 1000
+const EXTENSIONS: Record<string, DocumentFormat> = { json: 'json', yaml: 'yaml', yml: 'yaml', toml: 'toml' }
+const MEDIA_TYPES: Record<string, DocumentFormat> = {
+  'application/json': 'json',
+  'application/yaml': 'yaml',
+  'application/x-yaml': 'yaml',
+  'text/yaml': 'yaml',
+  'application/toml': 'toml',
+}
+
+/**
+ * Reads one document; never throws, whatever the bytes.
+ * 413: more than `bodyBytes`. 400: cannot be parsed (encoding, syntax, duplicate keys, what the formats do not share)
+ * or breaks another limit. 422: can be parsed, but holds keys or numbers that are refused, all of them (up to 20) named.
+ * Dates in TOML become the characters they were written with, as in YAML.
+ */
+export function parseDocument(
+  bytes: Uint8Array | string,
+  format: DocumentFormat,
+  limits: Partial<DocumentLimits> = {},
+): DocumentOutcome {
+  const bounds = { ...DOCUMENT_LIMITS, ...limits }
+  const size = typeof bytes === 'string' ? Buffer.byteLength(bytes) : bytes.byteLength
+  if (size > bounds.bodyBytes) {
+    return refusal(413, '', [
+      {
+        path: [],
+        offset: undefined,
+        detail: `the document has ${size} bytes; at most ${bounds.bodyBytes} are allowed`,
+      },
+    ])
+  }
+
+  const text = typeof bytes === 'string' ? bytes.replace(/^\uFEFF/, '') : decodeUtf8(bytes)
+  if (typeof text !== 'string') return refusal(400, text.lossyText, [text.finding])
+  const rules = createRules(bounds)
+  try {
+    checkCharacters(text, format, bounds)
+    const reading = READERS[format](text, rules)
+    if (rules.refused.length > 0) return refusal(422, text, rules.refused)
+    return { ok: true, document: createDocument(format, text, reading) }
+  } catch (error) {
+    if (error instanceof Unparsable) return refusal(400, text, [error.finding])
+    // A parser met something that its authors did not foresee; its own words could hold anything.
+    return refusal(400, text, [
+      { path: [], offset: undefined, detail: `this cannot be read as ${format}; simplify it` },
+    ])
+  }
+}
+
+/** The format of a Content-Type header; undefined for any other type, and for a charset other than UTF-8. */
+export function formatOfMediaType(contentType: string | undefined): DocumentFormat | undefined {
+  const [, type = '', parameters = ''] = /^\s*([^\s;]+)\s*(?:;(.*))?$/s.exec(contentType ?? '') ?? []
+  const names = type.toLowerCase()
+  for (const [, quoted, plain] of parameters.matchAll(/(?:^|;)\s*charset\s*=\s*(?:"([^"]*)"|([^\s;]*))/gi)) {
+    if (!/^utf-?8$/i.test(quoted ?? plain ?? '')) return undefined
+  }
+  if (Object.hasOwn(MEDIA_TYPES, names)) return MEDIA_TYPES[names]
+  return /^application\/[a-z0-9!#$&^_.-]+\+json$/.test(names) ? 'json' : undefined
+}
+
+/** The format that a file's extension promises, in any case of letters. */
+export function formatOfPath(path: string): DocumentFormat | undefined {
+  const extension = /[^/\\]\.([a-z]+)$/i.exec(path)?.[1]?.toLowerCase() ?? ''
+  return Object.hasOwn(EXTENSIONS, extension) ? EXTENSIONS[extension] : undefined
+}
+
+/** The valid key that somebody most likely meant, or undefined if none is close; case, `-` and `_` weigh nothing. */
+export function nearestKey(wrong: string, valid: readonly string[]): string | undefined {
+  if (wrong.length > 128) return undefined
+  const plain = plainKey(wrong)
+  // One slip in short words, two in words of six letters and more, three from twelve on.
+  let reach = plain.length < 6 ? 1 : plain.length < 12 ? 2 : 3
+  let nearest: string | undefined
+  for (const candidate of valid) {
+    const distance = editDistance(plain, plainKey(candidate))
+    if (distance > reach || distance >= plain.length) continue
+    if (distance === reach && nearest !== undefined) continue
+    nearest = candidate
+    reach = distance
+  }
+  return nearest
+}
+
+function plainKey(key: string): string {
+  return key.toLowerCase().replaceAll(/[-_ ]/g, '')
+}
+
+/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment). */
+function editDistance(a: string, b: string): number {
+  let beforeLast: number[] = []
+  let last = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row]
+    for (let column = 1; column <= b.length; column++) {
+      const same = a[row - 1] === b[column - 1]
+      let least = Math.min(
+        (last[column] ?? 0) + 1,
+        (current[column - 1] ?? 0) + 1,
+        (last[column - 1] ?? 0) + (same ? 0 : 1),
+      )
+      const swapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]
+      if (swapped) least = Math.min(least, (beforeLast[column - 2] ?? 0) + 1)
+      current.push(least)
+    }
+    beforeLast = last
+    last = current
+  }
+  return last[b.length] ?? 0
+}
+
+function decodeUtf8(bytes: Uint8Array): string | { finding: Finding; lossyText: string } {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    const lossyText = new TextDecoder('utf-8').decode(bytes)
+    const detail = 'the text is not UTF-8 from here on; save it as UTF-8 and send it again'
+    return { lossyText, finding: { path: [], offset: firstInvalid(bytes, lossyText), detail } }
+  }
+}
+
+/** The index of the first replacement character that does not stand in the bytes themselves. */
+function firstInvalid(bytes: Uint8Array, lossyText: string): number {
+  let byte = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0
+  let from = 0
+  for (;;) {
+    const index = lossyText.indexOf('\uFFFD', from)
+    if (index < 0) return lossyText.length
+    byte += Buffer.byteLength(lossyText.slice(from, index))
+    if (bytes[byte] !== 0xef || bytes[byte + 1] !== 0xbf || bytes[byte + 2] !== 0xbd) return index
+    byte += 3
+    from = index + 1
+  }
+}
+
+/** What no format allows. The line limit spares the parsers whose work per line is large. */
+function checkCharacters(text: string, format: DocumentFormat, limits: DocumentLimits): void {
+  const fail = (offset: number, detail: string): never => {
+    throw new Unparsable({ path: [], offset, detail })
+  }
+  if (!/\S/.test(text)) fail(0, 'the document is empty; write at least one key')
+  const nul = text.indexOf('\0')
+  if (nul >= 0) fail(nul, 'the text holds a NUL character here; remove it')
+  if (!text.isWellFormed()) {
+    fail(text.search(/\p{Surrogate}/u), 'the text holds half of a surrogate pair here; write the whole character')
+  }
+  if (format === 'json') return
+  let end = -1
+  for (let line = 1; (end = text.indexOf('\n', end + 1)) >= 0; line++) {
+    if (line > limits.lines) fail(end, `the document has more than ${limits.lines} lines; split it or send fewer`)
+  }
+}
+
+function createDocument(
+  format: DocumentFormat,
+  text: string,
+  reading: { value: JsonValue; offsets(): Map<string, number> },
+): ParsedDocument {
+  const positionAt = createPositions(text)
+  let offsets: Map<string, number> | undefined
+  return {
+    format,
+    value: reading.value,
+    locate(pointer) {
+      if (pointer !== '' && !pointer.startsWith('/')) return undefined
+      offsets ??= reading.offsets()
+      for (let known = pointer; ; known = known.slice(0, known.lastIndexOf('/'))) {
+        const offset = offsets.get(known)
+        if (offset !== undefined) return positionAt(offset)
+        if (known === '') return undefined
+      }
+    },
+  }
+}
+
+function refusal(status: 400 | 413 | 422, text: string, findings: readonly Finding[]): DocumentOutcome {
+  const positionAt = createPositions(text)
+  const problems = findings.map(({ path, detail, offset }) => ({
+    pointer: pointerTo(...shortPart(path)),
+    detail,
+    ...(offset === undefined ? {} : positionAt(offset)),
+  }))
+  return { ok: false, status, problems }
+}
+
+/** The path up to the first key that is too long to be sent back; what stands behind it has no name worth telling. */
+function shortPart(path: Path): Path {
+  const long = path.findIndex((part) => String(part).length > POINTER_PART_MAX)
+  return long < 0 ? path : path.slice(0, long)
+}
+
+/** Turns indexes of the text to lines and columns. Ascending indexes take one pass over the text together. */
+function createPositions(text: string): (offset: number) => Position {
+  let [at, line, lineStart] = [0, 1, 0]
+  return (offset) => {
+    if (offset < at) [at, line, lineStart] = [0, 1, 0]
+    for (; at < offset; at++) {
+      if (text.charCodeAt(at) !== 0x0a) continue
+      line++
+      lineStart = at + 1
+    }
+    return { line, column: offset - lineStart + 1 }
+  }
+}

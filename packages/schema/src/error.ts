@@ -1,0 +1,106 @@
+// Every error that may leave the system has a row here: its code, its HTTP status, and whether trying again can help.
+// Hides nothing else: the wording of one occurrence belongs to whoever throws it.
+
+const CODES = {
+  'malformed-body': { status: 400, title: 'The body cannot be parsed', retry: false },
+  'bad-query': { status: 400, title: 'A query parameter is not valid', retry: false },
+  'bad-header': { status: 400, title: 'A header is not valid', retry: false },
+  unauthenticated: { status: 401, title: 'A valid API key is required', retry: false },
+  forbidden: { status: 403, title: 'This key may not do that', retry: false },
+  'not-found': { status: 404, title: 'There is no such thing here', retry: false },
+  'method-not-allowed': { status: 405, title: 'This method is not offered here', retry: false },
+  'already-exists': { status: 409, title: 'It exists already', retry: false },
+  'already-finished': { status: 409, title: 'The run has already finished', retry: false },
+  'already-started': { status: 409, title: 'The run has already started', retry: false },
+  'no-open-gate': { status: 409, title: 'No gate is open for a decision', retry: false },
+  'not-retryable': { status: 409, title: 'Only a failed or cancelled run can be retried', retry: false },
+  'id-immutable': { status: 409, title: 'The id of a workflow cannot change', retry: false },
+  'version-immutable': { status: 409, title: 'A published version cannot change', retry: false },
+  'workflow-in-use': { status: 409, title: 'Other workflows need this one', retry: false },
+  'version-conflict': { status: 412, title: 'Somebody else changed it first', retry: false },
+  'body-too-large': { status: 413, title: 'The body is too large', retry: false },
+  'unsupported-media-type': { status: 415, title: 'The content type is not one of JSON, YAML, TOML', retry: false },
+  'validation-failed': { status: 422, title: 'The document is not valid', retry: false },
+  'not-publishable': { status: 422, title: 'The template cannot be listed yet', retry: false },
+  'not-runnable': { status: 422, title: 'The workflow cannot run as it stands', retry: false },
+  'budget-exceeded': { status: 422, title: 'The estimate is over the budget', retry: false },
+  'provider-key-missing': { status: 422, title: 'A provider has no key', retry: false },
+  'tool-unavailable': { status: 422, title: 'A tool is not installed here', retry: false },
+  'idempotency-mismatch': { status: 422, title: 'The key was used for another spec', retry: false },
+  'quota-exceeded': { status: 429, title: 'Too many requests', retry: true },
+  internal: { status: 500, title: 'Something went wrong here', retry: true },
+  unavailable: { status: 503, title: 'Not available at the moment', retry: true },
+} as const satisfies Record<string, { status: number; title: string; retry: boolean }>
+
+export type ErrorCode = keyof typeof CODES
+
+/** One named place in the caller's document and how to mend it. `guard` is set by the publish guards only. */
+export interface Problem {
+  pointer: string
+  detail: string
+  /** Stable name of the rule that was broken, for documentation and tests. */
+  code?: string
+  guard?: 'executability' | 'estimability'
+  line?: number
+  column?: number
+}
+
+/** The row of a code: HTTP status, title, whether the caller may simply try again. */
+export function errorRow(code: ErrorCode): { status: number; title: string; retry: boolean } {
+  return CODES[code]
+}
+
+const MARK = Symbol.for('fabrique.error')
+
+/**
+ * An error whose message may be shown to the caller.
+ * `message` is public; `cause` and `context` are for the log and never hold secrets or payloads.
+ */
+export class FabriqueError extends Error {
+  readonly [MARK] = true
+  readonly code: ErrorCode
+  readonly problems: Problem[]
+  readonly context: Record<string, string | number>
+  /** Whole seconds after which trying again makes sense; only for codes that may be retried. */
+  readonly retryAfterS: number | undefined
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: {
+      problems?: Problem[]
+      cause?: unknown
+      context?: Record<string, string | number>
+      retryAfterS?: number
+    } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'FabriqueError'
+    this.code = code
+    this.problems = options.problems ?? []
+    this.context = options.context ?? {}
+    this.retryAfterS = options.retryAfterS
+  }
+
+  /** True for a FabriqueError of any copy of this module; with a code, of that code only. */
+  static is(error: unknown, code?: ErrorCode): error is FabriqueError {
+    return (
+      typeof error === 'object' &&
+      error !== null &&
+      MARK in error &&
+      (code === undefined || (error as FabriqueError).code === code)
+    )
+  }
+}
+
+/** The body of every error answer (RFC 9457, `application/problem+json`). */
+export interface ProblemDocument {
+  type: string
+  title: string
+  status: number
+  detail: string
+  code: ErrorCode
+  instance?: string
+  request_id?: string
+  errors?: Problem[]
+}

@@ -1,0 +1,41 @@
+/**
+ * Who uses the servers of a home folder at the moment: one file per user, named by process id and start token.
+ * Hides that a user killed by SIGKILL leaves its file behind: such files do not count and are removed when seen.
+ */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { startTokenOf } from './process-table.ts'
+
+/** What a process can need of a home folder. */
+export type ServiceName = 'postgres' | 'redis'
+
+/** Enters this process as a user of the services; returns what takes it out again. Call both under the home's lock. */
+export function enterUser(folder: string, needs: ServiceName[]): () => void {
+  mkdirSync(folder, { recursive: true })
+  const own = `${process.pid}-${startTokenOf(process.pid)}-`
+  const count = readdirSync(folder).filter((name) => name.startsWith(own)).length
+  let file = ''
+  for (let n = count; !file; n++) {
+    try {
+      writeFileSync(join(folder, own + n), needs.join(' '), { flag: 'wx' })
+      file = join(folder, own + n)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    }
+  }
+  return () => rmSync(file, { force: true })
+}
+
+/** The services that at least one live process still needs. */
+export function neededServices(folder: string): Set<ServiceName> {
+  const needed = new Set<ServiceName>()
+  for (const name of readdirSync(folder)) {
+    const [pid = '', token] = name.split('-')
+    if (startTokenOf(Number(pid)) !== token) {
+      rmSync(join(folder, name), { force: true })
+      continue
+    }
+    for (const need of readFileSync(join(folder, name), 'utf8').split(' ')) needed.add(need as ServiceName)
+  }
+  return needed
+}

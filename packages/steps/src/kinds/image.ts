@@ -1,0 +1,24 @@
+// `image`: one picture from a prompt, by an image model.
+import type { StepKind } from '@fabrique/engine'
+import type { JsonObject } from '@fabrique/schema'
+import { z } from 'zod'
+import { ModelChoice, Params } from './fields.ts'
+
+/** `{artifact}`: the first picture the model answers with. */
+export const image: StepKind = {
+  kind: 'image',
+  fields: z.strictObject({ ...ModelChoice, promptTemplate: z.string().min(1).max(32_768), params: Params }),
+  renders: [
+    { field: 'promptTemplate', as: 'text' },
+    { field: 'params', as: 'value' },
+  ],
+  outputKeys: () => ['artifact'],
+  capability: () => ['image'],
+  expects: (step) => ({ prompt: String(step.promptTemplate ?? ''), params: (step.params ?? {}) as JsonObject }),
+  async run(fields, context) {
+    const params = (fields.params ?? {}) as JsonObject
+    const answer = await context.call({ prompt: String(fields.promptTemplate), params })
+    const [file] = answer.files
+    return { artifact: file === undefined ? null : await context.store(file) }
+  },
+}

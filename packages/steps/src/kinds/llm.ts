@@ -1,0 +1,50 @@
+// `llm`: text from a prompt, plain or structured by a JSON Schema, by a language model.
+import { StepFailure, type StepKind } from '@fabrique/engine'
+import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
+import { z } from 'zod'
+import { ModelChoice, Params } from './fields.ts'
+
+/** `{text, json?, usage}`; `json` is there when the step has an `outputSchema`. */
+export const llm: StepKind = {
+  kind: 'llm',
+  fields: z.strictObject({
+    ...ModelChoice,
+    promptTemplate: z.string().min(1).max(32_768),
+    system: z.string().max(32_768).optional(),
+    params: Params,
+    outputSchema: z.custom<JsonObject>(isJsonObject, 'must be a JSON Schema').optional(),
+  }),
+  renders: [
+    { field: 'promptTemplate', as: 'text' },
+    { field: 'system', as: 'text' },
+    { field: 'params', as: 'value' },
+  ],
+  outputKeys: (step) => (step.outputSchema === undefined ? ['text', 'usage'] : ['text', 'json', 'usage']),
+  capability: () => ['text'],
+  expects: (step) => ({
+    prompt: String(step.promptTemplate ?? ''),
+    system: String(step.system ?? ''),
+    params: (step.params ?? {}) as JsonObject,
+  }),
+  async run(fields, context) {
+    const schema = fields.outputSchema
+    const answer = await context.call({
+      prompt: String(fields.promptTemplate),
+      system: fields.system ?? null,
+      params: fields.params ?? {},
+      ...(schema === undefined ? {} : { outputSchema: schema }),
+    })
+    const text = String(answer.output.text ?? '')
+    const usage = Object.fromEntries(answer.usage.map(({ unit, quantity }) => [unit, quantity]))
+    if (schema === undefined) return { text, usage }
+    return { text, json: parsed(text), usage }
+  },
+}
+
+function parsed(text: string): JsonValue {
+  try {
+    return JSON.parse(text) as JsonValue
+  } catch (error) {
+    throw new StepFailure('bad_output', 'The model answered something that is not JSON.', { billed: 'yes', cause: error })
+  }
+}

@@ -1,0 +1,44 @@
+// `tool`: a local tool on values and files, or a model that works on files (`fal/birefnet-light`).
+import type { InputFile, StepContext, StepKind } from '@fabrique/engine'
+import { StepFailure } from '@fabrique/engine'
+import { isJsonObject, type JsonObject, type JsonValue, pointerTo } from '@fabrique/schema'
+import { z } from 'zod'
+
+/** A local tool's own output; a model's is `{artifact, artifacts, data}`. */
+export const tool: StepKind = {
+  kind: 'tool',
+  fields: z.strictObject({
+    tool: z.string().min(1).max(200),
+    args: z.custom<JsonObject>(isJsonObject, 'must be an object').default({}),
+  }),
+  renders: [{ field: 'args', as: 'value' }],
+  outputKeys: (_, local) => local?.outputKeys ?? ['artifact', 'artifacts', 'data'],
+  capability: (step) => (String(step.tool).includes('/') ? ['matte', 'media', 'speech', 'video'] : null),
+  expects: (step) => ({ args: (step.args ?? {}) as JsonObject }),
+  async run(fields, context) {
+    const name = String(fields.tool)
+    const args = isJsonObject(fields.args) ? fields.args : {}
+    const local = context.tool(name)
+    if (local === undefined) return await callModelTool(args, context)
+    const parsed = local.args.safeParse(args)
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues
+      const at = pointerTo(...((issue?.path ?? []) as (string | number)[]))
+      throw new StepFailure('invalid', `The arguments of ${name} are not right at "${at}": ${issue?.message}.`)
+    }
+    return await local.run(parsed.data as JsonObject, context)
+  },
+}
+
+async function callModelTool(args: JsonObject, context: StepContext): Promise<JsonValue> {
+  const files: Record<string, InputFile> = {}
+  const values: JsonObject = {}
+  for (const [key, value] of Object.entries(args)) {
+    if (isJsonObject(value) && typeof value.sha256 === 'string') files[key] = await context.open(value, `args.${key}`)
+    else values[key] = value
+  }
+  const answer = await context.call({ args: values }, files)
+  const artifacts: JsonObject[] = []
+  for (const file of answer.files) artifacts.push(await context.store(file))
+  return { artifact: artifacts[0] ?? null, artifacts, data: answer.output }
+}

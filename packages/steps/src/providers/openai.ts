@@ -1,0 +1,189 @@
+// OpenAI: text by Responses, pictures by Images, speech by Audio. The SDK never retries here.
+import type { Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
+import { StepFailure } from '@fabrique/engine'
+import { isJsonObject, type JsonObject, type Usage } from '@fabrique/schema'
+import type OpenAI from 'openai'
+import { connectionFailure, httpFailure, type ProviderAdapter } from './adapter.ts'
+
+const TIMEOUT_MS = 600_000
+/** Characters of prose per token, for estimates only. */
+const CHARACTERS_PER_TOKEN = 4
+const EXPECTED_ANSWER_TOKENS = 1_000
+
+const OPERATIONS = {
+  text: 'responses.create',
+  image: 'images.generate',
+  speech: 'audio.speech',
+} as const
+type Offered = keyof typeof OPERATIONS
+
+/** Which of the API's operations a model's name belongs to; any other model writes text. */
+function capabilityOf(name: string): Offered {
+  if (/image|dall-e/.test(name)) return 'image'
+  return /tts/.test(name) ? 'speech' : 'text'
+}
+
+function tokens(text: unknown): number {
+  return Math.ceil(String(text ?? '').length / CHARACTERS_PER_TOKEN)
+}
+
+const provider: Provider = {
+  name: 'openai',
+  model(name): Model | undefined {
+    const endpoint = /^openai\/([a-z0-9][a-z0-9.-]{1,80})$/.exec(name)?.[1]
+    if (endpoint === undefined) return undefined
+    const capability = capabilityOf(endpoint)
+    return { name, provider: 'openai', capability, endpoint, operation: OPERATIONS[capability] }
+  },
+  expectedUsage(model, request): Usage[] {
+    const params = isJsonObject(request.params) ? request.params : {}
+    switch (model.capability) {
+      case 'image':
+        return [
+          { unit: 'image', quantity: 1, facts: { quality: String(params.quality ?? 'auto'), size: String(params.size ?? 'auto') } },
+          { unit: 'input_token', quantity: tokens(request.prompt) },
+        ]
+      case 'speech': {
+        const args = isJsonObject(request.args) ? request.args : {}
+        return [{ unit: 'character', quantity: String(args.text ?? '').length }]
+      }
+      default: {
+        const limit = Number(params.max_output_tokens)
+        const answer = Number.isFinite(limit) ? Math.min(limit, EXPECTED_ANSWER_TOKENS) : EXPECTED_ANSWER_TOKENS
+        return [
+          { unit: 'input_token', quantity: tokens(request.prompt) + tokens(request.system) },
+          { unit: 'output_token', quantity: answer },
+        ]
+      }
+    }
+  },
+}
+
+export const openai: ProviderAdapter = {
+  provider,
+  connect({ apiKey, baseUrl }) {
+    let client: Promise<OpenAI> | undefined
+    async function connected(): Promise<OpenAI> {
+      const { default: Client } = await import('openai')
+      return new Client({ apiKey, maxRetries: 0, timeout: TIMEOUT_MS, ...(baseUrl === undefined ? {} : { baseURL: baseUrl }) })
+    }
+    return {
+      async call(request) {
+        client ??= connected()
+        try {
+          return await OPERATE[request.model.capability as Offered](await client, request)
+        } catch (error) {
+          throw StepFailure.is(error) ? error : failureOf(error, request.signal)
+        }
+      },
+    }
+  },
+}
+
+type Operate = (client: OpenAI, request: ProviderRequest) => Promise<ProviderAnswer>
+
+const OPERATE: Record<Offered, Operate> = {
+  async image(client, { model, request, signal, callId }) {
+    const { n: _n, stream: _stream, model: _model, prompt: _prompt, ...params } = (request.params ?? {}) as JsonObject
+    const response = await client.images.generate(
+      { ...params, model: model.endpoint, prompt: String(request.prompt) } as OpenAI.ImageGenerateParamsNonStreaming,
+      options(signal, callId),
+    )
+    const encoded = response.data?.[0]?.b64_json
+    if (encoded === undefined) throw new StepFailure('bad_output', 'OpenAI answered without a picture.', { billed: 'yes' })
+    const type = response.output_format ?? (typeof params.output_format === 'string' ? params.output_format : 'png')
+    return {
+      output: {},
+      files: [{ name: 'image', mimeType: `image/${type}`, bytes: Buffer.from(encoded, 'base64') }],
+      usage: imageUsage(response.usage),
+    }
+  },
+
+  async text(client, { model, request, signal, callId }) {
+    const schema = request.outputSchema
+    const format = isJsonObject(schema) ? { text: { format: { type: 'json_schema', name: 'output', schema, strict: false } } } : {}
+    const response = await client.responses.create(
+      {
+        ...((request.params ?? {}) as JsonObject),
+        model: model.endpoint,
+        input: String(request.prompt),
+        ...(request.system === null || request.system === undefined ? {} : { instructions: String(request.system) }),
+        ...format,
+        stream: false,
+      } as OpenAI.Responses.ResponseCreateParamsNonStreaming,
+      options(signal, callId),
+    )
+    if (response.status === 'incomplete') {
+      throw new StepFailure('bad_output', 'OpenAI stopped before the answer was complete.', { billed: 'yes' })
+    }
+    const refusal = response.output.some((item) => item.type === 'message' && item.content.some(({ type }) => type === 'refusal'))
+    if (refusal) throw new StepFailure('refused', 'OpenAI refused the content of the request.', { billed: 'yes', code: 'content-refused' })
+    const { input_tokens: all = 0, output_tokens: answered = 0, input_tokens_details: details } = response.usage ?? {}
+    const cached = details?.cached_tokens ?? 0
+    return {
+      output: { text: response.output_text },
+      files: [],
+      usage: nonZero([
+        { unit: 'input_token', quantity: all - cached },
+        { unit: 'cached_input_token', quantity: cached },
+        { unit: 'output_token', quantity: answered },
+      ]),
+    }
+  },
+
+  async speech(client, { model, request, signal, callId }) {
+    const { text, voice = 'alloy', format = 'wav', instructions } = (request.args ?? {}) as JsonObject
+    const response = await client.audio.speech.create(
+      {
+        model: model.endpoint,
+        input: String(text ?? ''),
+        voice: String(voice),
+        response_format: format as 'wav',
+        ...(typeof instructions === 'string' ? { instructions } : {}),
+      },
+      options(signal, callId),
+    )
+    const bytes = Buffer.from(await response.arrayBuffer())
+    // The endpoint reports no usage: characters are the one unit that is known exactly.
+    return {
+      output: {},
+      files: [{ name: 'speech', mimeType: `audio/${String(format) === 'mp3' ? 'mpeg' : String(format)}`, bytes }],
+      usage: [{ unit: 'character', quantity: String(text ?? '').length }],
+    }
+  },
+}
+
+/** The SDK's own idempotencyKey option sends no header; the header itself is honoured. */
+function options(signal: AbortSignal, callId: string) {
+  return { signal, headers: { 'Idempotency-Key': callId } }
+}
+
+function imageUsage(usage: OpenAI.ImagesResponse['usage']): Usage[] {
+  if (usage === undefined) return []
+  const { text_tokens: text = usage.input_tokens, image_tokens: image = 0 } = usage.input_tokens_details ?? {}
+  return nonZero([
+    { unit: 'input_token', quantity: text },
+    { unit: 'image_input_token', quantity: image },
+    { unit: 'image_output_token', quantity: usage.output_tokens },
+  ])
+}
+
+function nonZero(usages: Usage[]): Usage[] {
+  return usages.filter(({ quantity }) => quantity > 0)
+}
+
+function failureOf(error: unknown, signal: AbortSignal): StepFailure {
+  const { status, code, name, headers } = error as { status?: number; code?: string | null; name?: string; headers?: Headers }
+  if (signal.aborted) return new StepFailure('timeout', 'The call to OpenAI was stopped.', { billed: 'unknown', cause: error })
+  if (typeof status === 'number') {
+    if (code === 'insufficient_quota') return new StepFailure('invalid', 'The OpenAI account has no credit left.', { cause: error, code: 'provider-rejected' })
+    const refused = code === 'moderation_blocked' || code === 'content_policy_violation'
+    return httpFailure('OpenAI', status, { retryAfter: headers?.get?.('retry-after') ?? null, refused, cause: error })
+  }
+  if (name === 'APIConnectionTimeoutError') {
+    return new StepFailure('timeout', 'OpenAI did not answer in time.', { billed: 'unknown', cause: error })
+  }
+  if (name?.startsWith('APIConnection')) return connectionFailure('OpenAI', error)
+  return new StepFailure('bad_output', 'OpenAI answered something that cannot be read.', { billed: 'unknown', cause: error })
+}
+

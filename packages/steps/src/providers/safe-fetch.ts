@@ -1,0 +1,81 @@
+// The one way to fetch an address that a provider or user named: public addresses only, no redirects, bounded.
+// Hides the checks at connect time, which literals in odd notations and rebinding names cannot get around.
+import { lookup } from 'node:dns/promises'
+import { isIP } from 'node:net'
+import { StepFailure } from '@fabrique/engine'
+import ipaddr from 'ipaddr.js'
+import { Agent, buildConnector, fetch, type Response } from 'undici'
+
+const BYTES_MAX = 256 * 1024 * 1024
+const TIMEOUT_MS = 120_000
+
+function isPublic(address: string): boolean {
+  return ipaddr.isValid(address) && ipaddr.process(address).range() === 'unicast'
+}
+
+export type SafeFetch = (url: string, signal: AbortSignal) => Promise<{ bytes: Uint8Array; contentType: string }>
+
+/**
+ * A fetch for files. `trustedOrigins` are the configured providers' own addresses and may be private.
+ * `data:` URLs are decoded in place. Rejects with a transient `StepFailure`; a refusal by address is `bad_output`.
+ */
+export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
+  const connect = buildConnector({ timeout: 10_000 })
+  const guarded = new Agent({
+    connect(options, callback) {
+      const host = options.hostname.replace(/^\[|\]$/g, '')
+      resolvePublic(host).then(
+        (address) => connect({ ...options, hostname: address, servername: options.servername ?? (isIP(host) === 0 ? host : undefined) } as buildConnector.Options, callback),
+        (error: Error) => callback(error, null),
+      )
+    },
+  })
+
+  return async function safeFetch(url, signal) {
+    if (url.startsWith('data:')) return decodeDataUrl(url)
+    const parsed = URL.parse(url)
+    if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.username !== '') {
+      throw new StepFailure('bad_output', 'A provider named a file at an address that is not http(s).', { billed: 'yes' })
+    }
+    const trusted = trustedOrigins.includes(parsed.origin)
+    try {
+      const response = await fetch(parsed, {
+        redirect: 'error',
+        signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+        ...(trusted ? {} : { dispatcher: guarded }),
+      })
+      if (!response.ok) throw new StepFailure('server', `A produced file could not be fetched (HTTP ${response.status}).`, { billed: 'yes' })
+      return { bytes: await readBounded(response), contentType: response.headers.get('content-type')?.split(';')[0] ?? '' }
+    } catch (error) {
+      if (StepFailure.is(error)) throw error
+      throw new StepFailure('server', 'A produced file could not be fetched.', { billed: 'yes', cause: error })
+    }
+  }
+}
+
+async function resolvePublic(host: string): Promise<string> {
+  const addresses = isIP(host) === 0 ? (await lookup(host, { all: true })).map(({ address }) => address) : [host]
+  const [first] = addresses
+  // One private answer among public ones is an attack or an accident; neither is connected to.
+  if (first === undefined || !addresses.every(isPublic)) throw new Error('the address is not public')
+  return first
+}
+
+async function readBounded(response: Response): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  let total = 0
+  for await (const chunk of response.body ?? []) {
+    total += chunk.byteLength
+    if (total > BYTES_MAX) throw new StepFailure('bad_output', 'A produced file is larger than 256 MiB.', { billed: 'yes' })
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+function decodeDataUrl(url: string): { bytes: Uint8Array; contentType: string } {
+  const match = /^data:([^;,]*)(?:;[^,]*?)?(;base64)?,(.*)$/s.exec(url)
+  if (match === null || url.length > BYTES_MAX) throw new StepFailure('bad_output', 'A provider answered a broken data URL.', { billed: 'yes' })
+  const [, type = '', base64, body = ''] = match
+  const bytes = base64 === undefined ? Buffer.from(decodeURIComponent(body)) : Buffer.from(body, 'base64')
+  return { bytes, contentType: type }
+}

@@ -1,0 +1,13 @@
+// `value.pass`: its arguments as its output; shapes data between steps without a model.
+import type { Tool } from '@fabrique/engine'
+import { z } from 'zod'
+
+/** `{value}`: whatever was passed in, placeholders filled. */
+export const valuePass: Tool = {
+  name: 'value.pass',
+  args: z.strictObject({ value: z.unknown() }),
+  outputKeys: ['value'],
+  async run(args) {
+    return { value: args.value ?? null }
+  },
+}
