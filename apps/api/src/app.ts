@@ -47,7 +47,8 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
 
   app.onError((error, c) => {
     const known = asFabriqueError(error)
-    if (errorRow(known.code).status >= 500) deps.log.error({ request_id: c.get('requestId'), err: known.cause ?? known }, 'a request failed')
+    if (errorRow(known.code).status >= 500)
+      deps.log.error({ request_id: c.get('requestId'), err: known.cause ?? known }, 'a request failed')
     return problemResponse(c, known)
   })
   app.notFound((c) => problemResponse(c, notFound('address')))
@@ -59,13 +60,18 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
 
 const NOBODY: Principal = { keyId: '', organizationId: '', role: 'operator' }
 
-function mount(app: Hono<ApiContext>, route: Route, authenticate: (header: string | undefined) => Promise<Principal | null>): void {
+function mount(
+  app: Hono<ApiContext>,
+  route: Route,
+  authenticate: (header: string | undefined) => Promise<Principal | null>,
+): void {
   app.on(route.method.toUpperCase(), route.path, async (c) => {
     let principal = NOBODY
     if (route.access !== 'public') {
       const found = await authenticate(c.req.header('authorization'))
       if (found === null) throw unauthenticated()
-      if (route.access === 'admin' && found.role !== 'admin') throw new FabriqueError('forbidden', 'This needs the key of an admin.')
+      if (route.access === 'admin' && found.role !== 'admin')
+        throw new FabriqueError('forbidden', 'This needs the key of an admin.')
       principal = found
     }
     const query = parseQuery(route.query, c.req.url)

@@ -28,6 +28,7 @@ export function createAuthenticator(accounts: AccountStore): (header: string | u
 /** The key in `Bearer fab_…`, or in HTTP Basic as the password, for browsers. */
 function secretOf(header: string | undefined): string | null {
   const [, scheme = '', value = ''] = /^(Bearer|Basic) +([^\s]{1,1024})$/i.exec(header ?? '') ?? []
-  const secret = scheme.toLowerCase() === 'basic' ? Buffer.from(value, 'base64').toString().split(':').slice(1).join(':') : value
+  const secret =
+    scheme.toLowerCase() === 'basic' ? Buffer.from(value, 'base64').toString().split(':').slice(1).join(':') : value
   return secret.startsWith('fab_') && secret.length <= 256 ? secret : null
 }

@@ -20,7 +20,9 @@ export async function readDocument(c: Context<ApiContext>): Promise<ParsedDocume
   const outcome = parseDocument(await readBounded(c, DOCUMENT_LIMITS.bodyBytes), format)
   if (outcome.ok) return outcome.document
   const [first] = outcome.problems
-  throw new FabriqueError(STATUS_CODES[outcome.status], first?.detail ?? 'The body cannot be read.', { problems: outcome.problems })
+  throw new FabriqueError(STATUS_CODES[outcome.status], first?.detail ?? 'The body cannot be read.', {
+    problems: outcome.problems,
+  })
 }
 
 function formatOf(c: Context<ApiContext>): DocumentFormat {
@@ -64,4 +66,3 @@ export function located(error: unknown, document: ParsedDocument): never {
     ...(error.retryAfterS === undefined ? {} : { retryAfterS: error.retryAfterS }),
   })
 }
-

@@ -37,7 +37,8 @@ export function asFabriqueError(error: unknown): FabriqueError {
   return FabriqueError.is(error) ? error : new FabriqueError('internal', DETAIL.internal as string, { cause: error })
 }
 
-export const unauthenticated = (): FabriqueError => new FabriqueError('unauthenticated', DETAIL.unauthenticated as string)
+export const unauthenticated = (): FabriqueError =>
+  new FabriqueError('unauthenticated', DETAIL.unauthenticated as string)
 
 /** One text for unknown and foreign ids alike. */
 export const notFound = (what: string): FabriqueError => new FabriqueError('not-found', `There is no such ${what}.`)

@@ -37,7 +37,10 @@ await runService(log, async (life) => {
     process.kill(process.pid, 'SIGKILL')
   })
 
-  const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, onError: (err) => log.warn({ err }, 'a database connection broke') }), (it) => it.close())
+  const db = life.own(
+    createDb({ databaseUrl: env.DATABASE_URL, onError: (err) => log.warn({ err }, 'a database connection broke') }),
+    (it) => it.close(),
+  )
   await migrate(db)
   const accounts = createAccountStore(db, ids)
   const templates = createTemplateStore(db)
@@ -86,7 +89,9 @@ await runService(log, async (life) => {
       ),
     stopping: life.stopping,
   })
-  const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST }, ({ port }) => log.info({ host: env.HOST, port }, 'the API listens'))
+  const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST }, ({ port }) =>
+    log.info({ host: env.HOST, port }, 'the API listens'),
+  )
   life.own(
     server,
     (it) =>

@@ -17,7 +17,12 @@ const PROBLEM = {
       type: 'array',
       items: {
         type: 'object',
-        properties: { pointer: { type: 'string' }, detail: { type: 'string' }, line: { type: 'integer' }, column: { type: 'integer' } },
+        properties: {
+          pointer: { type: 'string' },
+          detail: { type: 'string' },
+          line: { type: 'integer' },
+          column: { type: 'integer' },
+        },
       },
     },
   },
@@ -25,7 +30,10 @@ const PROBLEM = {
 
 function jsonSchema(schema: z.ZodType | Record<string, unknown>): Record<string, unknown> {
   if (!(schema instanceof z.ZodType)) return schema
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Record<
+    string,
+    unknown
+  >
   return rest
 }
 
@@ -34,11 +42,22 @@ export function openApiDocument(routes: readonly Route[]): Record<string, unknow
   const paths: Record<string, Record<string, unknown>> = {}
   for (const route of routes) {
     const parameters = [
-      ...[...route.path.matchAll(/:([a-z_]+)(\{[^}]*\})?/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
-      ...Object.entries(jsonSchema(route.query).properties ?? {}).map(([name, schema]) => ({ name, in: 'query', schema })),
+      ...[...route.path.matchAll(/:([a-z_]+)(\{[^}]*\})?/g)].map(([, name]) => ({
+        name,
+        in: 'path',
+        required: true,
+        schema: { type: 'string' },
+      })),
+      ...Object.entries(jsonSchema(route.query).properties ?? {}).map(([name, schema]) => ({
+        name,
+        in: 'query',
+        schema,
+      })),
     ]
     const { body, bodyTypes = DOCUMENT_TYPES } = route.docs
-    const responses = Object.fromEntries(Object.entries(route.docs.answers).map(([status, description]) => [status, { description }]))
+    const responses = Object.fromEntries(
+      Object.entries(route.docs.answers).map(([status, description]) => [status, { description }]),
+    )
     const path = route.path.replace(/:([a-z_]+)(\{[^}]*\})?/g, '{$1}')
     paths[path] = {
       ...paths[path],
@@ -48,10 +67,18 @@ export function openApiDocument(routes: readonly Route[]): Record<string, unknow
         ...(parameters.length === 0 ? {} : { parameters }),
         ...(body === undefined
           ? {}
-          : { requestBody: { required: true, content: Object.fromEntries(bodyTypes.map((type) => [type, { schema: jsonSchema(body) }])) } }),
+          : {
+              requestBody: {
+                required: true,
+                content: Object.fromEntries(bodyTypes.map((type) => [type, { schema: jsonSchema(body) }])),
+              },
+            }),
         responses: {
           ...responses,
-          default: { description: 'A problem (RFC 9457).', content: { 'application/problem+json': { schema: PROBLEM } } },
+          default: {
+            description: 'A problem (RFC 9457).',
+            content: { 'application/problem+json': { schema: PROBLEM } },
+          },
         },
         security: route.access === 'public' ? [] : [{ key: [] }],
         'x-access': route.access,

@@ -25,7 +25,10 @@ export function mountOps(
         new BullMQAdapter(each, {
           readOnlyMode: true,
           description: 'Jobs carry run ids only; the run is at /v1/workflows/runs/<id>.',
-          externalJobUrl: (job) => ({ displayText: 'the run', href: `/v1/workflows/runs/${(job.data as { run_id?: string }).run_id ?? ''}` }),
+          externalJobUrl: (job) => ({
+            displayText: 'the run',
+            href: `/v1/workflows/runs/${(job.data as { run_id?: string }).run_id ?? ''}`,
+          }),
         }),
     ),
     serverAdapter: adapter,
@@ -37,7 +40,8 @@ export function mountOps(
     const principal = await authenticate(c.req.header('authorization'))
     if (principal === null) {
       const response = problemResponse(c, unauthenticated())
-      if (c.req.header('accept')?.includes('text/html')) response.headers.set('www-authenticate', 'Basic realm="Fabrique: any name, your admin key as the password"')
+      if (c.req.header('accept')?.includes('text/html'))
+        response.headers.set('www-authenticate', 'Basic realm="Fabrique: any name, your admin key as the password"')
       return response
     }
     if (principal.role !== 'admin') throw new FabriqueError('forbidden', 'This needs the key of an admin.')

@@ -9,7 +9,8 @@ export function parseBody<Schema extends z.ZodType>(schema: Schema, document: Pa
   const keys = 'shape' in schema && isJsonObject(schema.shape) ? Object.keys(schema.shape) : []
   const problems = parsed.error.issues.flatMap((issue): Problem[] => {
     const path = issue.path as (string | number)[]
-    if (issue.code !== 'unrecognized_keys') return [{ pointer: pointerTo(...path), detail: issue.message, code: 'invalid' }]
+    if (issue.code !== 'unrecognized_keys')
+      return [{ pointer: pointerTo(...path), detail: issue.message, code: 'invalid' }]
     return issue.keys.map((key) => {
       const near = nearestKey(key, keys)
       const remedy = near === undefined ? `the keys are ${keys.join(', ')}` : `did you mean "${near}"?`

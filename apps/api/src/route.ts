@@ -67,11 +67,16 @@ export function parseQuery(schema: z.ZodObject, url: string): Record<string, unk
   const [issue] = parsed.error.issues
   if (issue?.code === 'unrecognized_keys') {
     const known = Object.keys(schema.shape)
-    throw badQuery(issue.keys[0] ?? '', known.length === 0 ? 'is not known here' : `is not known here; the parameters are ${known.join(', ')}`)
+    throw badQuery(
+      issue.keys[0] ?? '',
+      known.length === 0 ? 'is not known here' : `is not known here; the parameters are ${known.join(', ')}`,
+    )
   }
   throw badQuery(String(issue?.path[0] ?? ''), issue?.message ?? 'is not valid')
 }
 
 function badQuery(name: string, detail: string): FabriqueError {
-  return new FabriqueError('bad-query', `The query parameter "${name}" ${detail}.`, { problems: [{ pointer: `?${name}`, detail }] })
+  return new FabriqueError('bad-query', `The query parameter "${name}" ${detail}.`, {
+    problems: [{ pointer: `?${name}`, detail }],
+  })
 }

@@ -7,7 +7,15 @@ import { createArtifactStore } from '@fabrique/artifacts'
 import { createDb, createRunStore } from '@fabrique/db'
 import { createEngine, createHost, createKillpoint, createReconciler } from '@fabrique/engine'
 import { createConsumer, createRunQueue } from '@fabrique/queue'
-import { ConfigurationError, createLog, parseEnv, providerConfig, runService, systemClock, systemIds } from '@fabrique/runtime'
+import {
+  ConfigurationError,
+  createLog,
+  parseEnv,
+  providerConfig,
+  runService,
+  systemClock,
+  systemIds,
+} from '@fabrique/runtime'
 import { createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 import { WorkerEnv } from './env.ts'
 
@@ -26,8 +34,13 @@ await runService(
       process.kill(process.pid, 'SIGKILL')
     })
 
-    const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, onError: (err) => log.warn({ err }, 'a database connection broke') }), (it) => it.close())
-    const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) => it.close())
+    const db = life.own(
+      createDb({ databaseUrl: env.DATABASE_URL, onError: (err) => log.warn({ err }, 'a database connection broke') }),
+      (it) => it.close(),
+    )
+    const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) =>
+      it.close(),
+    )
     const store = createRunStore(db, ids, (events) => queue.publish(events))
     const engine = createEngine({
       store,
@@ -45,7 +58,14 @@ await runService(
     })
     // Leases are renewed until the last run has been let go, not only until we are asked to stop.
     const renewing = life.own(new AbortController(), (it) => it.abort())
-    const host = createHost({ engine, store, clock: systemClock, log, leaseMs: env.FABRIQUE_LEASE_MS, stopped: renewing.signal })
+    const host = createHost({
+      engine,
+      store,
+      clock: systemClock,
+      log,
+      leaseMs: env.FABRIQUE_LEASE_MS,
+      stopped: renewing.signal,
+    })
     const consumer = life.own(
       createConsumer({
         redisUrl: env.REDIS_URL,
@@ -68,7 +88,7 @@ await runService(
       clearTimeout(grace)
     })
     const reconciler = createReconciler({ store, queue, clock: systemClock, log, killpoint })
-    life.own(reconciler.run(env.FABRIQUE_RECONCILE_MS, life.stopping), (running) => running)
+    void life.own(reconciler.run(env.FABRIQUE_RECONCILE_MS, life.stopping), (running) => running)
     consumer.start()
     log.info({ worker, concurrency: env.CONCURRENCY, reserved }, 'the worker takes runs')
   },

@@ -58,7 +58,11 @@ export function createFileArtifactStore(root: string): ArtifactStore {
 /** One file per answer: a length, a JSON head that names the sizes, then the files' bytes one after another. */
 function encode({ output, usage, files }: StagedAnswer): Uint8Array {
   const head = Buffer.from(
-    JSON.stringify({ output, usage, files: files.map(({ name, mimeType, bytes }) => ({ name, mimeType, size: bytes.byteLength })) }),
+    JSON.stringify({
+      output,
+      usage,
+      files: files.map(({ name, mimeType, bytes }) => ({ name, mimeType, size: bytes.byteLength })),
+    }),
   )
   const length = Buffer.alloc(4)
   length.writeUInt32LE(head.byteLength)

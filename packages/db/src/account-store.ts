@@ -29,7 +29,13 @@ export interface AccountStore {
   createOrganization(name: string): Promise<{ id: string; name: string; created_at: string }>
   listOrganizations(): Promise<{ id: string; name: string; created_at: string }[]>
   /** The secret is in `key` and nowhere else afterwards. Null where there is no such organization. */
-  createKey(request: { role: Role; organizationId: string; name: string | null; expiresAt: Date | null; secret?: string }): Promise<(ApiKey & { key: string }) | null>
+  createKey(request: {
+    role: Role
+    organizationId: string
+    name: string | null
+    expiresAt: Date | null
+    secret?: string
+  }): Promise<(ApiKey & { key: string }) | null>
   listKeys(): Promise<ApiKey[]>
   revokeKey(id: string): Promise<boolean>
   /** Who holds this secret now, or null; one answer for unknown, revoked and expired. */
@@ -58,19 +64,43 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
   return {
     async createOrganization(name) {
       const id = `org_${randomBytes(9).toString('hex')}`
-      const row = await db.kysely.insertInto('organizations').values({ id, name }).returningAll().executeTakeFirstOrThrow().catch(away)
+      const row = await db.kysely
+        .insertInto('organizations')
+        .values({ id, name })
+        .returningAll()
+        .executeTakeFirstOrThrow()
+        .catch(away)
       return { ...row, created_at: row.created_at.toISOString() }
     },
     async listOrganizations() {
-      const rows = await db.kysely.selectFrom('organizations').selectAll().orderBy('created_at').limit(1000).execute().catch(away)
+      const rows = await db.kysely
+        .selectFrom('organizations')
+        .selectAll()
+        .orderBy('created_at')
+        .limit(1000)
+        .execute()
+        .catch(away)
       return rows.map((row) => ({ ...row, created_at: row.created_at.toISOString() }))
     },
     async createKey({ role, organizationId, name, expiresAt, secret = newSecret() }) {
-      const known = await db.kysely.selectFrom('organizations').select('id').where('id', '=', organizationId).executeTakeFirst().catch(away)
+      const known = await db.kysely
+        .selectFrom('organizations')
+        .select('id')
+        .where('id', '=', organizationId)
+        .executeTakeFirst()
+        .catch(away)
       if (known === undefined) return null
       const row = await db.kysely
         .insertInto('api_keys')
-        .values({ id: `key_${ids.next()}`, organization_id: organizationId, role, name, prefix: secret.slice(0, 10), digest: digestOf(secret), expires_at: expiresAt })
+        .values({
+          id: `key_${ids.next()}`,
+          organization_id: organizationId,
+          role,
+          name,
+          prefix: secret.slice(0, 10),
+          digest: digestOf(secret),
+          expires_at: expiresAt,
+        })
         // The bootstrap key may come back by its environment variable: the same secret is the same key, alive again.
         .onConflict((conflict) => conflict.column('digest').doUpdateSet({ revoked_at: null }))
         .returningAll()
@@ -79,7 +109,14 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
       return { ...keyResource(row), key: secret }
     },
     async listKeys() {
-      const rows = await db.kysely.selectFrom('api_keys').selectAll().where('revoked_at', 'is', null).orderBy('created_at').limit(1000).execute().catch(away)
+      const rows = await db.kysely
+        .selectFrom('api_keys')
+        .selectAll()
+        .where('revoked_at', 'is', null)
+        .orderBy('created_at')
+        .limit(1000)
+        .execute()
+        .catch(away)
       return rows.map(keyResource)
     },
     async revokeKey(id) {
@@ -103,19 +140,27 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
       return row === undefined ? null : { keyId: row.id, organizationId: row.organization_id, role: row.role }
     },
     async needsBootstrap() {
-      await db.kysely
-        .insertInto('organizations')
-        .values({ id: SYSTEM_ORGANIZATION, name: 'System' })
-        .onConflict((conflict) => conflict.doNothing())
-        .execute()
+      const row = await db.kysely
+        .selectFrom('api_keys')
+        .select('id')
+        .where('role', '=', 'admin')
+        .limit(1)
+        .executeTakeFirst()
         .catch(away)
-      const row = await db.kysely.selectFrom('api_keys').select('id').where('role', '=', 'admin').limit(1).executeTakeFirst().catch(away)
       return row === undefined
     },
   }
 }
 
-function keyResource(row: { id: string; organization_id: string; role: Role; name: string | null; prefix: string; expires_at: Date | null; created_at: Date }): ApiKey {
+function keyResource(row: {
+  id: string
+  organization_id: string
+  role: Role
+  name: string | null
+  prefix: string
+  expires_at: Date | null
+  created_at: Date
+}): ApiKey {
   return {
     id: row.id,
     organization_id: row.organization_id,

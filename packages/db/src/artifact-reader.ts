@@ -35,7 +35,10 @@ export function artifactResource(
 export interface ArtifactReader {
   /** The artifacts of a run and of its slots, oldest first; without a run, the newest 100 of the organization. */
   list(organizationId: string, runId: string | null): Promise<JsonObject[]>
-  get(organizationId: string, id: string): Promise<{ resource: JsonObject; storageKey: string; sha256: string; mimeType: string } | null>
+  get(
+    organizationId: string,
+    id: string,
+  ): Promise<{ resource: JsonObject; storageKey: string; sha256: string; mimeType: string } | null>
 }
 
 /** A reader of artifact rows. */
@@ -46,7 +49,11 @@ export function createArtifactReader(db: Db): ArtifactReader {
       .innerJoin('runs', 'runs.id', 'artifacts.run_id')
       .innerJoin('specifications', 'specifications.hash', 'runs.definition_hash')
       .selectAll('artifacts')
-      .select(['runs.workflow', 'runs.workflow_version', sql<string>`definition ->> 'artifactClass'`.as('artifact_class')])
+      .select([
+        'runs.workflow',
+        'runs.workflow_version',
+        sql<string>`definition ->> 'artifactClass'`.as('artifact_class'),
+      ])
       .where('artifacts.organization_id', '=', organizationId)
   return {
     async list(organizationId, runId) {
@@ -63,7 +70,12 @@ export function createArtifactReader(db: Db): ArtifactReader {
     async get(organizationId, id) {
       const row = await query(organizationId).where('artifacts.id', '=', id).executeTakeFirst()
       if (row === undefined) return null
-      return { resource: artifactResource(row, row), storageKey: row.storage_key, sha256: row.sha256, mimeType: row.mime_type }
+      return {
+        resource: artifactResource(row, row),
+        storageKey: row.storage_key,
+        sha256: row.sha256,
+        mimeType: row.mime_type,
+      }
     },
   }
 }

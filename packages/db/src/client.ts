@@ -18,7 +18,7 @@ export interface Db {
 const AWAY = /^(08|53|57P)|^ECONN|^EPIPE|^ENOTFOUND|^ETIMEDOUT|^EHOSTUNREACH/
 
 /** True for errors that say "not now": the connection, not the statement, is the fault. */
-export function isAway(error: unknown): boolean {
+function isAway(error: unknown): boolean {
   const { code, message } = error as { code?: string; message?: string }
   return AWAY.test(code ?? '') || /Connection terminated|timeout exceeded when trying to connect/.test(message ?? '')
 }

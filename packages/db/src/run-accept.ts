@@ -103,7 +103,10 @@ export function createAccept(db: Db, ids: Ids): (run: NewRun) => Promise<AcceptO
     const at = await batcher.write({ run, eventIds })
     if (at !== null) return { outcome: 'accepted', runId: run.id, events: firstEvents(run, eventIds, at) }
     const { key = '', digest } = run.idempotency ?? {}
-    const [first] = await db.query<{ digest: string; run_id: string }>('runs.replayed', REPLAYED, [run.organizationId, key])
+    const [first] = await db.query<{ digest: string; run_id: string }>('runs.replayed', REPLAYED, [
+      run.organizationId,
+      key,
+    ])
     if (first === undefined || first.digest !== digest) return { outcome: 'mismatch' }
     return { outcome: 'replayed', runId: first.run_id }
   }

@@ -104,17 +104,22 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
   async function flush(items: Item[]): Promise<CommitOutcome[]> {
     const transitions = items.map(({ transition }) => transition)
     const events = items.flatMap(({ transition, eventIds }) =>
-      transition.events.map((event, index) => ({ event, runId: transition.runId, ord: index + 1, id: eventIds[index] })),
+      transition.events.map((event, index) => ({
+        event,
+        runId: transition.runId,
+        ord: index + 1,
+        id: eventIds[index],
+      })),
     )
     const values: unknown[] = [
       transitions.map(({ runId }) => runId),
       transitions.map(({ fence }) => fence),
       transitions.map((transition) => transition.events.length),
-      transitions.map(({ then }) => then?.status ?? null),
-      transitions.map(({ then }) => (then?.status === 'completed' ? JSON.stringify(then.output) : null)),
-      transitions.map(({ then }) => (then?.status === 'failed' ? JSON.stringify(then.error) : null)),
-      transitions.map(({ then }) => (then !== undefined && 'simulated' in then ? then.simulated : false)),
-      transitions.map(({ checkpoints, then }) => checkpoints.length > 0 || then !== undefined),
+      transitions.map(({ end }) => end?.status ?? null),
+      transitions.map(({ end }) => (end?.status === 'completed' ? JSON.stringify(end.output) : null)),
+      transitions.map(({ end }) => (end?.status === 'failed' ? JSON.stringify(end.error) : null)),
+      transitions.map(({ end }) => (end !== undefined && 'simulated' in end ? end.simulated : false)),
+      transitions.map(({ checkpoints, end }) => checkpoints.length > 0 || end !== undefined),
       transitions.map(isGuarded),
       events.map(({ runId }) => runId),
       events.map(({ ord }) => ord),
@@ -150,7 +155,11 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
   }
 
   async function whereTheyStand(runIds: string[]) {
-    const rows = await db.query<{ id: string; fence: number; status: string; cancelled: boolean }>('runs.stand', STANDS, [runIds])
+    const rows = await db.query<{ id: string; fence: number; status: string; cancelled: boolean }>(
+      'runs.stand',
+      STANDS,
+      [runIds],
+    )
     return new Map(rows.map((row) => [row.id, row]))
   }
 
@@ -158,8 +167,8 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
   return (transition) => batcher.write({ transition, eventIds: transition.events.map(() => ids.next()) })
 }
 
-function isGuarded({ then, calls }: Transition): boolean {
-  const finishesOrParks = then !== undefined && then.status !== 'cancelled'
+function isGuarded({ end, calls }: Transition): boolean {
+  const finishesOrParks = end !== undefined && end.status !== 'cancelled'
   return finishesOrParks || calls.some((call) => call.outcome === 'pending' && call.requestId === null)
 }
 

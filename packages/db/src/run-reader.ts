@@ -40,7 +40,12 @@ export interface RunReader {
     runId: string,
   ): Promise<{ id: string; createdAt: string; instance: Instance; estimatedUsd: number; definition: Definition } | null>
   /** Events after `seq`, at most `limit`, in order; null where the organization has no such run. */
-  events(organizationId: string, runId: string, afterSeq: number, limit: number): Promise<{ status: RunStatus; events: RunEvent[] } | null>
+  events(
+    organizationId: string,
+    runId: string,
+    afterSeq: number,
+    limit: number,
+  ): Promise<{ status: RunStatus; events: RunEvent[] } | null>
 }
 
 /** A reader of runs. */
@@ -62,11 +67,21 @@ export function createRunReader(db: Db): RunReader {
         .where('run_id', 'in', ids)
         .groupBy('run_id')
         .execute(),
-      db.kysely.selectFrom('artifacts').selectAll().where('run_id', 'in', ids).where('status', '!=', 'draft').orderBy('id').execute(),
+      db.kysely
+        .selectFrom('artifacts')
+        .selectAll()
+        .where('run_id', 'in', ids)
+        .where('status', '!=', 'draft')
+        .orderBy('id')
+        .execute(),
       db.kysely.selectFrom('gates').selectAll().where('run_id', 'in', ids).orderBy('changed_at').execute(),
       db.kysely
         .selectFrom('specifications')
-        .select(['hash', sql<string>`definition ->> 'pricingVersion'`.as('version'), sql<string>`definition ->> 'artifactClass'`.as('class')])
+        .select([
+          'hash',
+          sql<string>`definition ->> 'pricingVersion'`.as('version'),
+          sql<string>`definition ->> 'artifactClass'`.as('class'),
+        ])
         .where('hash', 'in', [...new Set(rows.map((row) => row.definition_hash))])
         .execute(),
     ])
@@ -106,7 +121,9 @@ export function createRunReader(db: Db): RunReader {
         retry_of: row.retry_of,
         simulated: row.simulated,
         outputs: [output],
-        gates: gates.filter(({ run_id }) => run_id === row.id).map(({ id, name, type, status, detail }) => ({ id, name, type, status, detail })),
+        gates: gates
+          .filter(({ run_id }) => run_id === row.id)
+          .map(({ id, name, type, status, detail }) => ({ id, name, type, status, detail })),
         summary: {
           total: 1,
           completed: row.status === 'completed' ? 1 : 0,
@@ -139,7 +156,8 @@ export function createRunReader(db: Db): RunReader {
     },
     async list(organizationId, filter, limit, before) {
       let query = owned(organizationId).selectAll().orderBy('id', 'desc').limit(limit)
-      if (filter.rootRunId === undefined) query = query.where('slot_index', 'is', null).where('caller_run_id', 'is', null)
+      if (filter.rootRunId === undefined)
+        query = query.where('slot_index', 'is', null).where('caller_run_id', 'is', null)
       else query = query.where('root_run_id', '=', filter.rootRunId)
       if (before !== null) query = query.where('id', '<', before)
       if (filter.status !== undefined) query = query.where('status', '=', filter.status)
@@ -158,7 +176,11 @@ export function createRunReader(db: Db): RunReader {
       const [rows, calls, spec] = await Promise.all([
         db.kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
         db.kysely.selectFrom('provider_calls').selectAll().where('run_id', '=', runId).orderBy('id').execute(),
-        db.kysely.selectFrom('specifications').select('definition').where('hash', '=', run.definition_hash).executeTakeFirstOrThrow(),
+        db.kysely
+          .selectFrom('specifications')
+          .select('definition')
+          .where('hash', '=', run.definition_hash)
+          .executeTakeFirstOrThrow(),
       ])
       return spec.definition.stepInstructions.map((step): JsonObject => {
         const row = rows.find(({ key }) => key === step.id)
@@ -167,7 +189,9 @@ export function createRunReader(db: Db): RunReader {
           id: step.id,
           kind: step.kind,
           name: step.name ?? null,
-          status: row?.status ?? (own.some(({ outcome }) => outcome === 'pending') && run.status === 'running' ? 'running' : 'pending'),
+          status:
+            row?.status ??
+            (own.some(({ outcome }) => outcome === 'pending') && run.status === 'running' ? 'running' : 'pending'),
           attempt: row?.attempt ?? 0,
           simulated: row?.simulated ?? own.some(({ simulated }) => simulated),
           model: own.at(-1)?.model ?? null,
@@ -180,7 +204,13 @@ export function createRunReader(db: Db): RunReader {
     },
     async ledger(organizationId, runId) {
       if ((await find(organizationId, runId)) === undefined) return null
-      const rows = await db.kysely.selectFrom('provider_calls').selectAll().where('run_id', '=', runId).orderBy('created_at').orderBy('id').execute()
+      const rows = await db.kysely
+        .selectFrom('provider_calls')
+        .selectAll()
+        .where('run_id', '=', runId)
+        .orderBy('created_at')
+        .orderBy('id')
+        .execute()
       return rows.map((row) => ({
         id: row.id,
         runId: row.run_id,
@@ -216,7 +246,10 @@ export function createRunReader(db: Db): RunReader {
       }
     },
     async events(organizationId, runId, afterSeq, limit) {
-      const run = await owned(organizationId).select(['status', 'root_run_id']).where('id', '=', runId).executeTakeFirst()
+      const run = await owned(organizationId)
+        .select(['status', 'root_run_id'])
+        .where('id', '=', runId)
+        .executeTakeFirst()
       if (run === undefined) return null
       const rows = await db.kysely
         .selectFrom('events')
@@ -226,16 +259,18 @@ export function createRunReader(db: Db): RunReader {
         .orderBy('seq')
         .limit(limit)
         .execute()
-      const events = rows.map((row): RunEvent => ({
-        id: row.id,
-        seq: row.seq,
-        kind: row.kind as EventKind,
-        run_id: row.run_id,
-        root_run_id: run.root_run_id,
-        ...(row.node_key === null ? {} : { node_key: row.node_key }),
-        timestamp: row.timestamp.toISOString(),
-        payload: row.payload,
-      }))
+      const events = rows.map(
+        (row): RunEvent => ({
+          id: row.id,
+          seq: row.seq,
+          kind: row.kind as EventKind,
+          run_id: row.run_id,
+          root_run_id: run.root_run_id,
+          ...(row.node_key === null ? {} : { node_key: row.node_key }),
+          timestamp: row.timestamp.toISOString(),
+          payload: row.payload,
+        }),
+      )
       return { status: run.status, events }
     },
   }

@@ -38,7 +38,12 @@ export async function settleRuns(
           .select(({ fn }) => [fn.sum('estimated_usd').as('estimated'), fn.sum('actual_usd').as('actual')])
           .where('run_id', '=', run.id)
           .executeTakeFirst()
-        const artifacts = await trx.selectFrom('artifacts').selectAll().where('run_id', '=', run.id).where('status', '!=', 'draft').execute()
+        const artifacts = await trx
+          .selectFrom('artifacts')
+          .selectAll()
+          .where('run_id', '=', run.id)
+          .where('status', '!=', 'draft')
+          .execute()
         const spec = await trx
           .selectFrom('specifications')
           .select(sql<string>`definition ->> 'pricingVersion'`.as('pricing'))
@@ -51,7 +56,8 @@ export async function settleRuns(
             error: JSON.stringify(error),
             fence: sql`fence + 1`,
             due_at: null,
-            cancel_requested_at: status === 'cancelled' ? sql`coalesce(cancel_requested_at, now())` : run.cancel_requested_at,
+            cancel_requested_at:
+              status === 'cancelled' ? sql`coalesce(cancel_requested_at, now())` : run.cancel_requested_at,
             finished_at: sql`now()`,
             last_seq: run.last_seq + 1,
           })
@@ -93,7 +99,15 @@ export async function settleRuns(
         }
         await trx
           .insertInto('events')
-          .values({ run_id: run.id, seq, id: event.id, kind: event.kind, node_key: null, payload: JSON.stringify(payload), timestamp: event.timestamp })
+          .values({
+            run_id: run.id,
+            seq,
+            id: event.id,
+            kind: event.kind,
+            node_key: null,
+            payload: JSON.stringify(payload),
+            timestamp: event.timestamp,
+          })
           .execute()
         events.push(event)
       }

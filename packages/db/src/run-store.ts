@@ -17,14 +17,24 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
     ...createLeases(db, ids, publish),
 
     async definition(hash) {
-      const [row] = await db.query<{ definition: Definition }>('specifications.get', 'select definition from specifications where hash = $1', [hash])
+      const [row] = await db.query<{ definition: Definition }>(
+        'specifications.get',
+        'select definition from specifications where hash = $1',
+        [hash],
+      )
       return row?.definition ?? null
     },
 
     async history(runId) {
       const [checkpoints, calls, artifacts, gates] = await Promise.all([
         db.kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
-        db.kysely.selectFrom('provider_calls').selectAll().where('run_id', '=', runId).orderBy('created_at').orderBy('id').execute(),
+        db.kysely
+          .selectFrom('provider_calls')
+          .selectAll()
+          .where('run_id', '=', runId)
+          .orderBy('created_at')
+          .orderBy('id')
+          .execute(),
         db.kysely.selectFrom('artifacts').selectAll().where('run_id', '=', runId).execute(),
         db.kysely.selectFrom('gates').selectAll().where('run_id', '=', runId).execute(),
       ]).catch((error: unknown) => {
@@ -94,15 +104,30 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       return await db.kysely
         .transaction()
         .execute(async (trx) => {
-          const run = await trx.selectFrom('runs').select(['id', 'status']).where('id', '=', runId).forUpdate().executeTakeFirst()
+          const run = await trx
+            .selectFrom('runs')
+            .select(['id', 'status'])
+            .where('id', '=', runId)
+            .forUpdate()
+            .executeTakeFirst()
           if (run?.status !== 'waiting') return null
-          let open = trx.selectFrom('gates').select('id').where('run_id', '=', runId).where('status', '=', 'open').orderBy('id')
+          let open = trx
+            .selectFrom('gates')
+            .select('id')
+            .where('run_id', '=', runId)
+            .where('status', '=', 'open')
+            .orderBy('id')
           if (gateId !== undefined) open = open.where('id', '=', gateId)
           const gate = await open.executeTakeFirst()
           if (gate === undefined) return null
           await trx
             .updateTable('gates')
-            .set({ status: approve ? 'approved' : 'rejected', detail: comment ?? null, decided_by: by, changed_at: sql`now()` })
+            .set({
+              status: approve ? 'approved' : 'rejected',
+              detail: comment ?? null,
+              decided_by: by,
+              changed_at: sql`now()`,
+            })
             .where('run_id', '=', runId)
             .where('id', '=', gate.id)
             .execute()
@@ -112,7 +137,13 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
             .where('id', '=', runId)
             .returning(['id', 'epoch', 'workflow', 'priority', 'lane'])
             .executeTakeFirstOrThrow()
-          return { runId: row.id, epoch: row.epoch, workflow: row.workflow, priority: row.priority, lane: row.lane as Lane }
+          return {
+            runId: row.id,
+            epoch: row.epoch,
+            workflow: row.workflow,
+            priority: row.priority,
+            lane: row.lane as Lane,
+          }
         })
         .catch((error: unknown) => {
           throw translated(error)

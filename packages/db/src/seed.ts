@@ -1,7 +1,7 @@
 // Bootstrap seeding: creates rows that are missing and never changes one that exists.
 // Hides nothing; the documents come from the caller, checked like any author's.
 import { contentHash } from '@fabrique/engine'
-import { definitionOf, type JsonObject, normalizeTemplate, type RateTable } from '@fabrique/schema'
+import { definitionOf, type JsonObject, normalizeTemplate, type RateTable, textOf } from '@fabrique/schema'
 import { SYSTEM_ORGANIZATION } from './account-store.ts'
 import type { PricingStore } from './pricing-store.ts'
 import type { TemplateStore } from './template-store.ts'
@@ -15,12 +15,12 @@ export async function seed(
   const created: string[] = []
   for (const source of documents.templates) {
     const { visibility: _, owner: __, ...document } = normalizeTemplate(source)
-    const id = String(document.id)
+    const id = textOf(document.id)
     const row = await stores.templates.create(SYSTEM_ORGANIZATION, {
       id,
       document,
       visibility: 'public',
-      freeze: { version: String(document.version), definitionHash: contentHash(definitionOf(document)) },
+      freeze: { version: textOf(document.version), definitionHash: contentHash(definitionOf(document)) },
     })
     if (row !== null) created.push(id)
   }

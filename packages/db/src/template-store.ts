@@ -42,7 +42,10 @@ export interface TemplateStore {
   /** Inserts under the same rules as `edit`; null if the id is taken. */
   create(owner: string, edit: TemplateEdit): Promise<StoredTemplate | null>
   /** Edits the row that nobody else can change meanwhile; null if there is none. What `change` throws, undoes it. */
-  edit(id: string, change: (current: StoredTemplate, view: TemplateView) => Promise<TemplateEdit>): Promise<StoredTemplate | null>
+  edit(
+    id: string,
+    change: (current: StoredTemplate, view: TemplateView) => Promise<TemplateEdit>,
+  ): Promise<StoredTemplate | null>
   versions(id: string): Promise<{ version: string; publishedAt: string; definitionHash: string }[]>
   version(id: string, version: string): Promise<JsonObject | null>
   /** Ids and documents of listed templates, for guards that follow sub-workflows. */
@@ -72,7 +75,12 @@ export function createTemplateStore(db: Db): TemplateStore {
   function view(trx: Transaction<Tables>): TemplateView {
     return {
       async frozenHash(id, version) {
-        const row = await trx.selectFrom('template_versions').select('definition_hash').where('template_id', '=', id).where('version', '=', version).executeTakeFirst()
+        const row = await trx
+          .selectFrom('template_versions')
+          .select('definition_hash')
+          .where('template_id', '=', id)
+          .where('version', '=', version)
+          .executeTakeFirst()
         return row?.definition_hash ?? null
       },
       async callersOf(id) {
@@ -81,7 +89,9 @@ export function createTemplateStore(db: Db): TemplateStore {
           .select('id')
           .where('visibility', '!=', 'draft')
           .where('id', '!=', id)
-          .where(sql<boolean>`document -> 'runtimeSteps' @> jsonb_build_array(jsonb_build_object('kind', 'workflow', 'workflow', ${id}::text))`)
+          .where(
+            sql<boolean>`document -> 'runtimeSteps' @> jsonb_build_array(jsonb_build_object('kind', 'workflow', 'workflow', ${id}::text))`,
+          )
           .orderBy('id')
           .execute()
         return rows.map((row) => row.id)
@@ -93,14 +103,24 @@ export function createTemplateStore(db: Db): TemplateStore {
     if (edit.freeze === null) return
     await trx
       .insertInto('template_versions')
-      .values({ template_id: edit.id, version: edit.freeze.version, document: JSON.stringify(edit.document), definition_hash: edit.freeze.definitionHash })
+      .values({
+        template_id: edit.id,
+        version: edit.freeze.version,
+        document: JSON.stringify(edit.document),
+        definition_hash: edit.freeze.definitionHash,
+      })
       .onConflict((conflict) => conflict.doNothing())
       .execute()
   }
 
   return {
     async get(id) {
-      const row = await db.kysely.selectFrom('templates').selectAll().where('id', '=', id).executeTakeFirst().catch(away)
+      const row = await db.kysely
+        .selectFrom('templates')
+        .selectAll()
+        .where('id', '=', id)
+        .executeTakeFirst()
+        .catch(away)
       return row === undefined ? null : stored(row)
     },
     async list({ drafts }) {
@@ -114,7 +134,13 @@ export function createTemplateStore(db: Db): TemplateStore {
         .execute(async (trx) => {
           const row = await trx
             .insertInto('templates')
-            .values({ id: edit.id, document: JSON.stringify(edit.document), visibility: edit.visibility, owner, ever_listed: edit.visibility !== 'draft' })
+            .values({
+              id: edit.id,
+              document: JSON.stringify(edit.document),
+              visibility: edit.visibility,
+              owner,
+              ever_listed: edit.visibility !== 'draft',
+            })
             .onConflict((conflict) => conflict.doNothing())
             .returningAll()
             .executeTakeFirst()
@@ -128,7 +154,12 @@ export function createTemplateStore(db: Db): TemplateStore {
       return await db.kysely
         .transaction()
         .execute(async (trx) => {
-          const current = await trx.selectFrom('templates').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
+          const current = await trx
+            .selectFrom('templates')
+            .selectAll()
+            .where('id', '=', id)
+            .forUpdate()
+            .executeTakeFirst()
           if (current === undefined) return null
           const edit = await change(stored(current), view(trx))
           const row = await trx
@@ -158,15 +189,31 @@ export function createTemplateStore(db: Db): TemplateStore {
         .orderBy('version', 'desc')
         .execute()
         .catch(away)
-      return rows.map((row) => ({ version: row.version, publishedAt: row.published_at.toISOString(), definitionHash: row.definition_hash }))
+      return rows.map((row) => ({
+        version: row.version,
+        publishedAt: row.published_at.toISOString(),
+        definitionHash: row.definition_hash,
+      }))
     },
     async version(id, version) {
-      const row = await db.kysely.selectFrom('template_versions').select('document').where('template_id', '=', id).where('version', '=', version).executeTakeFirst().catch(away)
+      const row = await db.kysely
+        .selectFrom('template_versions')
+        .select('document')
+        .where('template_id', '=', id)
+        .where('version', '=', version)
+        .executeTakeFirst()
+        .catch(away)
       return row?.document ?? null
     },
     async listed(ids) {
       if (ids.length === 0) return new Map()
-      const rows = await db.kysely.selectFrom('templates').select(['id', 'document']).where('id', 'in', ids).where('visibility', '!=', 'draft').execute().catch(away)
+      const rows = await db.kysely
+        .selectFrom('templates')
+        .select(['id', 'document'])
+        .where('id', 'in', ids)
+        .where('visibility', '!=', 'draft')
+        .execute()
+        .catch(away)
       return new Map(rows.map((row) => [row.id, row.document]))
     },
     async findRunnable(id, version, drafts) {

@@ -191,7 +191,10 @@ export function createCatalog(parts: {
 }
 
 /** The model names a step can be served by, in order: its own `model` or `tool`, or the role's list. */
-export function modelNamesOf(step: Step, providers: Record<string, string | string[]>): { role?: string; names: string[] } {
+export function modelNamesOf(
+  step: Step,
+  providers: Record<string, string | string[]>,
+): { role?: string; names: string[] } {
   const own = step.model ?? (typeof step.tool === 'string' && step.tool.includes('/') ? step.tool : undefined)
   if (typeof own === 'string') return { names: [own] }
   if (typeof step.provider !== 'string') return { names: [] }

@@ -53,14 +53,20 @@ export function compile(template: Template, catalog: Catalog, pricing: RateTable
       const model = catalog.model(name)
       if (model === undefined) throw notRunnable(`step "${step.id}" names the unknown model "${name}"`)
       for (const rate of pricing.rates) if (rate.model === name) rates.add(rate)
-      return { model: name, provider: model.provider, endpoint: model.endpoint, simulated: mode(model.provider) === 'simulated' }
+      return {
+        model: name,
+        provider: model.provider,
+        endpoint: model.endpoint,
+        simulated: mode(model.provider) === 'simulated',
+      }
     })
     const [first] = models
     if (first === undefined) throw notRunnable(`step "${step.id}" has no model`)
     providerBindings[step.id] = { ...(role === undefined ? {} : { role }), models }
     simulated ||= models.some((model) => model.simulated)
     const model = catalog.model(first.model)
-    const usages = model === undefined ? [] : (catalog.provider(model.provider)?.expectedUsage(model, kind.expects(step)) ?? [])
+    const usages =
+      model === undefined ? [] : (catalog.provider(model.provider)?.expectedUsage(model, kind.expects(step)) ?? [])
     estimatedUsd += priceOf(pricing.rates, first.model, usages) ?? 0
   }
   const definition: Definition = {
@@ -91,12 +97,19 @@ function notRunnable(detail: string): FabriqueError {
 
 /** A specification's public spelling, whole; prompts and lookups only where `expanded` (admins). */
 export function specificationDocument(
-  run: { id: string; createdAt: string; instance: { intake: JsonObject; regenerate: JsonObject }; estimatedUsd: number },
+  run: {
+    id: string
+    createdAt: string
+    instance: { intake: JsonObject; regenerate: JsonObject }
+    estimatedUsd: number
+  },
   definition: Definition,
   expanded: boolean,
 ): JsonObject {
   const { rates: _rates, stepInstructions, ...rest } = definition
-  const steps = expanded ? stepInstructions : stepInstructions.map(({ id, kind, name }) => ({ id, kind, ...(name === undefined ? {} : { name }) }))
+  const steps = expanded
+    ? stepInstructions
+    : stepInstructions.map(({ id, kind, name }) => ({ id, kind, ...(name === undefined ? {} : { name }) }))
   return JSON.parse(
     JSON.stringify({
       id: `spec_${run.id}`,

@@ -8,6 +8,7 @@ import {
   roundUsd,
   type Step,
   StepCommon,
+  textOf,
 } from '@fabrique/schema'
 import { type CallDeps, callModel } from './call.ts'
 import type { Catalog, InputFile, Model, ProducedFile, ProviderAnswer, Providers, StepContext } from './catalog.ts'
@@ -182,7 +183,21 @@ async function advance(
       try {
         const output = await performStep(step, key, attempt, made, settled)
         const simulated = settled.some((call) => call.simulated)
-        settle({ key, stepId: step.id, status: 'completed', attempt, output, error: null, simulated, startedAt, finishedAt: now() }, made, settled)
+        settle(
+          {
+            key,
+            stepId: step.id,
+            status: 'completed',
+            attempt,
+            output,
+            error: null,
+            simulated,
+            startedAt,
+            finishedAt: now(),
+          },
+          made,
+          settled,
+        )
         return
       } catch (error) {
         if (error instanceof RunTaken) throw error
@@ -196,7 +211,21 @@ async function advance(
         if (!retriable) {
           const runError = { code: failed.code, message: failed.message, node_key: key }
           failure ??= runError
-          settle({ key, stepId: step.id, status: 'failed', attempt, output: null, error: runError, simulated: false, startedAt, finishedAt: now() }, made, settled)
+          settle(
+            {
+              key,
+              stepId: step.id,
+              status: 'failed',
+              attempt,
+              output: null,
+              error: runError,
+              simulated: false,
+              startedAt,
+              finishedAt: now(),
+            },
+            made,
+            settled,
+          )
           return
         }
         const delayMs = backoffMs(attempt, base, failed.retryAfterMs)
@@ -230,7 +259,11 @@ async function advance(
     draft.events.push(...takeStarted(checkpoint.key))
     for (const artifact of made) {
       artifacts.set(artifact.id, artifact)
-      draft.events.push({ kind: 'workflow.artifact.created', nodeKey: checkpoint.key, payload: artifactSummary(artifact) })
+      draft.events.push({
+        kind: 'workflow.artifact.created',
+        nodeKey: checkpoint.key,
+        payload: artifactSummary(artifact),
+      })
     }
     const kind: EventKind = `workflow.node.${checkpoint.status}`
     draft.events.push({
@@ -284,7 +317,16 @@ async function advance(
       async call(request: JsonObject, files: Record<string, InputFile> = {}): Promise<ProviderAnswer> {
         const earlier = calls.get(key) ?? []
         calls.set(key, earlier)
-        const site = { runId: run.id, definition, step, stepKey: key, attempt, signal: callSignal, earlier, onProgress: context.progress }
+        const site = {
+          runId: run.id,
+          definition,
+          step,
+          stepKey: key,
+          attempt,
+          signal: callSignal,
+          earlier,
+          onProgress: context.progress,
+        }
         const { record, answer } = await callModel(callDeps, site, request, files)
         settled.push(record)
         staged.push(record.id)
@@ -293,7 +335,8 @@ async function advance(
       async open(reference, field) {
         const id = valueAt(reference, ['id'])
         const record = typeof id === 'string' ? (artifacts.get(id) ?? made.find((own) => own.id === id)) : undefined
-        if (record === undefined) throw new StepFailure('invalid', `"${field}" of step "${key}" must be a file that a step of this run made.`)
+        if (record === undefined)
+          throw new StepFailure('invalid', `"${field}" of step "${key}" must be a file that a step of this run made.`)
         return { record, bytes: await deps.artifacts.get(record.storageKey) }
       },
       async store(file: ProducedFile) {
@@ -354,7 +397,10 @@ async function advance(
       const verdict = await kind.judge({ step, model, artifacts: opened, output })
       recordGate(gate, verdict.passed ? 'passed' : 'failed', verdict.passed ? null : verdict.detail)
       if (!verdict.passed) {
-        throw new StepFailure('gate', `The gate "${gate.name}" did not pass: ${verdict.detail}`, { billed: 'yes', code: 'gate-failed' })
+        throw new StepFailure('gate', `The gate "${gate.name}" did not pass: ${verdict.detail}`, {
+          billed: 'yes',
+          code: 'gate-failed',
+        })
       }
     }
   }
@@ -368,7 +414,11 @@ async function advance(
     })
   }
 
-  function recordGate(gate: { id: string; name: string; type: string }, status: GateRecord['status'], detail: string | null) {
+  function recordGate(
+    gate: { id: string; name: string; type: string },
+    status: GateRecord['status'],
+    detail: string | null,
+  ) {
     const record: GateRecord = { id: gate.id, name: gate.name, type: gate.type, status, detail }
     gates.set(gate.id, record)
     draft.gates = [...draft.gates.filter((other) => other.id !== gate.id), record]
@@ -376,7 +426,21 @@ async function advance(
 
   function skip(step: Step): void {
     const at = now()
-    settle({ key: step.id, stepId: step.id, status: 'skipped', attempt: 0, output: null, error: null, simulated: false, startedAt: at, finishedAt: at }, [], [])
+    settle(
+      {
+        key: step.id,
+        stepId: step.id,
+        status: 'skipped',
+        attempt: 0,
+        output: null,
+        error: null,
+        simulated: false,
+        startedAt: at,
+        finishedAt: at,
+      },
+      [],
+      [],
+    )
   }
 
   /** Every step is settled: judges the end gates, opens the review, or finishes. */
@@ -404,7 +468,8 @@ async function advance(
     }
     const open = failure === null ? reviews.filter(({ gate }) => gates.get(gate.id)?.status !== 'approved') : []
     // A run that failed for another reason than a person's no leaves its files as drafts.
-    const status = rejected !== undefined ? 'rejected' : failure !== null ? 'draft' : open.length > 0 ? 'review' : 'approved'
+    const status =
+      rejected !== undefined ? 'rejected' : failure !== null ? 'draft' : open.length > 0 ? 'review' : 'approved'
     for (const { role, found } of files) {
       if (found === null) continue
       artifacts.set(found.id, { ...found, role, status })
@@ -423,16 +488,23 @@ async function advance(
   async function park(open: { id: string; name: string; type: string }[]): Promise<Execution> {
     for (const gate of open) if (gates.get(gate.id)?.status !== 'open') recordGate(gate, 'open', null)
     const names = open.map(({ name }) => name)
-    draft.events.push({ kind: 'workflow.run.waiting', payload: { status: 'waiting', gates: open.map(({ id, name }) => ({ id, name })), detail: `Waiting for a decision: ${names.join(', ')}.` } })
-    draft.then = { status: 'waiting' }
+    draft.events.push({
+      kind: 'workflow.run.waiting',
+      payload: {
+        status: 'waiting',
+        gates: open.map(({ id, name }) => ({ id, name })),
+        detail: `Waiting for a decision: ${names.join(', ')}.`,
+      },
+    })
+    draft.end = { status: 'waiting' }
     await commit(takeDraft())
     for (const clean of afterCommit.splice(0)) await clean()
     deps.killpoint?.('W11')
     return 'waiting'
   }
 
-  async function finish(then: NonNullable<Transition['then']>, output: JsonObject | null): Promise<Execution> {
-    const error = then.status === 'failed' ? then.error : null
+  async function finish(end: NonNullable<Transition['end']>, output: JsonObject | null): Promise<Execution> {
+    const error = end.status === 'failed' ? end.error : null
     const booked = new Map([...calls.values()].flat().map((call) => [call.id, call]))
     for (const call of draft.calls) booked.set(call.id, call)
     const all = [...booked.values()]
@@ -441,15 +513,15 @@ async function advance(
       workflow: run.workflow,
       variant_index: run.instance.variantIndex,
       run_id: run.id,
-      status: then.status,
+      status: end.status,
       output,
       artifacts: [...artifacts.values()].filter((a) => a.status !== 'draft').map(artifactSummary),
       error: error === null ? null : { ...error },
     }
     draft.events.push({
-      kind: `workflow.run.${then.status}` as EventKind,
+      kind: `workflow.run.${end.status}` as EventKind,
       payload: {
-        status: then.status,
+        status: end.status,
         partial: false,
         state: run.state,
         metadata: run.metadata,
@@ -463,7 +535,7 @@ async function advance(
         error: error === null ? null : { ...error },
       },
     })
-    draft.then = then
+    draft.end = end
     const done = afterCommit.splice(0)
     await commit(takeDraft())
     deps.killpoint?.('W10')
@@ -554,7 +626,7 @@ function renderFields(step: Step, renders: { field: string; as: 'text' | 'value'
       missing.push(...rendered.missing)
       continue
     }
-    const rendered = renderText(String(template), scope)
+    const rendered = renderText(textOf(template), scope)
     fields[field] = rendered.text
     missing.push(...rendered.missing)
     if (rendered.text.trim() === '' && rendered.missing.length === 0) missing.push(`its whole ${field}`)
@@ -564,11 +636,24 @@ function renderFields(step: Step, renders: { field: string; as: 'text' | 'value'
 
 /** What a step's output holds of an artifact; later steps refer to the file by it. */
 function artifactReference(record: ArtifactRecord): JsonObject {
-  return { id: record.id, mime_type: record.mimeType, bytes: record.bytes, sha256: record.sha256, width: record.width, height: record.height }
+  return {
+    id: record.id,
+    mime_type: record.mimeType,
+    bytes: record.bytes,
+    sha256: record.sha256,
+    width: record.width,
+    height: record.height,
+  }
 }
 
 function artifactSummary(record: ArtifactRecord): JsonObject {
-  return { ...artifactReference(record), role: record.role, status: record.status, storage_key: record.storageKey, simulated: record.simulated }
+  return {
+    ...artifactReference(record),
+    role: record.role,
+    status: record.status,
+    storage_key: record.storageKey,
+    simulated: record.simulated,
+  }
 }
 
 /** The artifact behind each file that the template promises. */
@@ -586,7 +671,9 @@ function finalFiles(
 }
 
 function outputsById(checkpoints: ReadonlyMap<string, Checkpoint>): Record<string, { output: JsonValue }> {
-  return Object.fromEntries([...checkpoints.values()].map((checkpoint) => [checkpoint.stepId, { output: checkpoint.output }]))
+  return Object.fromEntries(
+    [...checkpoints.values()].map((checkpoint) => [checkpoint.stepId, { output: checkpoint.output }]),
+  )
 }
 
 /** The run's output: its declared aliases, else the outputs of the steps that no other step references. */
@@ -600,6 +687,8 @@ function outputOf(definition: Definition, graph: Graph, checkpoints: ReadonlyMap
   }
   const referenced = new Set(graph.steps.flatMap(({ needs }) => needs))
   return Object.fromEntries(
-    [...checkpoints.values()].filter((c) => !referenced.has(c.stepId) && c.status === 'completed').map((c) => [c.stepId, c.output]),
+    [...checkpoints.values()]
+      .filter((c) => !referenced.has(c.stepId) && c.status === 'completed')
+      .map((c) => [c.stepId, c.output]),
   )
 }

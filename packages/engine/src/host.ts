@@ -60,7 +60,9 @@ export function createHost(deps: {
     async execute(runId) {
       const controller = new AbortController()
       const execution = deps.engine
-        .execute(runId, controller.signal, ({ rootRunId, fence }) => held.set(runId, { rootRunId, fence, abort: controller }))
+        .execute(runId, controller.signal, ({ rootRunId, fence }) =>
+          held.set(runId, { rootRunId, fence, abort: controller }),
+        )
         .catch((error: unknown) => {
           deps.log.error({ run_id: runId, err: error }, 'an execution broke off; its lease will run out')
           return 'crashed' as const

@@ -16,7 +16,9 @@ const text = (template: string, over?: Partial<Scope>) => renderText(template, s
 
 describe('placeholders', () => {
   it('are replaced by intake values, lookups, outputs and the run', () => {
-    expect(text('{intake.prompt}. {lookup.style}! {steps.render.output.artifact.id} {run.id} {intake.nested.a.b[0]}')).toEqual({
+    expect(
+      text('{intake.prompt}. {lookup.style}! {steps.render.output.artifact.id} {run.id} {intake.nested.a.b[0]}'),
+    ).toEqual({
       text: 'a fox. hand-drawn {intake.prompt}! 1 R true',
       missing: [],
     })
@@ -35,13 +37,21 @@ describe('placeholders', () => {
   })
 
   it('cannot reach a prototype or outside their roots', () => {
-    for (const path of ['intake.constructor', 'intake.__proto__.x', 'intake.tags.length', 'env.SECRET', 'process.pid']) {
+    for (const path of [
+      'intake.constructor',
+      'intake.__proto__.x',
+      'intake.tags.length',
+      'env.SECRET',
+      'process.pid',
+    ]) {
       expect(text(`{${path}}`), path).toEqual({ text: '', missing: [`{${path}}`] })
     }
   })
 
   it('leave every other brace as it is, and {{ }} escape', () => {
-    expect(text('{"a": 1} {word} {two words} {{intake.prompt}} {').text).toBe('{"a": 1} {word} {two words} {intake.prompt} {')
+    expect(text('{"a": 1} {word} {two words} {{intake.prompt}} {').text).toBe(
+      '{"a": 1} {word} {two words} {intake.prompt} {',
+    )
     expect(parseTemplate('{item}{index}')).toHaveLength(2)
   })
 
@@ -50,7 +60,13 @@ describe('placeholders', () => {
   })
 
   it('that are a whole value keep its type, and an empty optional one drops its member', () => {
-    const value = { n: '{intake.size}', list: '{intake.tags}', t: 'n={intake.size}', gone: '{intake.nope?}', deep: ['{intake.nope?}', 1] }
+    const value = {
+      n: '{intake.size}',
+      list: '{intake.tags}',
+      t: 'n={intake.size}',
+      gone: '{intake.nope?}',
+      deep: ['{intake.nope?}', 1],
+    }
     expect(renderValue(value, scope())).toEqual({ value: { n: 3, list: ['x', 'y'], t: 'n=3', deep: [1] }, missing: [] })
     expect(renderValue('{intake.nope}', scope()).missing).toEqual(['{intake.nope}'])
   })

@@ -16,8 +16,7 @@ export interface Placeholder {
 type Segment = string | Placeholder
 
 // `{name.path}`, `{item}`, `{index}`, and the two escapes. Every other brace is literal text.
-const TOKEN =
-  /\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)((?:\.[A-Za-z0-9_-]+|\[\d{1,6}\])*)(\?)?\}/g
+const TOKEN = /\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)((?:\.[A-Za-z0-9_-]+|\[\d{1,6}\])*)(\?)?\}/g
 const KEY = /\.([A-Za-z0-9_-]+)|\[(\d+)\]/g
 
 /** Splits a template into literal text and placeholders. Never throws: what is not a placeholder is text. */
@@ -45,9 +44,14 @@ export function parseTemplate(template: string): Segment[] {
 }
 
 /** Every placeholder in the strings of a value, with the JSON path of the string that holds it. */
-export function placeholdersIn(value: unknown, at: (string | number)[] = []): { at: (string | number)[]; placeholder: Placeholder }[] {
+export function placeholdersIn(
+  value: unknown,
+  at: (string | number)[] = [],
+): { at: (string | number)[]; placeholder: Placeholder }[] {
   if (typeof value === 'string') {
-    return parseTemplate(value).flatMap((segment) => (typeof segment === 'string' ? [] : [{ at, placeholder: segment }]))
+    return parseTemplate(value).flatMap((segment) =>
+      typeof segment === 'string' ? [] : [{ at, placeholder: segment }],
+    )
   }
   if (Array.isArray(value)) return value.flatMap((item, index) => placeholdersIn(item, [...at, index]))
   if (typeof value === 'object' && value !== null) {

@@ -64,7 +64,11 @@ export function createGraph(definition: Definition, catalog: Catalog): Graph {
     gates.filter(({ gate, kind }) => kind.stands === 'review' && gate.after !== undefined),
     ({ gate }) => gate.after as string,
   )
-  return { steps: definition.stepInstructions.map((step) => ({ step, needs: dependenciesOf(step) })), gates, reviewsAfter }
+  return {
+    steps: definition.stepInstructions.map((step) => ({ step, needs: dependenciesOf(step) })),
+    gates,
+    reviewsAfter,
+  }
 }
 
 export interface Progress {

@@ -132,7 +132,7 @@ export interface Transition {
   gates: GateRecord[]
   events: NewEvent[]
   /** Absent: the run goes on. `waiting` parks it: no lease, no job, until somebody decides. */
-  then?:
+  end?:
     | { status: 'completed'; output: JsonObject; simulated: boolean }
     | { status: 'failed'; error: RunError; simulated: boolean }
     | { status: 'cancelled' }

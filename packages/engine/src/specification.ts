@@ -1,14 +1,6 @@
 // The specification: everything a run needs to know of its template, frozen before the run begins.
 // Hides nothing; it is the only program the engine reads.
-import type {
-  ArtifactClass,
-  ArtifactSchema,
-  BudgetPolicy,
-  Gate,
-  JsonObject,
-  Rate,
-  Step,
-} from '@fabrique/schema'
+import type { ArtifactClass, ArtifactSchema, BudgetPolicy, Gate, JsonObject, Rate, Step } from '@fabrique/schema'
 
 /** Which model serves a step, in fallback order. `simulated` was decided at submit and does not change afterwards. */
 export interface Binding {

@@ -64,7 +64,15 @@ export interface Submission {
 export type SubmitOutcome =
   | { outcome: 'accepted'; run: NewRun; createdAt: string; pricingVersion: string }
   | { outcome: 'replayed'; runId: string }
-  | { outcome: 'dry-run'; workflow: string; workflowVersion: string; input: JsonObject; estimatedUsd: number; pricingVersion: string; warnings: string[] }
+  | {
+      outcome: 'dry-run'
+      workflow: string
+      workflowVersion: string
+      input: JsonObject
+      estimatedUsd: number
+      pricingVersion: string
+      warnings: string[]
+    }
 
 const COMPILED_CACHED_MAX = 500
 
@@ -82,7 +90,10 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
     const known = compiled.get(key)
     if (known !== undefined && known.definition.stepInstructions === template.runtimeSteps) return known
     if (compiled.size >= COMPILED_CACHED_MAX) compiled.delete(compiled.keys().next().value as string)
-    const entry = { ...compile(template, deps.catalog, pricing, deps.mode), intakeHash: contentHash(template.intakeSchema) }
+    const entry = {
+      ...compile(template, deps.catalog, pricing, deps.mode),
+      intakeHash: contentHash(template.intakeSchema),
+    }
     compiled.set(key, entry)
     return entry
   }
@@ -91,10 +102,16 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
     async submit(submission) {
       const spec = parseRunSpec(submission.document, submission.name)
       if (spec.workflow === BUNDLE_WORKFLOW || spec.input === undefined) {
-        throw new FabriqueError('not-runnable', 'Bundles are not offered by this version yet; submit the entries one by one.')
+        throw new FabriqueError(
+          'not-runnable',
+          'Bundles are not offered by this version yet; submit the entries one by one.',
+        )
       }
       if ((spec.input.variants ?? 1) > 1) {
-        throw new FabriqueError('not-runnable', 'Variants are not offered by this version yet; submit the run several times.')
+        throw new FabriqueError(
+          'not-runnable',
+          'Variants are not offered by this version yet; submit the run several times.',
+        )
       }
       const template = await deps.sources.findRunnable(spec.workflow, submission.version ?? null, submission.admin)
       if (template === null) {
@@ -119,14 +136,25 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       }
       const cap = definition.budgetPolicy.maxPerRunUsd
       if (cap !== undefined && estimatedUsd > cap) {
-        throw new FabriqueError('budget-exceeded', `The run is estimated at $${estimatedUsd}, over the template's limit of $${cap} per run.`)
+        throw new FabriqueError(
+          'budget-exceeded',
+          `The run is estimated at $${estimatedUsd}, over the template's limit of $${cap} per run.`,
+        )
       }
       const warnings = checked.undeclared.map(
         (key) => `input.${key} is not declared by ${template.id}; it is passed through to the steps.`,
       )
       const input = spec.input as JsonObject
       if (submission.dryRun === true) {
-        return { outcome: 'dry-run', workflow: template.id, workflowVersion: template.version, input, estimatedUsd, pricingVersion: pricing.version, warnings }
+        return {
+          outcome: 'dry-run',
+          workflow: template.id,
+          workflowVersion: template.version,
+          input,
+          estimatedUsd,
+          pricingVersion: pricing.version,
+          warnings,
+        }
       }
       const run: NewRun = {
         id: deps.ids.next(),
@@ -135,7 +163,12 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
         workflowVersion: template.version,
         definitionHash: hash,
         definition,
-        instance: { intake: checked.value as JsonObject, regenerate: regenerate as JsonObject, variantIndex: null, variants: 1 },
+        instance: {
+          intake: checked.value as JsonObject,
+          regenerate: regenerate as JsonObject,
+          variantIndex: null,
+          variants: 1,
+        },
         input,
         metadata: spec.metadata ?? {},
         state: spec.state ?? null,
@@ -156,14 +189,24 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       deps.killpoint?.('A1')
       const accepted = await deps.store.accept(run)
       if (accepted.outcome === 'mismatch') {
-        throw new FabriqueError('idempotency-mismatch', 'This Idempotency-Key was used for a different run-spec; use a new key.')
+        throw new FabriqueError(
+          'idempotency-mismatch',
+          'This Idempotency-Key was used for a different run-spec; use a new key.',
+        )
       }
       if (accepted.outcome === 'replayed') return accepted
       deps.killpoint?.('A2')
       deps.queue.publish(accepted.events)
-      await deps.queue.enqueue([{ runId: run.id, epoch: 0, workflow: run.workflow, priority: run.priority, lane: run.lane }])
+      await deps.queue.enqueue([
+        { runId: run.id, epoch: 0, workflow: run.workflow, priority: run.priority, lane: run.lane },
+      ])
       deps.killpoint?.('A3')
-      return { outcome: 'accepted', run, createdAt: accepted.events[0]?.timestamp ?? '', pricingVersion: pricing.version }
+      return {
+        outcome: 'accepted',
+        run,
+        createdAt: accepted.events[0]?.timestamp ?? '',
+        pricingVersion: pricing.version,
+      }
     },
   }
 }
@@ -171,16 +214,26 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
 /** The run-spec in a plain tree, with the workflow's name from wherever it was given. Throws every problem at once. */
 export function parseRunSpec(document: JsonValue, name: string | undefined): RunSpec & { workflow: string } {
   if (!isJsonObject(document)) {
-    throw invalid([{ pointer: '', detail: 'A run-spec is an object with the keys "workflow" and "input".', code: 'not-an-object' }])
+    throw invalid([
+      { pointer: '', detail: 'A run-spec is an object with the keys "workflow" and "input".', code: 'not-an-object' },
+    ])
   }
   const problems: Problem[] = []
   const merged = document.workflow === undefined && name !== undefined ? { ...document, workflow: name } : document
   const parsed = RunSpec.safeParse(merged)
   if (!parsed.success) problems.push(...parsed.error.issues.flatMap(problemsOf))
   if (merged.workflow === undefined) {
-    problems.push({ pointer: '/workflow', detail: 'is required: name the workflow here or with ?name=', code: 'missing' })
+    problems.push({
+      pointer: '/workflow',
+      detail: 'is required: name the workflow here or with ?name=',
+      code: 'missing',
+    })
   } else if (name !== undefined && merged.workflow !== name) {
-    problems.push({ pointer: '/workflow', detail: `is ${JSON.stringify(merged.workflow)} but ?name= is "${name}"; give one of them, or the same`, code: 'name-mismatch' })
+    problems.push({
+      pointer: '/workflow',
+      detail: `is ${JSON.stringify(merged.workflow)} but ?name= is "${name}"; give one of them, or the same`,
+      code: 'name-mismatch',
+    })
   }
   if (!parsed.success || problems.length > 0) throw invalid(problems)
   return { ...parsed.data, workflow: parsed.data.workflow as string }
@@ -188,12 +241,17 @@ export function parseRunSpec(document: JsonValue, name: string | undefined): Run
 
 function problemsOf(issue: z.core.$ZodIssue): Problem[] {
   const path = issue.path as (string | number)[]
-  if (issue.code !== 'unrecognized_keys') return [{ pointer: pointerTo(...path), detail: issue.message, code: 'invalid' }]
+  if (issue.code !== 'unrecognized_keys')
+    return [{ pointer: pointerTo(...path), detail: issue.message, code: 'invalid' }]
   const valid = path.length === 0 ? RUN_SPEC_KEYS.filter((key) => key !== '$schema') : keysAt(path)
   return issue.keys.map((key) => {
     const near = nearestKey(key, valid)
     const remedy = near === undefined ? `the keys are ${valid.join(', ')}` : `did you mean "${near}"?`
-    return { pointer: pointerTo(...path, key), detail: `"${key}" is not a key of a run-spec here; ${remedy}`, code: 'unknown-key' }
+    return {
+      pointer: pointerTo(...path, key),
+      detail: `"${key}" is not a key of a run-spec here; ${remedy}`,
+      code: 'unknown-key',
+    }
   })
 }
 
@@ -213,9 +271,16 @@ function parentOf(spec: RunSpec): { runId: string; variantIndex: number | null; 
   const { parent } = spec
   const both = parent !== undefined && regenerated !== undefined
   if (both && (parent.run_id !== regenerated || (regeneratedIndex ?? parent.variant_index) !== parent.variant_index)) {
-    throw invalid([{ pointer: '/parent', detail: 'differs from input.regenerate.parent_*; give one of them, or the same', code: 'parent-mismatch' }])
+    throw invalid([
+      {
+        pointer: '/parent',
+        detail: 'differs from input.regenerate.parent_*; give one of them, or the same',
+        code: 'parent-mismatch',
+      },
+    ])
   }
-  if (parent !== undefined) return { runId: parent.run_id, variantIndex: parent.variant_index ?? null, pointer: '/parent/run_id' }
+  if (parent !== undefined)
+    return { runId: parent.run_id, variantIndex: parent.variant_index ?? null, pointer: '/parent/run_id' }
   if (regenerated === undefined) return null
   return { runId: regenerated, variantIndex: regeneratedIndex ?? null, pointer: '/input/regenerate/parent_run_id' }
 }

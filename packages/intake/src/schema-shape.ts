@@ -18,7 +18,7 @@ export type CleanSchema = boolean | { [keyword: string]: unknown }
 /**
  * Upper bounds of the work that one validation can take, in checks (up to 300 ns each) and pattern steps (about 10 ns).
  */
-export interface Effort {
+interface Effort {
   /** Checks that happen at most once: below properties only. */
   once: number
   /** Checks that may happen for every node of the value: below items, additionalProperties and their like. */

@@ -82,7 +82,9 @@ export function createConsumer(options: ConsumerOptions): Consumer {
 
   return {
     start() {
-      listener.subscribe(names.cancelChannel).catch((error: unknown) => options.log.warn({ err: error }, 'cancels are not heard at the moment'))
+      listener
+        .subscribe(names.cancelChannel)
+        .catch((error: unknown) => options.log.warn({ err: error }, 'cancels are not heard at the moment'))
       for (const each of workers.values()) {
         each.run().catch((error: unknown) => options.log.error({ err: error }, 'a lane stopped'))
       }

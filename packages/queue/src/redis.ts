@@ -26,7 +26,12 @@ function connect(redisUrl: string, options: RedisOptions, name: string, log: Log
 
 /** Fails within half a second instead of waiting for Redis to come back. */
 export function connectForCommands(redisUrl: string, log: Log): Redis {
-  return connect(redisUrl, { maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: COMMAND_TIMEOUT_MS }, 'commands', log)
+  return connect(
+    redisUrl,
+    { maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: COMMAND_TIMEOUT_MS },
+    'commands',
+    log,
+  )
 }
 
 /** Waits for Redis however long it takes, as BullMQ's workers demand. */

@@ -93,7 +93,12 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
         const part = own.slice(at, at + BULK_MAX)
         laneQueue(lane)
           .addBulk(part.map(({ delivery }) => jobOf(delivery)))
-          .catch((error: unknown) => log.warn({ err: error, count: part.length }, 'jobs could not be handed to Redis; the reconciler will deliver them'))
+          .catch((error: unknown) =>
+            log.warn(
+              { err: error, count: part.length },
+              'jobs could not be handed to Redis; the reconciler will deliver them',
+            ),
+          )
           .finally(() => {
             for (const { done } of part) done()
           })
@@ -130,7 +135,8 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     async missing(deliveries) {
       try {
         const pipeline = redis.pipeline()
-        for (const delivery of deliveries) pipeline.exists(laneQueue(delivery.lane).toKey(`${delivery.runId}-${delivery.epoch}`))
+        for (const delivery of deliveries)
+          pipeline.exists(laneQueue(delivery.lane).toKey(`${delivery.runId}-${delivery.epoch}`))
         const found = (await pipeline.exec()) ?? []
         return deliveries.filter((_, index) => found[index]?.[1] === 0)
       } catch {

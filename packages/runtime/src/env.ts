@@ -3,7 +3,8 @@
 import { z } from 'zod'
 import { ConfigurationError } from './lifecycle.ts'
 
-const integer = (fallback: number, min: number, max: number) => z.coerce.number().int().min(min).max(max).default(fallback)
+const integer = (fallback: number, min: number, max: number) =>
+  z.coerce.number().int().min(min).max(max).default(fallback)
 const secret = z.string().min(1).optional()
 
 /** Variables that every process understands. Empty ones count as absent. */
@@ -31,11 +32,16 @@ export const RedisEnv = {
 export { integer as integerVariable }
 
 /** The environment by a schema; throws one `ConfigurationError` that names every fault. */
-export function parseEnv<Shape extends z.ZodRawShape>(shape: Shape, source: NodeJS.ProcessEnv): z.infer<z.ZodObject<Shape>> {
+export function parseEnv<Shape extends z.ZodRawShape>(
+  shape: Shape,
+  source: NodeJS.ProcessEnv,
+): z.infer<z.ZodObject<Shape>> {
   const present = Object.fromEntries(Object.entries(source).filter(([, value]) => value !== ''))
   const parsed = z.object(shape).safeParse(present)
   if (parsed.success) return parsed.data
-  const lines = parsed.error.issues.map((issue) => `${String(issue.path[0])}: ${absent(issue, present) ? 'is required' : issue.message}`)
+  const lines = parsed.error.issues.map(
+    (issue) => `${String(issue.path[0])}: ${absent(issue, present) ? 'is required' : issue.message}`,
+  )
   throw new ConfigurationError(lines.join('\n'))
 }
 

@@ -24,3 +24,8 @@ export function canonicalJson(value: unknown): string {
 export function pointerTo(...path: (string | number)[]): string {
   return path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
 }
+
+/** The text of a scalar; the empty text for anything that has none of its own. */
+export function textOf(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : ''
+}

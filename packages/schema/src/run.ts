@@ -95,11 +95,7 @@ export const EVENT_KINDS = [
 ] as const
 export type EventKind = (typeof EVENT_KINDS)[number]
 
-const TERMINAL_KINDS: readonly EventKind[] = [
-  'workflow.run.completed',
-  'workflow.run.failed',
-  'workflow.run.cancelled',
-]
+const TERMINAL_KINDS: readonly EventKind[] = ['workflow.run.completed', 'workflow.run.failed', 'workflow.run.cancelled']
 
 /** True for the one event that ends a run's log. */
 export function isTerminalKind(kind: EventKind): boolean {

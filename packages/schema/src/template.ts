@@ -132,7 +132,10 @@ export function normalizeTemplate(document: JsonObject): JsonObject {
   if (Array.isArray(normalized.gates)) {
     normalized.gates = normalized.gates.map((gate) => {
       if (typeof gate !== 'string') return gate
-      const id = gate.trim().toLowerCase().replace(/[^a-z0-9]+/g, '-')
+      const id = gate
+        .trim()
+        .toLowerCase()
+        .replace(/[^a-z0-9]+/g, '-')
       return { id, name: gate, type: id }
     })
   }

@@ -42,7 +42,12 @@ async function inspectImage(bytes: Uint8Array) {
 function inspectMedia(bytes: Uint8Array, family: 'audio' | 'video') {
   const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const text = (from: number, to: number) => data.toString('latin1', from, to)
-  const found = (mimeType: string, durationMs: number | null = null) => ({ mimeType, width: null, height: null, durationMs })
+  const found = (mimeType: string, durationMs: number | null = null) => ({
+    mimeType,
+    width: null,
+    height: null,
+    durationMs,
+  })
   if (family === 'audio') {
     if (text(0, 4) === 'RIFF' && text(8, 12) === 'WAVE' && data.length > 44) {
       const bytesPerSecond = data.readUInt32LE(28)

@@ -36,9 +36,12 @@ export function createProvidersFrom(adapters: readonly ProviderAdapter[], config
     if (adapter === undefined) throw new StepFailure('invalid', `This worker does not know the provider "${name}".`)
     const { apiKey, baseUrl } = config.settings[name] ?? {}
     if (!simulated && apiKey === undefined) {
-      throw new StepFailure('invalid', `This worker has no key for "${name}", but the run was accepted with one.`, { code: 'provider-key-missing' })
+      throw new StepFailure('invalid', `This worker has no key for "${name}", but the run was accepted with one.`, {
+        code: 'provider-key-missing',
+      })
     }
-    const client = simulated || apiKey === undefined ? createSimulatedClient(adapter.provider) : adapter.connect({ apiKey, baseUrl })
+    const client =
+      simulated || apiKey === undefined ? createSimulatedClient(adapter.provider) : adapter.connect({ apiKey, baseUrl })
     clients.set(key, client)
     return client
   }

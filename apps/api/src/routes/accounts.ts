@@ -39,7 +39,12 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
       method: 'post',
       path: '/v1/api-keys',
       access: 'admin',
-      docs: { summary: 'Create an API key; the secret is shown once', tag, body: NewKey, answers: { 201: 'The key, with its secret.' } },
+      docs: {
+        summary: 'Create an API key; the secret is shown once',
+        tag,
+        body: NewKey,
+        answers: { 201: 'The key, with its secret.' },
+      },
       async handle({ c, principal }) {
         const document = await readDocument(c)
         const request = parseBody(NewKey, document)
@@ -51,7 +56,13 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
         })
         if (key !== null) return c.json(key, 201)
         throw new FabriqueError('validation-failed', 'There is no such organization.', {
-          problems: [{ pointer: '/organization_id', detail: 'there is no such organization', ...document.locate('/organization_id') }],
+          problems: [
+            {
+              pointer: '/organization_id',
+              detail: 'there is no such organization',
+              ...document.locate('/organization_id'),
+            },
+          ],
         })
       },
     }),

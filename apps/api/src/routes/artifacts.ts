@@ -17,7 +17,8 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
       access: 'operator',
       query: z.strictObject({ run_id: RunId.optional() }),
       docs: { summary: 'The artifacts of a run, or the newest ones', tag, answers: { 200: 'The artifacts.' } },
-      handle: async ({ c, principal, query }) => c.json({ data: await artifacts.list(principal.organizationId, query.run_id ?? null) }),
+      handle: async ({ c, principal, query }) =>
+        c.json({ data: await artifacts.list(principal.organizationId, query.run_id ?? null) }),
     }),
     defineRoute({
       method: 'get',
@@ -37,7 +38,12 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
       docs: {
         summary: "An artifact's bytes",
         tag,
-        answers: { 200: 'The bytes.', 206: 'One range of them.', 304: 'As you have them.', 416: 'There is no such range.' },
+        answers: {
+          200: 'The bytes.',
+          206: 'One range of them.',
+          304: 'As you have them.',
+          416: 'There is no such range.',
+        },
       },
       async handle({ c, principal, param }) {
         const found = await artifacts.get(principal.organizationId, param('id'))
@@ -52,7 +58,13 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
           'content-security-policy': "sandbox; default-src 'none'",
           'content-disposition': `${INLINE.test(found.mimeType) ? 'inline' : 'attachment'}; filename="${param('id')}.${extensionOf(found.mimeType)}"`,
         }
-        if (c.req.header('if-none-match')?.split(/\s*,\s*/).includes(etag)) return c.body(null, 304, headers)
+        if (
+          c.req
+            .header('if-none-match')
+            ?.split(/\s*,\s*/)
+            .includes(etag)
+        )
+          return c.body(null, 304, headers)
         const bytes = await artifactStore.get(found.storageKey).catch((cause: unknown) => {
           throw new FabriqueError('unavailable', 'The file cannot be read at the moment.', { cause })
         })
@@ -61,7 +73,10 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
         const bounds = rangeOf(range, bytes.byteLength)
         if (bounds === null) return c.body(null, 416, { ...headers, 'content-range': `bytes */${bytes.byteLength}` })
         const [from, to] = bounds
-        return c.body(bytes.slice(from, to + 1) as Uint8Array<ArrayBuffer>, 206, { ...headers, 'content-range': `bytes ${from}-${to}/${bytes.byteLength}` })
+        return c.body(bytes.slice(from, to + 1) as Uint8Array<ArrayBuffer>, 206, {
+          ...headers,
+          'content-range': `bytes ${from}-${to}/${bytes.byteLength}`,
+        })
       },
     }),
   ]

@@ -20,10 +20,18 @@ export function healthRoutes({ databaseReachable, queue }: Pick<AppDeps, 'databa
       method: 'get',
       path: '/readyz',
       access: 'public',
-      docs: { summary: 'Whether requests can be served', tag: 'health', answers: { 200: 'They can.', 503: 'PostgreSQL is away.' } },
+      docs: {
+        summary: 'Whether requests can be served',
+        tag: 'health',
+        answers: { 200: 'They can.', 503: 'PostgreSQL is away.' },
+      },
       async handle({ c }) {
         const [postgres, redis] = await Promise.all([databaseReachable(), queue.reachable()])
-        const body = { status: postgres ? 'ready' : 'not ready', postgres: postgres ? 'ok' : 'away', redis: redis ? 'ok' : 'away' }
+        const body = {
+          status: postgres ? 'ready' : 'not ready',
+          postgres: postgres ? 'ok' : 'away',
+          redis: redis ? 'ok' : 'away',
+        }
         return c.json(body, postgres ? 200 : 503)
       },
     }),

@@ -7,7 +7,16 @@ export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const figures = (['backlog', 'active', 'oldest_age_s'] as const).map(
-    (figure) => [figure, new Gauge({ name: `fabrique_queue_${figure}`, help: `${figure} of a queue`, labelNames: ['queue'], registers: [registry] })] as const,
+    (figure) =>
+      [
+        figure,
+        new Gauge({
+          name: `fabrique_queue_${figure}`,
+          help: `${figure} of a queue`,
+          labelNames: ['queue'],
+          registers: [registry],
+        }),
+      ] as const,
   )
   const tag = 'operations'
   return [
@@ -15,7 +24,11 @@ export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {
       method: 'get',
       path: '/v1/queues/stats',
       access: 'admin',
-      docs: { summary: 'Backlog, active and oldest age of each queue', tag, answers: { 200: 'The figures, zeros included.' } },
+      docs: {
+        summary: 'Backlog, active and oldest age of each queue',
+        tag,
+        answers: { 200: 'The figures, zeros included.' },
+      },
       handle: async ({ c }) => c.json(await queue.stats()),
     }),
     defineRoute({

@@ -27,7 +27,10 @@ export function runEventRoutes(deps: EventDeps): Route[] {
       docs: {
         summary: "A run's events: a stream, or a list with Accept: application/json",
         tag: 'runs',
-        answers: { 200: 'Server-sent events, or the list.', 204: 'The run has ended and nothing comes after the given id.' },
+        answers: {
+          200: 'Server-sent events, or the list.',
+          204: 'The run has ended and nothing comes after the given id.',
+        },
       },
       async handle({ c, principal, query, param }) {
         const runId = param('id')
@@ -37,7 +40,8 @@ export function runEventRoutes(deps: EventDeps): Route[] {
         if (wantsJson(c.req.header('accept'))) {
           const data = [...first.events]
           for (let page = first.events; page.length === PAGE; data.push(...page)) {
-            page = (await deps.reader.events(principal.organizationId, runId, data.at(-1)?.seq ?? after, PAGE))?.events ?? []
+            page =
+              (await deps.reader.events(principal.organizationId, runId, data.at(-1)?.seq ?? after, PAGE))?.events ?? []
           }
           return c.json({ data })
         }
@@ -52,7 +56,10 @@ export function runEventRoutes(deps: EventDeps): Route[] {
 function sequence(text: string | undefined): number {
   if (text === undefined || text === '') return 0
   if (/^\d{1,9}$/.test(text)) return Number(text)
-  throw new FabriqueError('bad-header', 'The id to resume after is a whole number: the "id:" of the last event that you saw.')
+  throw new FabriqueError(
+    'bad-header',
+    'The id to resume after is a whole number: the "id:" of the last event that you saw.',
+  )
 }
 
 function wantsJson(accept: string | undefined): boolean {

@@ -33,7 +33,11 @@ export function runRoutes(deps: RunDeps): Route[] {
     return run
   }
 
-  async function submit({ c, principal, query }: Call<{ name?: string | undefined; version?: string | undefined; dry_run?: 'true' | 'false' | undefined }>) {
+  async function submit({
+    c,
+    principal,
+    query,
+  }: Call<{ name?: string | undefined; version?: string | undefined; dry_run?: 'true' | 'false' | undefined }>) {
     const idempotencyKey = c.req.header('idempotency-key')
     if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,255}$/.test(idempotencyKey)) {
       throw new FabriqueError('bad-header', 'An Idempotency-Key is 1 to 255 printable characters without spaces.')
@@ -72,7 +76,11 @@ export function runRoutes(deps: RunDeps): Route[] {
 
   const submission = {
     access: 'operator',
-    query: z.strictObject({ name: Name.optional(), version: z.string().max(20).optional(), dry_run: z.enum(['true', 'false']).optional() }),
+    query: z.strictObject({
+      name: Name.optional(),
+      version: z.string().max(20).optional(),
+      dry_run: z.enum(['true', 'false']).optional(),
+    }),
     docs: {
       summary: 'Submit a run-spec',
       tag,
@@ -127,7 +135,11 @@ export function runRoutes(deps: RunDeps): Route[] {
       method: 'get',
       path: '/v1/workflows/runs/:id/specification',
       access: 'operator',
-      docs: { summary: 'What the run executes, frozen before it began', tag, answers: { 200: 'The specification; prompts for admins only.' } },
+      docs: {
+        summary: 'What the run executes, frozen before it began',
+        tag,
+        answers: { 200: 'The specification; prompts for admins only.' },
+      },
       async handle({ c, principal, param }) {
         const found = await reader.specification(principal.organizationId, param('id'))
         if (found === null) throw notFound('run')
@@ -138,7 +150,11 @@ export function runRoutes(deps: RunDeps): Route[] {
       method: 'get',
       path: '/v1/workflows/runs/:id/steps',
       access: 'operator',
-      docs: { summary: 'The steps of a run, and how far each is', tag, answers: { 200: 'The steps in template order.' } },
+      docs: {
+        summary: 'The steps of a run, and how far each is',
+        tag,
+        answers: { 200: 'The steps in template order.' },
+      },
       async handle({ c, principal, param }) {
         const data = await reader.steps(principal.organizationId, param('id'))
         if (data === null) throw notFound('run')
@@ -175,7 +191,12 @@ export function runRoutes(deps: RunDeps): Route[] {
       method: 'post',
       path: '/v1/workflows/runs/:id/review',
       access: 'operator',
-      docs: { summary: 'Decide the open review gate', tag, body: Review, answers: { 200: 'The run, on its way.', 409: 'No gate is open.' } },
+      docs: {
+        summary: 'Decide the open review gate',
+        tag,
+        body: Review,
+        answers: { 200: 'The run, on its way.', 409: 'No gate is open.' },
+      },
       async handle(call) {
         const { c, principal } = call
         const run = await own(call as Call<never>)
@@ -186,7 +207,11 @@ export function runRoutes(deps: RunDeps): Route[] {
           ...(gate === undefined ? {} : { gateId: gate }),
           ...(comment === undefined ? {} : { comment }),
         })
-        if (delivery === null) throw new FabriqueError('no-open-gate', 'No gate of this run is open for a decision, or it was decided already.')
+        if (delivery === null)
+          throw new FabriqueError(
+            'no-open-gate',
+            'No gate of this run is open for a decision, or it was decided already.',
+          )
         await queue.enqueue([delivery])
         return c.json(await own(call as Call<never>))
       },

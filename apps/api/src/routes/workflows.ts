@@ -15,7 +15,9 @@ export function templateResource(template: StoredTemplate, admin: boolean): Json
 
 function outline(step: JsonValue): JsonValue {
   if (!isJsonObject(step)) return {}
-  return Object.fromEntries(['id', 'kind', 'name'].flatMap((key) => (step[key] === undefined ? [] : [[key, step[key]]])))
+  return Object.fromEntries(
+    ['id', 'kind', 'name'].flatMap((key) => (step[key] === undefined ? [] : [[key, step[key]]])),
+  )
 }
 
 export function workflowRoutes({ templates }: Pick<AppDeps, 'templates'>): Route[] {
@@ -38,7 +40,9 @@ export function workflowRoutes({ templates }: Pick<AppDeps, 'templates'>): Route
       docs: { summary: 'The public catalog', tag, answers: { 200: 'Public workflows.' } },
       async handle({ c }) {
         const listed = await templates.list({ drafts: false })
-        return c.json({ data: listed.filter(({ visibility }) => visibility === 'public').map((one) => templateResource(one, false)) })
+        return c.json({
+          data: listed.filter(({ visibility }) => visibility === 'public').map((one) => templateResource(one, false)),
+        })
       },
     }),
     defineRoute({

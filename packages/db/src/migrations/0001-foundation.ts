@@ -7,6 +7,8 @@ const STATEMENTS = [
     name text not null,
     created_at timestamptz not null default now()
   )`,
+  // The bootstrap admin's, and the owner of what admins publish.
+  `insert into organizations (id, name) values ('system', 'System')`,
   `create table api_keys (
     id text primary key,
     organization_id text not null references organizations(id),

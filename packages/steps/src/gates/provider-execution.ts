@@ -11,7 +11,9 @@ export const providerExecution: GateKind = {
   async judge({ model, artifacts, output }) {
     if (model?.capability === 'text') {
       const text = valueAt(output, ['text'])
-      return typeof text === 'string' && text.trim() !== '' ? { passed: true } : { passed: false, detail: 'the model answered no text' }
+      return typeof text === 'string' && text.trim() !== ''
+        ? { passed: true }
+        : { passed: false, detail: 'the model answered no text' }
     }
     const wanted = model?.capability === 'speech' ? 'audio/' : model?.capability === 'video' ? 'video/' : 'image/'
     if (artifacts.length === 0) return { passed: false, detail: 'the provider answered no file' }

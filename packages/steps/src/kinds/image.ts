@@ -1,6 +1,6 @@
 // `image`: one picture from a prompt, by an image model.
 import type { StepKind } from '@fabrique/engine'
-import type { JsonObject } from '@fabrique/schema'
+import { type JsonObject, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 import { ModelChoice, Params } from './fields.ts'
 
@@ -14,10 +14,10 @@ export const image: StepKind = {
   ],
   outputKeys: () => ['artifact'],
   capability: () => ['image'],
-  expects: (step) => ({ prompt: String(step.promptTemplate ?? ''), params: (step.params ?? {}) as JsonObject }),
+  expects: (step) => ({ prompt: textOf(step.promptTemplate), params: (step.params ?? {}) as JsonObject }),
   async run(fields, context) {
     const params = (fields.params ?? {}) as JsonObject
-    const answer = await context.call({ prompt: String(fields.promptTemplate), params })
+    const answer = await context.call({ prompt: textOf(fields.promptTemplate), params })
     const [file] = answer.files
     return { artifact: file === undefined ? null : await context.store(file) }
   },

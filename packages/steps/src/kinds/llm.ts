@@ -1,6 +1,6 @@
 // `llm`: text from a prompt, plain or structured by a JSON Schema, by a language model.
 import { StepFailure, type StepKind } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 import { ModelChoice, Params } from './fields.ts'
 
@@ -22,19 +22,19 @@ export const llm: StepKind = {
   outputKeys: (step) => (step.outputSchema === undefined ? ['text', 'usage'] : ['text', 'json', 'usage']),
   capability: () => ['text'],
   expects: (step) => ({
-    prompt: String(step.promptTemplate ?? ''),
-    system: String(step.system ?? ''),
+    prompt: textOf(step.promptTemplate),
+    system: textOf(step.system),
     params: (step.params ?? {}) as JsonObject,
   }),
   async run(fields, context) {
     const schema = fields.outputSchema
     const answer = await context.call({
-      prompt: String(fields.promptTemplate),
+      prompt: textOf(fields.promptTemplate),
       system: fields.system ?? null,
       params: fields.params ?? {},
       ...(schema === undefined ? {} : { outputSchema: schema }),
     })
-    const text = String(answer.output.text ?? '')
+    const text = textOf(answer.output.text)
     const usage = Object.fromEntries(answer.usage.map(({ unit, quantity }) => [unit, quantity]))
     if (schema === undefined) return { text, usage }
     return { text, json: parsed(text), usage }
@@ -45,6 +45,9 @@ function parsed(text: string): JsonValue {
   try {
     return JSON.parse(text) as JsonValue
   } catch (error) {
-    throw new StepFailure('bad_output', 'The model answered something that is not JSON.', { billed: 'yes', cause: error })
+    throw new StepFailure('bad_output', 'The model answered something that is not JSON.', {
+      billed: 'yes',
+      cause: error,
+    })
   }
 }

@@ -1,7 +1,7 @@
 // `tool`: a local tool on values and files, or a model that works on files (`fal/birefnet-light`).
 import type { InputFile, StepContext, StepKind } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, pointerTo } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 
 /** A local tool's own output; a model's is `{artifact, artifacts, data}`. */
@@ -13,10 +13,10 @@ export const tool: StepKind = {
   }),
   renders: [{ field: 'args', as: 'value' }],
   outputKeys: (_, local) => local?.outputKeys ?? ['artifact', 'artifacts', 'data'],
-  capability: (step) => (String(step.tool).includes('/') ? ['matte', 'media', 'speech', 'video'] : null),
+  capability: (step) => (textOf(step.tool).includes('/') ? ['matte', 'media', 'speech', 'video'] : null),
   expects: (step) => ({ args: (step.args ?? {}) as JsonObject }),
   async run(fields, context) {
-    const name = String(fields.tool)
+    const name = textOf(fields.tool)
     const args = isJsonObject(fields.args) ? fields.args : {}
     const local = context.tool(name)
     if (local === undefined) return await callModelTool(args, context)

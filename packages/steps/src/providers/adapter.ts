@@ -18,17 +18,30 @@ export interface ProviderAdapter {
  * The failure behind an HTTP status: who is asked again, and who was charged.
  * 408, 409, 429 and 5xx are known unbilled and may be asked again; any other 4xx would fail again.
  */
-export function httpFailure(provider: string, status: number, options: { retryAfter?: string | null; refused?: boolean; cause?: unknown }): StepFailure {
+export function httpFailure(
+  provider: string,
+  status: number,
+  options: { retryAfter?: string | null; refused?: boolean; cause?: unknown },
+): StepFailure {
   const { cause } = options
   const retryAfterMs = retryAfterOf(options.retryAfter)
   if (options.refused) {
-    return new StepFailure('refused', `${provider} refused the content of the request.`, { cause, code: 'content-refused' })
+    return new StepFailure('refused', `${provider} refused the content of the request.`, {
+      cause,
+      code: 'content-refused',
+    })
   }
   if (status === 429) {
-    return new StepFailure('rate_limit', `${provider} is limiting the rate of requests.`, { cause, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) })
+    return new StepFailure('rate_limit', `${provider} is limiting the rate of requests.`, {
+      cause,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    })
   }
   if (status === 408 || status === 409 || status >= 500) {
-    return new StepFailure('server', `${provider} answered with a fault of its own (HTTP ${status}).`, { cause, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) })
+    return new StepFailure('server', `${provider} answered with a fault of its own (HTTP ${status}).`, {
+      cause,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    })
   }
   const why = status === 401 || status === 403 ? 'does not accept its key here' : 'does not accept the request'
   return new StepFailure('invalid', `${provider} ${why} (HTTP ${status}).`, { cause, code: 'provider-rejected' })
@@ -45,8 +58,13 @@ function retryAfterOf(header: string | null | undefined): number | undefined {
 /** A connection that broke: nothing was sent if it was refused, else nobody can say what the provider made of it. */
 export function connectionFailure(provider: string, error: unknown): StepFailure {
   const codes = causes(error).map((cause) => (cause as { code?: string }).code ?? '')
-  const unsent = codes.some((code) => /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|UND_ERR_CONNECT_TIMEOUT)$/.test(code))
-  return new StepFailure('server', `${provider} could not be reached, or the connection broke.`, { billed: unsent ? 'no' : 'unknown', cause: error })
+  const unsent = codes.some((code) =>
+    /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|UND_ERR_CONNECT_TIMEOUT)$/.test(code),
+  )
+  return new StepFailure('server', `${provider} could not be reached, or the connection broke.`, {
+    billed: unsent ? 'no' : 'unknown',
+    cause: error,
+  })
 }
 
 function causes(error: unknown): unknown[] {

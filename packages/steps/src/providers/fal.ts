@@ -2,7 +2,7 @@
 // Hides the SDK's own retries (switched off in `fetch`) and where fal keeps the files that it makes.
 import type { InputFile, Model, Provider, ProviderRequest } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
 import type { FalClient } from '@fal-ai/client'
 import { connectionFailure, httpFailure, type ProviderAdapter } from './adapter.ts'
 import { createSafeFetch } from './safe-fetch.ts'
@@ -35,7 +35,9 @@ const provider: Provider = {
     const named = Object.hasOwn(NAMED, name) ? NAMED[name] : undefined
     if (named !== undefined) return { name, provider: 'fal', ...named }
     const endpoint = /^fal\/([a-z0-9][a-z0-9-]*(?:\/[a-z0-9][a-z0-9.-]*){1,6})$/.exec(name)?.[1]
-    return endpoint === undefined ? undefined : { name, provider: 'fal', capability: 'media', endpoint, operation: 'queue.submit' }
+    return endpoint === undefined
+      ? undefined
+      : { name, provider: 'fal', capability: 'media', endpoint, operation: 'queue.submit' }
   },
   expectedUsage(model, request) {
     if (model.capability === 'image') {
@@ -45,7 +47,13 @@ const provider: Provider = {
     if (model.capability === 'video') {
       const args = isJsonObject(request.args) ? request.args : {}
       const seconds = Number(args.duration)
-      return [{ unit: 'second', quantity: Number.isFinite(seconds) ? seconds : 30, facts: { resolution: String(args.resolution ?? '480p') } }]
+      return [
+        {
+          unit: 'second',
+          quantity: Number.isFinite(seconds) ? seconds : 30,
+          facts: { resolution: textOf(args.resolution ?? '480p') },
+        },
+      ]
     }
     return [{ unit: 'request', quantity: 1 }]
   },
@@ -67,7 +75,11 @@ export const fal: ProviderAdapter = {
       })
     }
 
-    async function result(connection: FalClient, { model, signal, onProgress }: ProviderRequest, requestId: string): Promise<JsonObject> {
+    async function result(
+      connection: FalClient,
+      { model, signal, onProgress }: ProviderRequest,
+      requestId: string,
+    ): Promise<JsonObject> {
       let position: number | undefined
       for (let wait = POLL_FIRST_MS; ; wait = Math.min(wait * 1.5, POLL_MAX_MS)) {
         const status = await connection.queue.status(model.endpoint, { requestId, abortSignal: signal }).catch(orLater)
@@ -90,7 +102,10 @@ export const fal: ProviderAdapter = {
         try {
           if (requestId === null) {
             const input = inputOf(request)
-            const submitted = await connection.queue.submit(request.model.endpoint, { input, abortSignal: request.signal })
+            const submitted = await connection.queue.submit(request.model.endpoint, {
+              input,
+              abortSignal: request.signal,
+            })
             requestId = submitted.request_id
             await request.onRequestId(requestId)
           }
@@ -106,7 +121,11 @@ export const fal: ProviderAdapter = {
             // Best effort: a request that runs already may be billed all the same.
             await connection.queue.cancel(request.model.endpoint, { requestId }).catch(() => {})
           }
-          if (request.signal.aborted) throw new StepFailure('timeout', 'The call to fal was stopped.', { billed: requestId === null ? 'unknown' : 'yes', cause: error })
+          if (request.signal.aborted)
+            throw new StepFailure('timeout', 'The call to fal was stopped.', {
+              billed: requestId === null ? 'unknown' : 'yes',
+              cause: error,
+            })
           throw error
         }
       },
@@ -130,7 +149,8 @@ async function fetchOnce(input: string | URL | Request, init?: RequestInit): Pro
 
 /** While a request stands in fal's queue, a failed look at it is no reason to give it up. */
 function orLater(error: unknown): undefined {
-  if (StepFailure.is(error) && (error.failureClass === 'server' || error.failureClass === 'rate_limit')) return undefined
+  if (StepFailure.is(error) && (error.failureClass === 'server' || error.failureClass === 'rate_limit'))
+    return undefined
   throw error
 }
 
@@ -153,7 +173,10 @@ function inputOf({ model, request, files }: ProviderRequest): JsonObject {
   const params = isJsonObject(request.params) ? request.params : {}
   const args = isJsonObject(request.args) ? request.args : {}
   const prompt = typeof request.prompt === 'string' ? { prompt: request.prompt } : {}
-  const inline = Object.entries(files).map(([name, file]) => [name.endsWith('_url') ? name : `${name}_url`, dataUrl(file)])
+  const inline = Object.entries(files).map(([name, file]) => [
+    name.endsWith('_url') ? name : `${name}_url`,
+    dataUrl(file),
+  ])
   return { ...model.defaults, ...params, ...args, ...prompt, ...Object.fromEntries(inline) }
 }
 
@@ -178,5 +201,7 @@ function filesIn(data: JsonObject): FoundFile[] {
 }
 
 function withoutFiles(data: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(data).filter(([name]) => filesIn({ [name]: data[name] ?? null }).length === 0))
+  return Object.fromEntries(
+    Object.entries(data).filter(([name]) => filesIn({ [name]: data[name] ?? null }).length === 0),
+  )
 }

@@ -1,7 +1,7 @@
 // OpenAI: text by Responses, pictures by Images, speech by Audio. The SDK never retries here.
 import type { Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type Usage } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/schema'
 import type OpenAI from 'openai'
 import { connectionFailure, httpFailure, type ProviderAdapter } from './adapter.ts'
 
@@ -24,7 +24,7 @@ function capabilityOf(name: string): Offered {
 }
 
 function tokens(text: unknown): number {
-  return Math.ceil(String(text ?? '').length / CHARACTERS_PER_TOKEN)
+  return Math.ceil(textOf(text).length / CHARACTERS_PER_TOKEN)
 }
 
 const provider: Provider = {
@@ -40,12 +40,16 @@ const provider: Provider = {
     switch (model.capability) {
       case 'image':
         return [
-          { unit: 'image', quantity: 1, facts: { quality: String(params.quality ?? 'auto'), size: String(params.size ?? 'auto') } },
+          {
+            unit: 'image',
+            quantity: 1,
+            facts: { quality: textOf(params.quality ?? 'auto'), size: textOf(params.size ?? 'auto') },
+          },
           { unit: 'input_token', quantity: tokens(request.prompt) },
         ]
       case 'speech': {
         const args = isJsonObject(request.args) ? request.args : {}
-        return [{ unit: 'character', quantity: String(args.text ?? '').length }]
+        return [{ unit: 'character', quantity: textOf(args.text).length }]
       }
       default: {
         const limit = Number(params.max_output_tokens)
@@ -65,7 +69,12 @@ export const openai: ProviderAdapter = {
     let client: Promise<OpenAI> | undefined
     async function connected(): Promise<OpenAI> {
       const { default: Client } = await import('openai')
-      return new Client({ apiKey, maxRetries: 0, timeout: TIMEOUT_MS, ...(baseUrl === undefined ? {} : { baseURL: baseUrl }) })
+      return new Client({
+        apiKey,
+        maxRetries: 0,
+        timeout: TIMEOUT_MS,
+        ...(baseUrl === undefined ? {} : { baseURL: baseUrl }),
+      })
     }
     return {
       async call(request) {
@@ -86,11 +95,12 @@ const OPERATE: Record<Offered, Operate> = {
   async image(client, { model, request, signal, callId }) {
     const { n: _n, stream: _stream, model: _model, prompt: _prompt, ...params } = (request.params ?? {}) as JsonObject
     const response = await client.images.generate(
-      { ...params, model: model.endpoint, prompt: String(request.prompt) } as OpenAI.ImageGenerateParamsNonStreaming,
+      { ...params, model: model.endpoint, prompt: textOf(request.prompt) } as OpenAI.ImageGenerateParamsNonStreaming,
       options(signal, callId),
     )
     const encoded = response.data?.[0]?.b64_json
-    if (encoded === undefined) throw new StepFailure('bad_output', 'OpenAI answered without a picture.', { billed: 'yes' })
+    if (encoded === undefined)
+      throw new StepFailure('bad_output', 'OpenAI answered without a picture.', { billed: 'yes' })
     const type = response.output_format ?? (typeof params.output_format === 'string' ? params.output_format : 'png')
     return {
       output: {},
@@ -101,13 +111,15 @@ const OPERATE: Record<Offered, Operate> = {
 
   async text(client, { model, request, signal, callId }) {
     const schema = request.outputSchema
-    const format = isJsonObject(schema) ? { text: { format: { type: 'json_schema', name: 'output', schema, strict: false } } } : {}
+    const format = isJsonObject(schema)
+      ? { text: { format: { type: 'json_schema', name: 'output', schema, strict: false } } }
+      : {}
     const response = await client.responses.create(
       {
         ...((request.params ?? {}) as JsonObject),
         model: model.endpoint,
-        input: String(request.prompt),
-        ...(request.system === null || request.system === undefined ? {} : { instructions: String(request.system) }),
+        input: textOf(request.prompt),
+        ...(request.system === null || request.system === undefined ? {} : { instructions: textOf(request.system) }),
         ...format,
         stream: false,
       } as OpenAI.Responses.ResponseCreateParamsNonStreaming,
@@ -116,8 +128,14 @@ const OPERATE: Record<Offered, Operate> = {
     if (response.status === 'incomplete') {
       throw new StepFailure('bad_output', 'OpenAI stopped before the answer was complete.', { billed: 'yes' })
     }
-    const refusal = response.output.some((item) => item.type === 'message' && item.content.some(({ type }) => type === 'refusal'))
-    if (refusal) throw new StepFailure('refused', 'OpenAI refused the content of the request.', { billed: 'yes', code: 'content-refused' })
+    const refusal = response.output.some(
+      (item) => item.type === 'message' && item.content.some(({ type }) => type === 'refusal'),
+    )
+    if (refusal)
+      throw new StepFailure('refused', 'OpenAI refused the content of the request.', {
+        billed: 'yes',
+        code: 'content-refused',
+      })
     const { input_tokens: all = 0, output_tokens: answered = 0, input_tokens_details: details } = response.usage ?? {}
     const cached = details?.cached_tokens ?? 0
     return {
@@ -136,8 +154,8 @@ const OPERATE: Record<Offered, Operate> = {
     const response = await client.audio.speech.create(
       {
         model: model.endpoint,
-        input: String(text ?? ''),
-        voice: String(voice),
+        input: textOf(text),
+        voice: textOf(voice),
         response_format: format as 'wav',
         ...(typeof instructions === 'string' ? { instructions } : {}),
       },
@@ -147,8 +165,8 @@ const OPERATE: Record<Offered, Operate> = {
     // The endpoint reports no usage: characters are the one unit that is known exactly.
     return {
       output: {},
-      files: [{ name: 'speech', mimeType: `audio/${String(format) === 'mp3' ? 'mpeg' : String(format)}`, bytes }],
-      usage: [{ unit: 'character', quantity: String(text ?? '').length }],
+      files: [{ name: 'speech', mimeType: `audio/${textOf(format) === 'mp3' ? 'mpeg' : textOf(format)}`, bytes }],
+      usage: [{ unit: 'character', quantity: textOf(text).length }],
     }
   },
 }
@@ -160,7 +178,7 @@ function options(signal: AbortSignal, callId: string) {
 
 function imageUsage(usage: OpenAI.ImagesResponse['usage']): Usage[] {
   if (usage === undefined) return []
-  const { text_tokens: text = usage.input_tokens, image_tokens: image = 0 } = usage.input_tokens_details ?? {}
+  const { text_tokens: text, image_tokens: image } = usage.input_tokens_details
   return nonZero([
     { unit: 'input_token', quantity: text },
     { unit: 'image_input_token', quantity: image },
@@ -173,10 +191,20 @@ function nonZero(usages: Usage[]): Usage[] {
 }
 
 function failureOf(error: unknown, signal: AbortSignal): StepFailure {
-  const { status, code, name, headers } = error as { status?: number; code?: string | null; name?: string; headers?: Headers }
-  if (signal.aborted) return new StepFailure('timeout', 'The call to OpenAI was stopped.', { billed: 'unknown', cause: error })
+  const { status, code, name, headers } = error as {
+    status?: number
+    code?: string | null
+    name?: string
+    headers?: Headers
+  }
+  if (signal.aborted)
+    return new StepFailure('timeout', 'The call to OpenAI was stopped.', { billed: 'unknown', cause: error })
   if (typeof status === 'number') {
-    if (code === 'insufficient_quota') return new StepFailure('invalid', 'The OpenAI account has no credit left.', { cause: error, code: 'provider-rejected' })
+    if (code === 'insufficient_quota')
+      return new StepFailure('invalid', 'The OpenAI account has no credit left.', {
+        cause: error,
+        code: 'provider-rejected',
+      })
     const refused = code === 'moderation_blocked' || code === 'content_policy_violation'
     return httpFailure('OpenAI', status, { retryAfter: headers?.get?.('retry-after') ?? null, refused, cause: error })
   }
@@ -184,6 +212,8 @@ function failureOf(error: unknown, signal: AbortSignal): StepFailure {
     return new StepFailure('timeout', 'OpenAI did not answer in time.', { billed: 'unknown', cause: error })
   }
   if (name?.startsWith('APIConnection')) return connectionFailure('OpenAI', error)
-  return new StepFailure('bad_output', 'OpenAI answered something that cannot be read.', { billed: 'unknown', cause: error })
+  return new StepFailure('bad_output', 'OpenAI answered something that cannot be read.', {
+    billed: 'unknown',
+    cause: error,
+  })
 }
-

@@ -25,7 +25,15 @@ export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
     connect(options, callback) {
       const host = options.hostname.replace(/^\[|\]$/g, '')
       resolvePublic(host).then(
-        (address) => connect({ ...options, hostname: address, servername: options.servername ?? (isIP(host) === 0 ? host : undefined) } as buildConnector.Options, callback),
+        (address) =>
+          connect(
+            {
+              ...options,
+              hostname: address,
+              servername: options.servername ?? (isIP(host) === 0 ? host : undefined),
+            } as buildConnector.Options,
+            callback,
+          ),
         (error: Error) => callback(error, null),
       )
     },
@@ -35,7 +43,9 @@ export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
     if (url.startsWith('data:')) return decodeDataUrl(url)
     const parsed = URL.parse(url)
     if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.username !== '') {
-      throw new StepFailure('bad_output', 'A provider named a file at an address that is not http(s).', { billed: 'yes' })
+      throw new StepFailure('bad_output', 'A provider named a file at an address that is not http(s).', {
+        billed: 'yes',
+      })
     }
     const trusted = trustedOrigins.includes(parsed.origin)
     try {
@@ -44,8 +54,14 @@ export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
         signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
         ...(trusted ? {} : { dispatcher: guarded }),
       })
-      if (!response.ok) throw new StepFailure('server', `A produced file could not be fetched (HTTP ${response.status}).`, { billed: 'yes' })
-      return { bytes: await readBounded(response), contentType: response.headers.get('content-type')?.split(';')[0] ?? '' }
+      if (!response.ok)
+        throw new StepFailure('server', `A produced file could not be fetched (HTTP ${response.status}).`, {
+          billed: 'yes',
+        })
+      return {
+        bytes: await readBounded(response),
+        contentType: response.headers.get('content-type')?.split(';')[0] ?? '',
+      }
     } catch (error) {
       if (StepFailure.is(error)) throw error
       throw new StepFailure('server', 'A produced file could not be fetched.', { billed: 'yes', cause: error })
@@ -66,7 +82,8 @@ async function readBounded(response: Response): Promise<Uint8Array> {
   let total = 0
   for await (const chunk of response.body ?? []) {
     total += chunk.byteLength
-    if (total > BYTES_MAX) throw new StepFailure('bad_output', 'A produced file is larger than 256 MiB.', { billed: 'yes' })
+    if (total > BYTES_MAX)
+      throw new StepFailure('bad_output', 'A produced file is larger than 256 MiB.', { billed: 'yes' })
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
@@ -74,7 +91,8 @@ async function readBounded(response: Response): Promise<Uint8Array> {
 
 function decodeDataUrl(url: string): { bytes: Uint8Array; contentType: string } {
   const match = /^data:([^;,]*)(?:;[^,]*?)?(;base64)?,(.*)$/s.exec(url)
-  if (match === null || url.length > BYTES_MAX) throw new StepFailure('bad_output', 'A provider answered a broken data URL.', { billed: 'yes' })
+  if (match === null || url.length > BYTES_MAX)
+    throw new StepFailure('bad_output', 'A provider answered a broken data URL.', { billed: 'yes' })
   const [, type = '', base64, body = ''] = match
   const bytes = base64 === undefined ? Buffer.from(decodeURIComponent(body)) : Buffer.from(body, 'base64')
   return { bytes, contentType: type }

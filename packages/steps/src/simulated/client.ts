@@ -24,7 +24,7 @@ const MAKERS: Partial<Record<Capability, Make>> = {
     const [widthPx, heightPx] = sizeOf(params.size)
     const background = params.background === 'transparent' ? 'transparent' : 'auto'
     const bytes = await drawPicture({
-      prompt: String(request.prompt),
+      prompt: textOf(request.prompt),
       widthPx,
       heightPx,
       background,
@@ -44,7 +44,7 @@ const MAKERS: Partial<Record<Capability, Make>> = {
     const schema = isJsonObject(request.outputSchema) ? request.outputSchema : undefined
     const system = typeof request.system === 'string' ? { system: request.system } : {}
     const { text } = writeText({
-      prompt: String(request.prompt),
+      prompt: textOf(request.prompt),
       ...system,
       ...(schema === undefined ? {} : { outputSchema: schema }),
     })
@@ -55,14 +55,14 @@ const MAKERS: Partial<Record<Capability, Make>> = {
     const voice = typeof args.voice === 'string' ? { voice: args.voice } : {}
     return {
       output: {},
-      files: [{ name: 'speech', mimeType: 'audio/wav', bytes: speak({ text: String(args.text ?? ''), ...voice }) }],
+      files: [{ name: 'speech', mimeType: 'audio/wav', bytes: speak({ text: textOf(args.text), ...voice }) }],
     }
   },
 }
 
 /** `1024x1536` as two numbers; anything else is a square of the default size. */
 function sizeOf(size: unknown): [number, number] {
-  const [, width, height] = /^(\d{3,4})x(\d{3,4})$/.exec(String(size)) ?? []
+  const [, width, height] = /^(\d{3,4})x(\d{3,4})$/.exec(textOf(size)) ?? []
   const within = (side: string | undefined) => Math.min(Math.max(Number(side ?? SIDE_DEFAULT_PX), 256), 2048)
   return [within(width), within(height)]
 }

@@ -6,7 +6,7 @@ import sharp from 'sharp'
 import { markPng } from './mark-png.ts'
 
 /** The largest picture accepted, in pixels: about 200 MB of memory for its colours. */
-export const MAX_PIXELS = 50_000_000
+const MAX_PIXELS = 50_000_000
 
 /** How far an edge may be soft, in pixels: an antialiased line is 1 to 2, a soft shadow or wash more. */
 const SOFT_EDGE_PX = 7

@@ -18,7 +18,7 @@ export interface Look {
 }
 
 /** Colours of one subject: `main` is its own, the rest come from the palette. */
-export interface Colours {
+interface Colours {
   readonly main: string
   readonly ink: string
   readonly accent: string

@@ -4,7 +4,7 @@
  */
 
 /** How a closed shape is filled. */
-export type Fill = 'flat' | 'wash' | 'crayon' | 'gradient' | 'paper' | 'hatch'
+type Fill = 'flat' | 'wash' | 'crayon' | 'gradient' | 'paper' | 'hatch'
 
 export interface Style {
   readonly name: string

@@ -33,7 +33,10 @@ export const imageConvert: Tool = {
         withoutEnlargement: widthPx === undefined || heightPx === undefined,
       })
     }
-    const encoded = format === 'webp' || format === 'avif' ? picture.toFormat(format, { quality, lossless }) : picture.toFormat(format, { quality })
+    const encoded =
+      format === 'webp' || format === 'avif'
+        ? picture.toFormat(format, { quality, lossless })
+        : picture.toFormat(format, { quality })
     const bytes = await encoded.toBuffer().catch((error: unknown) => {
       throw new StepFailure('invalid', `The picture cannot be converted to ${format}.`, { cause: error })
     })
