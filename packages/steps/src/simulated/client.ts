@@ -8,7 +8,7 @@ import {
   type ProviderRequest,
   StepFailure,
 } from '@fabrique/engine'
-import { isJsonObject, type JsonObject } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
 import { cutOut } from './cut-out.ts'
 import { drawPicture } from './draw-picture.ts'
 import { speak } from './speak.ts'
