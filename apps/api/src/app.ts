@@ -2,7 +2,7 @@
 // Hides the order of middleware, which is the contract's order of refusals.
 import { randomUUID } from 'node:crypto'
 import type { AccountStore, ArtifactReader, PricingStore, Principal, RunReader, TemplateStore } from '@fabrique/db'
-import type { ArtifactStore, Catalog, Log, RunStore, Submitter } from '@fabrique/engine'
+import type { ArtifactStore, Authoring, BacktestRun, Catalog, Log, RunStore, Submitter } from '@fabrique/engine'
 import type { IntakeSchemas } from '@fabrique/intake'
 import type { BullRunQueue, News } from '@fabrique/queue'
 import { errorRow, FabriqueError } from '@fabrique/schema'
@@ -17,6 +17,8 @@ export interface AppDeps {
   accounts: AccountStore
   artifacts: ArtifactReader
   artifactStore: ArtifactStore
+  authoring: Authoring
+  backtestRuns(organizationId: string, workflow: string, limit: number): Promise<BacktestRun[]>
   catalog: Catalog
   intake: IntakeSchemas
   log: Log

@@ -13,10 +13,11 @@ import {
   createRunStore,
   createTemplateStore,
   migrate,
+  readBacktestRuns,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
-import { createKillpoint, createSubmitter } from '@fabrique/engine'
+import { checkTemplate, createAuthoring, createKillpoint, createSubmitter } from '@fabrique/engine'
 import { createIntakeSchemas } from '@fabrique/intake'
 import { createNews, createRunQueue } from '@fabrique/queue'
 import { createLog, parseEnv, providerConfig, runService, systemIds } from '@fabrique/runtime'
@@ -54,11 +55,19 @@ await runService(log, async (life) => {
   const runs = createRunStore(db, ids)
   const reader = createRunReader(db)
   const catalog = createStandardCatalog()
+  const authoring = createAuthoring(templates, (document) =>
+    checkTemplate(document, {
+      catalog,
+      rates: async () => (await pricing.current()).rates,
+      listed: templates.listed,
+      schemaProblems: intake.check,
+    }),
+  )
   const submitter = createSubmitter({
     store: runs,
     queue,
     sources: {
-      findRunnable: templates.findRunnable,
+      findRunnable: authoring.runnable,
       pricing: pricing.current,
       ownsRun: reader.exists,
     },
@@ -71,6 +80,8 @@ await runService(log, async (life) => {
   const app = createApp({
     accounts,
     artifacts: createArtifactReader(db),
+    authoring,
+    backtestRuns: (organizationId, workflow, limit) => readBacktestRuns(db, organizationId, workflow, limit),
     artifactStore: createArtifactStore(env.ARTIFACT_STORE ?? join(home, 'artifacts')),
     catalog,
     intake,

@@ -1,26 +1,40 @@
 // Rate tables as dated versions. The newest is current; none ever changes.
-// Hides nothing else: what a price means is `schema/pricing.ts`.
+// Hides the cache: a table is read once, only which one is current is asked again.
 import { FabriqueError, type RateTable } from '@fabrique/schema'
 import { type Db, translated } from './client.ts'
+import { createSingleFlight } from './single-flight.ts'
 
 export interface PricingStore {
   /** The current table; throws `unavailable` on a record that was never seeded. */
   current(): Promise<RateTable>
-  /** Adds a version; false if that version exists already. */
+  /** Adds a version, which becomes current; false if that version exists already. */
   add(table: RateTable): Promise<boolean>
 }
 
 /** The PostgreSQL pricing store. */
 export function createPricingStore(db: Db): PricingStore {
+  let known: RateTable | undefined
+  const head = createSingleFlight(async () => {
+    // By when it was published: a list may be corrected by another of the same day.
+    const [row] = await db.query<{ version: string }>(
+      'pricing.head',
+      'select version from pricing_versions order by created_at desc, version desc limit 1',
+      [],
+    )
+    if (row === undefined) throw new FabriqueError('unavailable', 'No price list has been published yet.')
+    return row.version
+  })
   return {
     async current() {
-      // By when it was published: a dated version may be corrected by another of the same day.
+      const version = await head('')
+      if (known?.version === version) return known
       const [row] = await db.query<{ document: RateTable }>(
-        'pricing.current',
-        'select document from pricing_versions order by created_at desc, version desc limit 1',
-        [],
+        'pricing.get',
+        'select document from pricing_versions where version = $1',
+        [version],
       )
-      if (row === undefined) throw new FabriqueError('unavailable', 'No price list has been published yet.')
+      if (row === undefined) throw new Error(`the price list ${version} is gone`)
+      known = row.document
       return row.document
     },
     async add(table) {

@@ -1,57 +1,20 @@
 // Templates and their frozen versions. The row is what runs; a version is frozen the first time that it is listed.
 // Hides locking: an edit sees the latest row and holds it until the edit is written or given up.
-import { type JsonObject, SCHEMA_VERSIONS, type Template, type Visibility } from '@fabrique/schema'
+import type { StoredTemplate, TemplateEdit, TemplateRecords, TemplateView } from '@fabrique/engine'
+import type { JsonObject, Visibility } from '@fabrique/schema'
 import { type Selectable, sql, type Transaction } from 'kysely'
 import { type Db, translated } from './client.ts'
 import { createSingleFlight } from './single-flight.ts'
 import type { Tables } from './tables.ts'
 
-export interface StoredTemplate {
-  id: string
-  /** Normalised, without `visibility` and `owner`; whatever else the author has saved so far. */
-  document: JsonObject
-  visibility: Visibility
-  owner: string
-  /** Counts edits: the ETag. */
-  revision: number
-  everListed: boolean
-  createdAt: string
-  updatedAt: string
-}
-
-/** What an edit wants to be written. `freeze` lists this version: it is stored if new. */
-export interface TemplateEdit {
-  id: string
-  document: JsonObject
-  visibility: Visibility
-  freeze: { version: string; definitionHash: string } | null
-}
-
-/** What an edit may look at while it holds the row. */
-export interface TemplateView {
-  /** Definition hash of a frozen version, or null if that version was never listed. */
-  frozenHash(id: string, version: string): Promise<string | null>
-  /** Ids of listed templates with a step that calls this one. */
-  callersOf(id: string): Promise<string[]>
-}
-
-export interface TemplateStore {
+export interface TemplateStore extends TemplateRecords {
   get(id: string): Promise<StoredTemplate | null>
   /** By id; listed ones only, or drafts too. */
   list(options: { drafts: boolean }): Promise<StoredTemplate[]>
-  /** Inserts under the same rules as `edit`; null if the id is taken. */
-  create(owner: string, edit: TemplateEdit): Promise<StoredTemplate | null>
-  /** Edits the row that nobody else can change meanwhile; null if there is none. What `change` throws, undoes it. */
-  edit(
-    id: string,
-    change: (current: StoredTemplate, view: TemplateView) => Promise<TemplateEdit>,
-  ): Promise<StoredTemplate | null>
   versions(id: string): Promise<{ version: string; publishedAt: string; definitionHash: string }[]>
   version(id: string, version: string): Promise<JsonObject | null>
   /** Ids and documents of listed templates, for guards that follow sub-workflows. */
   listed(ids: string[]): Promise<Map<string, JsonObject>>
-  /** A complete template that may run now: listed, or a draft where those are allowed; null otherwise. */
-  findRunnable(id: string, version: string | null, drafts: boolean): Promise<Template | null>
 }
 
 type TemplateRow = Selectable<Tables['templates']>
@@ -62,7 +25,7 @@ export function createTemplateStore(db: Db): TemplateStore {
     throw translated(error)
   }
   // Documents by id and revision: runs only ask whether the revision still stands.
-  const documents = new Map<string, { revision: number; template: Template }>()
+  const documents = new Map<string, { revision: number; document: JsonObject }>()
   const heads = createSingleFlight(async (id) => {
     const [row] = await db.query<{ revision: number; visibility: Visibility }>(
       'templates.head',
@@ -219,24 +182,26 @@ export function createTemplateStore(db: Db): TemplateStore {
     async findRunnable(id, version, drafts) {
       const head = await heads(id)
       if (head === null || (head.visibility === 'draft' && !drafts)) return null
-      if (version !== null) {
-        const frozen = await this.version(id, version)
-        if (frozen !== null) return frozen as unknown as Template
-      }
       const known = documents.get(id)
-      const template = known?.revision === head.revision ? known.template : await read(id)
-      if (template === null || (version !== null && template.version !== version)) return null
-      return template
+      const document = known?.revision === head.revision ? known.document : await read(id)
+      if (document !== null && (version === null || document.version === version)) {
+        return { document, draft: head.visibility === 'draft' }
+      }
+      const frozen = version === null ? null : await this.version(id, version)
+      return frozen === null ? null : { document: frozen, draft: false }
     },
   }
 
-  async function read(id: string): Promise<Template | null> {
-    const row = await db.kysely.selectFrom('templates').selectAll().where('id', '=', id).executeTakeFirst().catch(away)
+  async function read(id: string): Promise<JsonObject | null> {
+    const row = await db.kysely
+      .selectFrom('templates')
+      .select(['document', 'revision'])
+      .where('id', '=', id)
+      .executeTakeFirst()
+      .catch(away)
     if (row === undefined) return null
-    // A draft may lack anything; what it lacks is named by the guards before it runs.
-    const template = { schemaVersion: SCHEMA_VERSIONS[0], ...row.document } as unknown as Template
-    documents.set(id, { revision: row.revision, template })
-    return template
+    documents.set(id, row)
+    return row.document
   }
 }
 

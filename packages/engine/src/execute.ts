@@ -14,7 +14,7 @@ import { type CallDeps, callModel } from './call.ts'
 import type { Catalog, InputFile, Model, ProducedFile, ProviderAnswer, Providers, StepContext } from './catalog.ts'
 import { backoffMs, StepFailure, TRANSIENT } from './failure.ts'
 import { createGraph, type Graph, next } from './plan.ts'
-import { parsePath, renderText, renderValue, type Scope, valueAt } from './placeholders.ts'
+import { parsePath, renderText, renderValue, runScope, type Scope, valueAt } from './placeholders.ts'
 import type {
   ArtifactRecord,
   ArtifactStore,
@@ -278,23 +278,9 @@ async function advance(
     })
   }
 
-  function scopeFor(step: Step): Scope {
-    const { intake, regenerate, variantIndex, variants } = run.instance
-    return {
-      intake: {
-        ...intake,
-        _fabric_run_id: run.id,
-        _fabric_organization_id: run.organizationId,
-        _fabric_variants: variants,
-        _fabric_variant_index: variantIndex ?? 0,
-      },
-      steps: Object.fromEntries(
-        [...checkpoints.values()].filter((c) => c.status === 'completed').map((c) => [c.stepId, { output: c.output }]),
-      ),
-      run: { id: run.id, workflow: run.workflow, variant_index: variantIndex ?? 0 },
-      regenerate,
-      lookups: step.lookups ?? {},
-    }
+  function finishedOutputs(): Scope['steps'] {
+    const completed = [...checkpoints.values()].filter(({ status }) => status === 'completed')
+    return Object.fromEntries(completed.map(({ stepId, output }) => [stepId, { output }]))
   }
 
   async function performStep(
@@ -306,11 +292,12 @@ async function advance(
   ): Promise<JsonValue> {
     const kind = deps.catalog.kind(step.kind)
     if (kind === undefined) throw new StepFailure('invalid', `This worker does not know the step kind "${step.kind}".`)
-    const { fields, missing } = renderFields(step, kind.renders, scopeFor(step))
+    const { fields, missing } = renderFields(step, kind.renders, runScope(run, finishedOutputs(), step.lookups ?? {}))
     if (missing.length > 0) throw unresolved(step, missing)
     const deadline = step.timeoutMs === undefined ? null : AbortSignal.timeout(step.timeoutMs)
     const callSignal = deadline === null ? stepSignal : AbortSignal.any([stepSignal, deadline])
     const staged: string[] = []
+    const opened: ArtifactRecord[] = []
     const context: StepContext = {
       signal: callSignal,
       tool: (name) => deps.catalog.tool(name),
@@ -337,6 +324,7 @@ async function advance(
         const record = typeof id === 'string' ? (artifacts.get(id) ?? made.find((own) => own.id === id)) : undefined
         if (record === undefined)
           throw new StepFailure('invalid', `"${field}" of step "${key}" must be a file that a step of this run made.`)
+        opened.push(record)
         return { record, bytes: await deps.artifacts.get(record.storageKey) }
       },
       async store(file: ProducedFile) {
@@ -348,7 +336,8 @@ async function advance(
           role: file.name,
           status: 'draft',
           bytes: file.bytes.byteLength,
-          simulated: settled.some((call) => call.simulated),
+          // A file made from a simulated one is no more real than that.
+          simulated: [...settled, ...opened].some(({ simulated }) => simulated),
           ...facts,
           ...blob,
         }

@@ -1,6 +1,7 @@
 // Placeholders: how intake, lookups and step outputs get into prompts and arguments.
 // Hides the grammar and its safety: own properties only, values inserted once, never expanded again.
 import { isJsonObject, type JsonObject, type JsonValue, type Lookup } from '@fabrique/schema'
+import type { Instance } from './specification.ts'
 
 export const ROOTS = ['intake', 'lookup', 'steps', 'item', 'index', 'run', 'regenerate'] as const
 export type Root = (typeof ROOTS)[number]
@@ -69,6 +70,29 @@ export interface Scope {
   lookups: Record<string, Lookup>
   item?: JsonValue
   index?: number
+}
+
+/** The scope of a run's step: its intake with the injected keys, the outputs so far, and the step's own lookups. */
+export function runScope(
+  run: { id: string; workflow: string; organizationId: string; instance: Instance },
+  outputs: Scope['steps'],
+  lookups: Record<string, Lookup>,
+): Scope {
+  const { intake, regenerate, variantIndex, variants } = run.instance
+  return {
+    intake: {
+      ...intake,
+      _fabric_run_id: run.id,
+      _fabric_organization_id: run.organizationId,
+      _fabric_variants: variants,
+      _fabric_variant_index: variantIndex ?? 0,
+      output_dir: `runs/${run.id}`,
+    },
+    steps: outputs,
+    run: { id: run.id, workflow: run.workflow, variant_index: variantIndex ?? 0 },
+    regenerate,
+    lookups,
+  }
 }
 
 /** The value that a path leads to by own properties and array elements only; undefined where there is none. */

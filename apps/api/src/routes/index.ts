@@ -5,6 +5,7 @@ import { accountRoutes } from './accounts.ts'
 import { artifactRoutes } from './artifacts.ts'
 import { docsRoutes, healthRoutes } from './health.ts'
 import { opsRoutes } from './ops.ts'
+import { pricingRoutes } from './pricing.ts'
 import { runEventRoutes } from './run-events.ts'
 import { runRoutes } from './runs.ts'
 import { workflowRoutes } from './workflows.ts'
@@ -18,6 +19,7 @@ export function createRoutes(deps: AppDeps): Route[] {
     ...runRoutes(deps),
     ...artifactRoutes(deps),
     ...opsRoutes(deps),
+    ...pricingRoutes(deps),
     ...workflowRoutes(deps),
   ]
   return [...docsRoutes(routes), ...routes]

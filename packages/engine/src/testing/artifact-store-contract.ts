@@ -1,0 +1,86 @@
+// What every artifact store must hold, as tests.
+// Hides where bytes lie.
+import { createHash } from 'node:crypto'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { ArtifactStore, StagedAnswer } from '../ports.ts'
+
+/** An empty store. */
+export interface ArtifactStoreSetup {
+  store: ArtifactStore
+  dispose(): Promise<void>
+}
+
+const BYTES = Uint8Array.from([0, 255, 10, 13, 128, 7])
+
+/** Defines the contract's tests for the store that `open` makes; each test opens its own. */
+export function artifactStoreContract(name: string, open: () => Promise<ArtifactStoreSetup>): void {
+  async function setup() {
+    const opened = await open()
+    onTestFinished(() => opened.dispose())
+    return opened.store
+  }
+
+  describe(name, () => {
+    it('gives back the bytes that it was given, under their hash', async () => {
+      const store = await setup()
+      const { storageKey, sha256 } = await store.put('org_1', BYTES, 'image/png')
+      expect(sha256).toBe(createHash('sha256').update(BYTES).digest('hex'))
+      expect(storageKey).toContain(sha256)
+      expect(Uint8Array.from(await store.get(storageKey))).toEqual(BYTES)
+    })
+
+    it('stores the same bytes under one key, and other organizations under another', async () => {
+      const store = await setup()
+      const puts = await Promise.all(Array.from({ length: 10 }, () => store.put('org_1', BYTES, 'image/png')))
+      expect(new Set(puts.map(({ storageKey }) => storageKey)).size).toBe(1)
+      const foreign = await store.put('org_2', BYTES, 'image/png')
+      expect(foreign.storageKey).not.toBe(puts[0]?.storageKey)
+      expect(Uint8Array.from(await store.get(puts[0]?.storageKey ?? ''))).toEqual(BYTES)
+    })
+
+    it('rejects a key that it has nothing for', async () => {
+      const store = await setup()
+      const { storageKey } = await store.put('org_1', BYTES, 'image/png')
+      await expect(store.get(storageKey.replaceAll(/[0-9]/g, 'a'))).rejects.toThrow()
+    })
+
+    it('keeps a staged answer whole until it is taken away', async () => {
+      const store = await setup()
+      const answer: StagedAnswer = {
+        output: { text: 'ü "x"', nested: { list: [1, null, true] } },
+        files: [
+          { name: 'a', mimeType: 'image/png', bytes: BYTES },
+          { name: 'b', mimeType: 'audio/wav', bytes: new Uint8Array(0) },
+          { name: 'c', mimeType: 'text/plain', bytes: new TextEncoder().encode('last') },
+        ],
+        usage: [{ unit: 'megapixel', quantity: 1.5, facts: { quality: 'high' } }],
+      }
+      expect(await store.staged('run.step.1')).toBeNull()
+      await store.stage('run.step.1', answer)
+      const found = await store.staged('run.step.1')
+      expect(
+        found && { ...found, files: found.files.map((file) => ({ ...file, bytes: Uint8Array.from(file.bytes) })) },
+      ).toEqual(answer)
+      expect(await store.staged('run.step.2')).toBeNull()
+      await store.unstage('run.step.1')
+      await store.unstage('run.step.1')
+      expect(await store.staged('run.step.1')).toBeNull()
+    })
+
+    it('stages a call again over what it had', async () => {
+      const store = await setup()
+      for (const text of ['first, and longer', 'second']) {
+        await store.stage('c', { output: { text }, files: [], usage: [] })
+      }
+      expect((await store.staged('c'))?.output).toEqual({ text: 'second' })
+    })
+
+    it('takes any text as a call id', async () => {
+      const store = await setup()
+      for (const id of ['../../etc/passwd', 'a/b', 'x'.repeat(500), 'ü\u0000']) {
+        await store.stage(id, { output: { id }, files: [], usage: [] })
+        expect((await store.staged(id))?.output).toEqual({ id })
+      }
+    })
+  })
+}

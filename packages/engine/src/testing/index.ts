@@ -1,0 +1,10 @@
+// For tests only: honest in-memory ports, examples of what the engine is given, and each port's contract as a suite.
+export { artifactStoreContract, type ArtifactStoreSetup } from './artifact-store-contract.ts'
+export * from './factories.ts'
+export { createFakeClock, type FakeClock } from './fake-clock.ts'
+export { createMemoryArtifactStore, type MemoryArtifactStore } from './memory-artifact-store.ts'
+export { createMemoryRunStore, type MemoryRunStore, type StoredRun } from './memory-run-store.ts'
+export { providerClientContract, type ProviderClientSetup } from './provider-client-contract.ts'
+export { runQueueContract, type RunQueueSetup } from './run-queue-contract.ts'
+export { runStoreContract, type RunStoreSetup } from './run-store-contract.ts'
+export { createSequentialIds } from './sequential-ids.ts'

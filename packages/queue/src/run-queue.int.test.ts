@@ -1,0 +1,192 @@
+import { randomBytes } from 'node:crypto'
+import type { Delivery, Log } from '@fabrique/engine'
+import { runQueueContract } from '@fabrique/engine/testing'
+import type { RunEvent } from '@fabrique/schema'
+import { Worker } from 'bullmq'
+import { Redis } from 'ioredis'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { createConsumer } from './consumer.ts'
+import { createNews } from './news.ts'
+import { createRunQueue, LANES, queueNames } from './run-queue.ts'
+
+const log: Log = { debug() {}, info() {}, warn() {}, error() {} }
+
+function redisUrl(): string {
+  return process.env.TEST_REDIS_URL ?? ''
+}
+
+/** A queue under a prefix of its own, whose keys are removed afterwards. */
+async function open() {
+  const prefix = `test-${randomBytes(6).toString('hex')}`
+  const names = queueNames(prefix)
+  const redis = new Redis(redisUrl(), { maxRetriesPerRequest: null })
+  const queue = createRunQueue({ redisUrl: redisUrl(), prefix, log })
+  await Promise.all(queue.queues.map((each) => each.waitUntilReady()))
+  const workers = LANES.map(
+    (lane) => new Worker(names.lane(lane), null, { connection: redis, prefix: names.prefix, autorun: false }),
+  )
+  return {
+    queue,
+    prefix,
+    names,
+    redis,
+    async take(): Promise<string | null> {
+      for (const worker of workers) {
+        const job = await worker.getNextJob('test', { block: false })
+        if (job === undefined) continue
+        await job.moveToCompleted(null, 'test', false)
+        return (job.data as { run_id: string }).run_id
+      }
+      return null
+    },
+    async dispose() {
+      await Promise.all(workers.map((worker) => worker.close(true)))
+      await queue.close()
+      const keys = await redis.keys(`${names.prefix}:*`)
+      if (keys.length > 0) await redis.del(keys)
+      redis.disconnect()
+    },
+  }
+}
+
+runQueueContract('the queue on Redis', async () => {
+  const opened = await open()
+  const news = createNews({ redisUrl: redisUrl(), prefix: opened.prefix, log })
+  const subscribed = async (channel: string) => {
+    while (((await opened.redis.pubsub('NUMSUB', channel)) as [string, number])[1] === 0);
+  }
+  return {
+    ...opened,
+    async heard(runId) {
+      const events = await new Promise<RunEvent[]>((resolve) => news.subscribe(runId, resolve))
+      return events
+    },
+    dispose: async () => {
+      await news.close()
+      await opened.dispose()
+    },
+    subscribed,
+  }
+})
+
+function aDelivery(runId: string, priority = 50): Delivery {
+  return { runId, epoch: 0, workflow: 'test/example', priority, lane: priority >= 75 ? 'interactive' : 'batch' }
+}
+
+describe('the queue on Redis', () => {
+  async function setup() {
+    const opened = await open()
+    onTestFinished(() => opened.dispose())
+    return opened
+  }
+
+  it('keeps ids only in a job', async () => {
+    const { queue } = await setup()
+    await queue.enqueue([aDelivery('r1')])
+    const [job] = (await Promise.all(queue.queues.map((each) => each.getJobs()))).flat()
+    expect(job?.data).toEqual({ run_id: 'r1' })
+    expect(job?.id).toBe('r1-0')
+    expect(job?.name).toBe('test/example')
+  })
+
+  it('holds one job however often a delivery is handed over', async () => {
+    const { queue } = await setup()
+    for (let n = 0; n < 5; n += 1) await queue.enqueue([aDelivery('r1')])
+    expect((await queue.stats())['runs-batch']?.backlog).toBe(1)
+  })
+
+  it('says so when it came back empty', async () => {
+    const { queue, redis, names } = await setup()
+    await queue.cameBackEmpty()
+    const keys = await redis.keys(`${names.prefix}:*`)
+    await redis.del(keys)
+    expect(await queue.cameBackEmpty()).toBe(true)
+    expect(await queue.cameBackEmpty()).toBe(false)
+  })
+
+  it('gives up within a second when Redis is away, and asks for nothing to be repeated', async () => {
+    const queue = createRunQueue({ redisUrl: 'redis://127.0.0.1:1', prefix: 'away', log })
+    onTestFinished(() => queue.close())
+    const began = performance.now()
+    await queue.enqueue([aDelivery('r1')])
+    expect(await queue.missing([aDelivery('r1')])).toEqual([])
+    expect(await queue.cameBackEmpty()).toBe(false)
+    expect(await queue.reachable()).toBe(false)
+    queue.publish([])
+    queue.publishCancel('r1')
+    expect(performance.now() - began).toBeLessThan(1_000)
+  })
+})
+
+describe('a consumer', () => {
+  /** A consumer whose runs last until the test ends them. */
+  async function setup(options: { concurrency: number; reserved: number }) {
+    const { queue, prefix, dispose } = await open()
+    const active = new Map<string, () => void>()
+    let changed: (() => void) | undefined
+    const cancelled: string[] = []
+    const handled: string[] = []
+    const consumer = createConsumer({
+      redisUrl: redisUrl(),
+      prefix,
+      log,
+      ...options,
+      handle: (runId) =>
+        new Promise((resolve) => {
+          handled.push(runId)
+          active.set(runId, () => {
+            active.delete(runId)
+            resolve()
+          })
+          changed?.()
+        }),
+      onCancel(rootRunId) {
+        cancelled.push(rootRunId)
+        changed?.()
+      },
+    })
+    onTestFinished(async () => {
+      for (const end of active.values()) end()
+      await consumer.close()
+      await dispose()
+    })
+    async function until(condition: () => boolean): Promise<void> {
+      while (!condition()) {
+        await new Promise<void>((resolve) => {
+          changed = resolve
+        })
+      }
+    }
+    return { queue, consumer, active, handled, cancelled, until }
+  }
+
+  it('leaves the reserved slots to the interactive lane', async () => {
+    const { queue, consumer, active, until } = await setup({ concurrency: 4, reserved: 2 })
+    await queue.enqueue(Array.from({ length: 6 }, (_, n) => aDelivery(`batch-${n}`)))
+    consumer.start()
+    await until(() => active.size === 2)
+    await queue.enqueue([aDelivery('i-1', 90), aDelivery('i-2', 90)])
+    await until(() => active.has('i-1') && active.has('i-2'))
+    expect([...active.keys()].filter((id) => id.startsWith('batch'))).toHaveLength(2)
+  })
+
+  it('takes nothing more once it drains, and returns when the last run has', async () => {
+    const { queue, consumer, active, handled, until } = await setup({ concurrency: 2, reserved: 1 })
+    consumer.start()
+    await queue.enqueue([aDelivery('r1')])
+    await until(() => active.size === 1)
+    const drained = consumer.drain()
+    await queue.enqueue([aDelivery('r2')])
+    active.get('r1')?.()
+    await drained
+    expect(handled).toEqual(['r1'])
+  })
+
+  it('hears of cancels', async () => {
+    const { queue, consumer, cancelled, until } = await setup({ concurrency: 1, reserved: 0 })
+    consumer.start()
+    const repeated = setInterval(() => queue.publishCancel('r1'), 20)
+    await until(() => cancelled.length > 0).finally(() => clearInterval(repeated))
+    expect(cancelled[0]).toBe('r1')
+  })
+})

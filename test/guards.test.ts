@@ -1,0 +1,259 @@
+import { readFile } from 'node:fs/promises'
+import { checkTemplate, TEMPLATE_PROBLEMS } from '@fabrique/engine'
+import { createIntakeSchemas } from '@fabrique/intake'
+import { isJsonObject, type JsonObject, normalizeTemplate, type Problem, type Rate } from '@fabrique/schema'
+import { createStandardCatalog } from '@fabrique/steps'
+import { readShippedDocuments } from '@fabrique/templates'
+import { afterAll, describe, expect, it } from 'vitest'
+
+const catalog = createStandardCatalog()
+const intake = createIntakeSchemas()
+afterAll(() => intake.close())
+const shipped = await readShippedDocuments()
+const clipArt = shipped.templates.find(({ id }) => id === 'generate-clip-art-asset') as JsonObject
+
+async function check(
+  document: JsonObject,
+  rates: readonly Rate[] = shipped.pricing.rates,
+  listed = new Map<string, JsonObject>(),
+) {
+  return await checkTemplate(normalizeTemplate(document), {
+    catalog,
+    rates: async () => rates,
+    listed: async (ids) => new Map([...listed].filter(([id]) => ids.includes(id))),
+    schemaProblems: intake.check,
+  })
+}
+
+/** A copy of the clip-art template with one thing changed. */
+function changed(change: (document: JsonObject, steps: JsonObject[]) => void): JsonObject {
+  const copy = structuredClone(clipArt)
+  change(copy, copy.runtimeSteps as JsonObject[])
+  return copy
+}
+
+const step = (steps: JsonObject[], id: string): JsonObject => steps.find((one) => one.id === id) as JsonObject
+const call = (workflow: string): JsonObject => ({ id: 'sub', kind: 'workflow', workflow, input: {} })
+
+/** One row per rule: the code, where it points, and the smallest change that breaks it. */
+const RULES: [code: string, pointer: string, change: (document: JsonObject, steps: JsonObject[]) => void][] = [
+  ['no-steps', '/runtimeSteps', (d) => (d.runtimeSteps = [])],
+  ['no-steps', '/runtimeSteps', (d) => delete d.runtimeSteps],
+  ['missing-field', '/intakeSchema', (d) => delete d.intakeSchema],
+  ['missing-field', '/artifactSchema', (d) => delete d.artifactSchema],
+  ['missing-field', '/schemaVersion', (d) => delete d.schemaVersion],
+  ['invalid-field', '/artifactClass', (d) => (d.artifactClass = 'sculpture')],
+  ['unknown-field', '/colour', (d) => (d.colour = 'red')],
+  ['invalid-version', '/version', (d) => (d.version = '2026.02.30')],
+  ['unknown-schema-version', '/schemaVersion', (d) => (d.schemaVersion = 'workflow-schema-v9')],
+  ['duplicate-step-id', '/runtimeSteps/1/id', (_, steps) => (step(steps, 'cutout').id = 'render')],
+  ['unknown-step-kind', '/runtimeSteps/0/kind', (_, steps) => (step(steps, 'render').kind = 'imagine')],
+  ['invalid-step', '/runtimeSteps/0/promptTemplate', (_, steps) => delete step(steps, 'render').promptTemplate],
+  ['unknown-step-field', '/runtimeSteps/0/promptTemplte', (_, steps) => (step(steps, 'render').promptTemplte = 'x')],
+  ['not-executable', '/runtimeSteps/0/when', (_, steps) => (step(steps, 'render').when = 'true')],
+  ['unknown-tool', '/runtimeSteps/2/tool', (_, steps) => (step(steps, 'raw').tool = 'image.convrt')],
+  [
+    'unknown-tool-argument',
+    '/runtimeSteps/2/args/formt',
+    (_, steps) => ((step(steps, 'raw').args as JsonObject).formt = 'webp'),
+  ],
+  [
+    'missing-tool-argument',
+    '/runtimeSteps/2/args',
+    (_, steps) => delete (step(steps, 'raw').args as JsonObject).format,
+  ],
+  [
+    'invalid-tool-argument',
+    '/runtimeSteps/2/args/format',
+    (_, steps) => ((step(steps, 'raw').args as JsonObject).format = 'bmp'),
+  ],
+  ['unknown-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'nobody/paint-1')],
+  ['unfit-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'openai/gpt-5')],
+  ['no-model', '/runtimeSteps/0', (_, steps) => delete step(steps, 'render').model],
+  ['model-and-provider', '/runtimeSteps/0', (_, steps) => (step(steps, 'render').provider = 'image')],
+  [
+    'unknown-provider-role',
+    '/runtimeSteps/0/provider',
+    (_, steps) => {
+      delete step(steps, 'render').model
+      step(steps, 'render').provider = 'imge'
+    },
+  ],
+  ['unknown-gate', '/gates/0', (d) => (d.gates = ['prompt revolution'])],
+  ['unknown-gate', '/gates/0/unlocks/0', (d) => (d.gates = [{ id: 'a', name: 'A', type: 'review', unlocks: ['b'] }])],
+  ['duplicate-gate-id', '/gates/1/id', (d) => (d.gates = ['HITL review', 'HITL review'])],
+  [
+    'unknown-reference',
+    '/gates/0/after',
+    (d) => (d.gates = [{ id: 'a', name: 'A', type: 'review', after: 'nowhere' }]),
+  ],
+  [
+    'unknown-reference',
+    '/runtimeSteps/1/args/image',
+    (_, steps) => (step(steps, 'cutout').args = { image: '{steps.rendr.output.artifact}' }),
+  ],
+  ['unknown-reference', '/runtimeSteps/1/needs/0', (_, steps) => (step(steps, 'cutout').needs = ['nowhere'])],
+  ['unknown-reference', '/outputAliases/image', (d) => (d.outputAliases = { image: 'steps.nowhere.output' })],
+  [
+    'unknown-reference',
+    '/artifactSchema/files/0/from',
+    (d) =>
+      ((d.artifactSchema as { files: JsonObject[] }).files[0] = {
+        role: 'a',
+        mimeType: 'image/webp',
+        from: 'intake.prompt',
+      }),
+  ],
+  [
+    'unknown-output',
+    '/runtimeSteps/1/args/image',
+    (_, steps) => (step(steps, 'cutout').args = { image: '{steps.render.output.artefact}' }),
+  ],
+  [
+    'unknown-lookup',
+    '/runtimeSteps/0/promptTemplate',
+    (_, steps) => (step(steps, 'render').promptTemplate = '{intake.prompt} {lookup.stile}'),
+  ],
+  [
+    'unknown-root',
+    '/runtimeSteps/0/promptTemplate',
+    (_, steps) => (step(steps, 'render').promptTemplate = '{intake.prompt} {env.HOME}'),
+  ],
+  [
+    'unknown-intake-field',
+    '/runtimeSteps/0/promptTemplate',
+    (_, steps) => (step(steps, 'render').promptTemplate = '{intake.promt}'),
+  ],
+  [
+    'unknown-intake-field',
+    '/runtimeSteps/0/lookups/styleDescriptor/from',
+    (_, steps) =>
+      ((step(steps, 'render').lookups as { styleDescriptor: JsonObject }).styleDescriptor.from = 'intake.stile'),
+  ],
+  [
+    'unknown-run-field',
+    '/runtimeSteps/0/promptTemplate',
+    (_, steps) => (step(steps, 'render').promptTemplate = '{intake.prompt} {run.secret}'),
+  ],
+  [
+    'item-outside-foreach',
+    '/runtimeSteps/0/promptTemplate',
+    (_, steps) => (step(steps, 'render').promptTemplate = '{intake.prompt} {item}'),
+  ],
+  ['cycle', '/runtimeSteps', (_, steps) => (step(steps, 'render').needs = ['cutout'])],
+  ['unlisted-sub-workflow', '/runtimeSteps/4/workflow', (_, steps) => steps.push(call('hooks/nowhere'))],
+  ['cyclic-sub-workflow', '/runtimeSteps/4/workflow', (d, steps) => steps.push(call(String(d.id)))],
+  [
+    'invalid-intake-schema',
+    '/intakeSchema/properties/prompt/pattern',
+    (d) => ((d.intakeSchema as { properties: { prompt: JsonObject } }).properties.prompt.pattern = '(?=a)b'),
+  ],
+  ['unknown-rate', '/runtimeSteps/0', (_, steps) => (step(steps, 'render').model = 'openai/gpt-image-99')],
+]
+
+function codes(problems: Problem[]): string[] {
+  return problems.map(({ code, pointer }) => `${code} ${pointer}`)
+}
+
+describe('the publish guards', () => {
+  it('find nothing in the shipped templates', async () => {
+    for (const template of shipped.templates) expect(await check(template), String(template.id)).toEqual([])
+  })
+
+  it.each(RULES)('name %s at %s', async (code, pointer, change) => {
+    const problems = await check(changed((document, steps) => void change(document, steps)))
+    expect(codes(problems)).toContain(`${code} ${pointer}`)
+    const problem = problems.find((one) => one.code === code && one.pointer === pointer)
+    expect(problem?.guard).toBe(code === 'unknown-rate' ? 'estimability' : 'executability')
+    expect(problem?.detail.length).toBeGreaterThan(10)
+  })
+
+  it('answer all problems at once', async () => {
+    const problems = await check(
+      changed((document, steps) => {
+        document.version = 'soon'
+        step(steps, 'render').model = 'nobody/paint-1'
+        step(steps, 'raw').tool = 'image.convrt'
+      }),
+    )
+    expect(new Set(problems.map(({ code }) => code))).toEqual(
+      new Set(['invalid-version', 'unknown-model', 'unknown-tool']),
+    )
+  })
+
+  it('accept a rate of 0, and refuse an unknown one', async () => {
+    const free = shipped.pricing.rates.map((rate) => ({ ...rate, unit_price_usd: 0 }))
+    expect(await check(clipArt, free)).toEqual([])
+    const without = shipped.pricing.rates.filter(({ model }) => model !== 'fal/birefnet-light')
+    expect((await check(clipArt, without)).map(({ guard, pointer }) => ({ guard, pointer }))).toEqual([
+      { guard: 'estimability', pointer: '/runtimeSteps/1' },
+    ])
+  })
+
+  it('see a cycle through other workflows', async () => {
+    const other: JsonObject = { id: 'hooks/other', runtimeSteps: [call('generate-clip-art-asset')] }
+    const problems = await check(
+      changed((_, steps) => void steps.push(call('hooks/other'))),
+      shipped.pricing.rates,
+      new Map([['hooks/other', other]]),
+    )
+    expect(codes(problems)).toContain('cyclic-sub-workflow /runtimeSteps/4/workflow')
+  })
+
+  it('never throw, whatever an author wrote', async () => {
+    const junk: unknown[] = [null, 1, '', [], {}, [{}], { a: null }, [null], '{steps.x.output}', { type: 5 }]
+    for (const key of Object.keys(clipArt)) {
+      for (const value of junk) {
+        const document = structuredClone(clipArt)
+        document[key] = value as never
+        expect(Array.isArray(await check(document)), `${key} = ${JSON.stringify(value)}`).toBe(true)
+      }
+    }
+    for (const key of [
+      'id',
+      'kind',
+      'tool',
+      'args',
+      'model',
+      'needs',
+      'lookups',
+      'retry',
+      'params',
+      'promptTemplate',
+      'provider',
+      'workflow',
+    ]) {
+      for (const value of junk) {
+        const document = changed((_, steps) => void ((steps[0] as JsonObject)[key] = value as never))
+        expect(Array.isArray(await check(document)), `step.${key} = ${JSON.stringify(value)}`).toBe(true)
+      }
+    }
+  })
+
+  it('are documented: every problem code has its row', async () => {
+    const page = await readFile(new URL('../docs/reference/template-problems.md', import.meta.url), 'utf8')
+    for (const code of TEMPLATE_PROBLEMS) {
+      expect(page, `docs/reference/template-problems.md describes ${code}`).toContain(`| \`${code}\` |`)
+      expect(
+        RULES.map(([tested]) => tested),
+        `a rule in this file breaks ${code}`,
+      ).toContain(code)
+    }
+  })
+})
+
+describe('no template is known to the code', () => {
+  it('its ids occur in no source file', async () => {
+    const { execFileSync } = await import('node:child_process')
+    const root = new URL('..', import.meta.url).pathname
+    const files = execFileSync('git', ['ls-files', 'packages', 'apps'], { cwd: root, encoding: 'utf8' })
+      .split('\n')
+      .filter((file) => file.includes('/src/') && file.endsWith('.ts') && !file.endsWith('.test.ts'))
+    expect(files.length).toBeGreaterThan(50)
+    const ids = shipped.templates.map((template) => (isJsonObject(template) ? String(template.id) : ''))
+    for (const file of files) {
+      const text = await readFile(`${root}${file}`, 'utf8')
+      for (const id of ids) expect(text.includes(id), `${file} names ${id}`).toBe(false)
+    }
+  })
+})
