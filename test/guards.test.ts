@@ -19,9 +19,9 @@ async function check(
 ) {
   return await checkTemplate(normalizeTemplate(document), {
     catalog,
-    rates: async () => rates,
-    listed: async (ids) => new Map([...listed].filter(([id]) => ids.includes(id))),
-    schemaProblems: intake.check,
+    pricing: { current: async () => ({ rates }) },
+    templates: { listed: async (ids) => new Map([...listed].filter(([id]) => ids.includes(id))) },
+    intake,
   })
 }
 

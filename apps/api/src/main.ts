@@ -17,7 +17,7 @@ import {
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
-import { checkTemplate, createAuthoring, createKillpoint, createSubmitter } from '@fabrique/engine'
+import { createAuthoring, createKillpoint, createSubmitter } from '@fabrique/engine'
 import { createIntakeSchemas } from '@fabrique/intake'
 import { createNews, createRunQueue } from '@fabrique/queue'
 import { createLog, parseEnv, providerConfig, runService, systemIds } from '@fabrique/runtime'
@@ -55,14 +55,7 @@ await runService(log, async (life) => {
   const runs = createRunStore(db, ids)
   const reader = createRunReader(db)
   const catalog = createStandardCatalog()
-  const authoring = createAuthoring(templates, (document) =>
-    checkTemplate(document, {
-      catalog,
-      rates: async () => (await pricing.current()).rates,
-      listed: templates.listed,
-      schemaProblems: intake.check,
-    }),
-  )
+  const authoring = createAuthoring({ catalog, intake, pricing, templates })
   const submitter = createSubmitter({
     store: runs,
     queue,

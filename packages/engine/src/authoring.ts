@@ -15,6 +15,7 @@ import {
   WorkflowId,
 } from '@fabrique/schema'
 import { contentHash } from './compile.ts'
+import { checkTemplate, type GuardDeps } from './guards.ts'
 
 export interface StoredTemplate {
   id: string
@@ -62,9 +63,6 @@ export interface TemplateRecords {
   ): Promise<{ document: JsonObject; draft: boolean } | null>
 }
 
-/** Every problem that keeps a document from being listed. */
-export type CheckTemplate = (document: JsonObject) => Promise<Problem[]>
-
 export interface Saved {
   template: StoredTemplate
   /** What would keep a draft from being listed; empty for a listed template. */
@@ -80,8 +78,11 @@ export interface Authoring {
   runnable(id: string, version: string | null, drafts: boolean): Promise<Template | null>
 }
 
-/** Authoring over records and guards. */
-export function createAuthoring(records: TemplateRecords, check: CheckTemplate): Authoring {
+/** Authoring over records, with the guards that a listed template must pass. */
+export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }): Authoring {
+  const records = deps.templates
+  const check = (document: JsonObject): Promise<Problem[]> => checkTemplate(document, deps)
+
   async function freezeOf(document: JsonObject, visibility: Visibility): Promise<TemplateEdit['freeze']> {
     if (visibility === 'draft') return null
     const problems = await check(document)

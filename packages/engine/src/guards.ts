@@ -20,11 +20,15 @@ import { type Placeholder, parsePath, placeholdersIn } from './placeholders.ts'
 
 export interface GuardDeps {
   catalog: Catalog
-  rates(): Promise<readonly Rate[]>
-  /** Documents of these templates, as far as they are listed. */
-  listed(ids: string[]): Promise<Map<string, JsonObject>>
-  /** Problems of an intake schema, found off the event loop. */
-  schemaProblems(schema: unknown): Promise<{ pointer: string; detail: string }[]>
+  pricing: { current(): Promise<{ rates: readonly Rate[] }> }
+  templates: {
+    /** Documents of these templates, as far as they are listed. */
+    listed(ids: string[]): Promise<Map<string, JsonObject>>
+  }
+  intake: {
+    /** Problems of a JSON Schema, found off the event loop. */
+    check(schema: unknown): Promise<{ pointer: string; detail: string }[]>
+  }
 }
 
 const PROBLEMS_MAX = 200
@@ -91,7 +95,7 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   const executability = report('executability')
   checkShape(document, executability)
   if (isJsonObject(document.intakeSchema)) {
-    for (const { pointer, detail } of await deps.schemaProblems(document.intakeSchema)) {
+    for (const { pointer, detail } of await deps.intake.check(document.intakeSchema)) {
       executability(`/intakeSchema${pointer}`, 'invalid-intake-schema', detail)
     }
   }
@@ -100,7 +104,7 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   checkReferences(document, steps, deps.catalog, executability)
   checkGates(document, steps, deps.catalog, executability)
   await checkCalls(document, steps, deps, executability)
-  checkPrices(document, steps, deps.catalog, await deps.rates(), report('estimability'))
+  checkPrices(document, steps, deps.catalog, (await deps.pricing.current()).rates, report('estimability'))
   return problems
 }
 
@@ -473,7 +477,7 @@ async function checkCalls(document: JsonObject, steps: IndexedStep[], deps: Guar
       report(pointer, 'cyclic-sub-workflow', 'a workflow cannot call itself')
       continue
     }
-    const direct = (await deps.listed([step.workflow])).get(step.workflow)
+    const direct = (await deps.templates.listed([step.workflow])).get(step.workflow)
     if (direct === undefined) {
       report(pointer, 'unlisted-sub-workflow', `there is no listed workflow "${step.workflow}"; publish it first`)
       continue
@@ -503,7 +507,7 @@ async function chainBackTo(
     if (found !== undefined) return [...found.chain, target]
     const fresh = calls.filter(({ callee }) => !seen.has(callee))
     for (const { callee } of fresh) seen.add(callee)
-    const documents = await deps.listed(fresh.map(({ callee }) => callee))
+    const documents = await deps.templates.listed(fresh.map(({ callee }) => callee))
     paths = fresh.flatMap(({ chain, callee }) => {
       const next = documents.get(callee)
       return next === undefined ? [] : [{ chain: [...chain, callee], document: next }]

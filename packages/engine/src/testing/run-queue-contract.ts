@@ -9,8 +9,8 @@ export interface RunQueueSetup {
   queue: RunQueue
   /** The run id of the next delivery, interactive lane first, or null; it counts as done at once. */
   take(): Promise<string | null>
-  /** Resolves with the events that were published first. */
-  heard(runId: string): Promise<RunEvent[]>
+  /** Begins to watch a run; resolves once nothing more can be missed, `first` with what was published first. */
+  watch(runId: string): Promise<{ first: Promise<RunEvent[]> }>
   dispose(): Promise<void>
 }
 
@@ -79,7 +79,7 @@ export function runQueueContract(name: string, open: () => Promise<RunQueueSetup
     })
 
     it('tells those who watch a run of its events, in order', async () => {
-      const { queue, heard } = await setup()
+      const { queue, watch } = await setup()
       const event = (runId: string, seq: number): RunEvent => ({
         id: `${runId}-${seq}`,
         seq,
@@ -89,9 +89,9 @@ export function runQueueContract(name: string, open: () => Promise<RunQueueSetup
         timestamp: '2026-01-01T12:00:00.000Z',
         payload: { step: 'ü' },
       })
-      const news = heard('r1')
+      const { first } = await watch('r1')
       queue.publish([event('r2', 1), event('r1', 1), event('r1', 2)])
-      expect((await news).filter(({ run_id }) => run_id === 'r1')).toEqual([event('r1', 1), event('r1', 2)])
+      expect((await first).filter(({ run_id }) => run_id === 'r1')).toEqual([event('r1', 1), event('r1', 2)])
     })
   })
 }
