@@ -59,7 +59,11 @@ export function createDb(options: {
         throw translated(error)
       }
     },
-    close: () => kysely.destroy(),
+    async close() {
+      await kysely.destroy()
+      // kysely ends only a pool that it has used itself.
+      if (!pool.ended) await pool.end()
+    },
   }
 }
 

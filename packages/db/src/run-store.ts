@@ -7,7 +7,7 @@ import { type Db, translated } from './client.ts'
 import { createAccept } from './run-accept.ts'
 import { createCommit } from './run-commit.ts'
 import { createLeases } from './run-lease.ts'
-import { settleRuns } from './run-settle.ts'
+import { settleRunsIn } from './run-settle.ts'
 
 /** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
 export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) => void = () => {}): RunStore {
@@ -89,15 +89,22 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
     },
 
     async requestCancel(rootRunId) {
-      const rows = await db.query<{ id: string; status: string }>(
-        'runs.cancel',
-        `update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
-         where (root_run_id = $1 or id = $1) and status in ('pending', 'running', 'waiting') returning id, status`,
-        [rootRunId],
-      )
-      const idle = rows.filter(({ status }) => status !== 'running').map(({ id }) => id)
-      const settled = await settleRuns(db, ids, { runIds: idle, outcome: () => ({ status: 'cancelled', error: null }) })
-      return { settled, active: rows.filter(({ status }) => status === 'running').map(({ id }) => id) }
+      // One transaction: a run that is marked but not settled could neither be claimed nor end.
+      return await db.kysely
+        .transaction()
+        .execute(async (trx) => {
+          const { rows } = await sql<{ id: string; status: string }>`
+            update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
+            where (root_run_id = ${rootRunId} or id = ${rootRunId}) and status in ('pending', 'running', 'waiting')
+            returning id, status`.execute(trx)
+          const idle = rows.filter(({ status }) => status !== 'running').map(({ id }) => id)
+          const outcome = () => ({ status: 'cancelled', error: null }) as const
+          const settled = await settleRunsIn(trx, ids, { runIds: idle, outcome })
+          return { settled, active: rows.filter(({ status }) => status === 'running').map(({ id }) => id) }
+        })
+        .catch((error: unknown) => {
+          throw translated(error)
+        })
     },
 
     async decide(runId, { approve, gateId, comment, by }) {

@@ -10,7 +10,7 @@ runQueueContract('the queue in memory', async () => {
   return {
     queue,
     take: async () => queue.take()?.runId ?? null,
-    heard: () => new Promise((resolve) => watchers.push(resolve)),
+    watch: async () => ({ first: new Promise((resolve) => watchers.push(resolve)) }),
     dispose: async () => {},
   }
 })

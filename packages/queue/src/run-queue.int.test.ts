@@ -52,20 +52,18 @@ async function open() {
 runQueueContract('the queue on Redis', async () => {
   const opened = await open()
   const news = createNews({ redisUrl: redisUrl(), prefix: opened.prefix, log })
-  const subscribed = async (channel: string) => {
-    while (((await opened.redis.pubsub('NUMSUB', channel)) as [string, number])[1] === 0);
-  }
   return {
     ...opened,
-    async heard(runId) {
-      const events = await new Promise<RunEvent[]>((resolve) => news.subscribe(runId, resolve))
-      return events
+    async watch(runId) {
+      const first = new Promise<RunEvent[]>((resolve) => void news.subscribe(runId, resolve))
+      const channel = opened.names.runChannel(runId)
+      while ((await opened.redis.pubsub('NUMSUB', channel))[1] !== 1);
+      return { first }
     },
     dispose: async () => {
       await news.close()
       await opened.dispose()
     },
-    subscribed,
   }
 })
 

@@ -11,7 +11,11 @@ const secret = z.string().min(1).optional()
 export const CommonEnv = {
   DATABASE_URL: z.string().min(1),
   FABRIQUE_HOME: z.string().min(1).default('.fabrique'),
-  ARTIFACT_STORE: z.string().min(1).optional(),
+  /** A folder, or its address; there is no other kind of store. */
+  ARTIFACT_STORE: z
+    .string()
+    .regex(/^(file:\/\/\/|(?![A-Za-z0-9+.-]+:\/\/))./, 'must be file:///absolute/folder, or a path')
+    .optional(),
   FABRIQUE_PROVIDERS: z.enum(['live', 'simulated', 'auto']).default('auto'),
   OPENAI_API_KEY: secret,
   OPENAI_BASE_URL: z.url().optional(),

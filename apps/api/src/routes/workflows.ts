@@ -8,7 +8,10 @@ import {
   type JsonObject,
   type JsonValue,
   normalizeTemplate,
+  publishedSchema,
+  scaffoldRunSpec,
   TemplateVersion,
+  workflowInputSchema,
   WorkflowId,
 } from '@fabrique/schema'
 import { z } from 'zod'
@@ -18,6 +21,8 @@ import { notFound } from '../errors.ts'
 import { type Call, defineRoute, type Route } from '../route.ts'
 
 const ENGINE_OWNER = 'system'
+const MEDIA_TYPES = { yaml: 'application/yaml', toml: 'application/toml', json: 'application/json' } as const
+const Flag = z.enum(['true', 'false'])
 
 /** A template in its own spelling. Operators see of a step what it is, never what it says. */
 function templateResource(
@@ -81,7 +86,7 @@ export function workflowRoutes({
       docs: {
         summary: 'Create a workflow: a draft, unless it names a listed rung',
         tag,
-        body: { type: 'object' },
+        body: publishedSchema('workflow-schema-v1') ?? {},
         answers: { 201: 'The workflow, with what keeps it from being listed.', 409: 'The id is taken.' },
       },
       async handle({ c }) {
@@ -111,6 +116,53 @@ export function workflowRoutes({
       },
     }),
     defineRoute({
+      method: 'get',
+      path: '/v1/workflows/schema',
+      access: 'operator',
+      query: z.strictObject({ name: WorkflowId, side: z.enum(['input', 'output']).default('input') }),
+      docs: { summary: "A workflow's input or output as JSON Schema", tag, answers: { 200: 'The schema.' } },
+      async handle({ c, principal, query }) {
+        const { document } = await visible(query.name, principal.role === 'admin')
+        return c.json(
+          query.side === 'input' ? workflowInputSchema(objectOr(document.intakeSchema)) : outputSchema(document),
+        )
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/workflows/scaffold',
+      access: 'operator',
+      query: z.strictObject({
+        name: WorkflowId,
+        format: z.enum(['yaml', 'toml', 'json']).default('yaml'),
+        optional: Flag.default('true'),
+        show_output: Flag.default('false'),
+      }),
+      docs: { summary: 'A run-spec to fill in', tag, answers: { 200: 'The run-spec, in the wanted format.' } },
+      async handle({ c, principal, query }) {
+        const { id, document } = await visible(query.name, principal.role === 'admin')
+        const text = scaffoldRunSpec(
+          {
+            id,
+            intakeSchema: objectOr(document.intakeSchema),
+            ...(typeof document.name === 'string' ? { name: document.name } : {}),
+            ...(typeof document.description === 'string' ? { description: document.description } : {}),
+            ...(isJsonObject(document.outputAliases)
+              ? { outputAliases: document.outputAliases as Record<string, string> }
+              : {}),
+            ...(isJsonObject(document.artifactSchema) ? { artifactSchema: document.artifactSchema } : {}),
+          },
+          {
+            format: query.format,
+            optional: query.optional === 'true',
+            showOutput: query.show_output === 'true',
+            schemaUrl: `${new URL(c.req.url).origin}/v1/schemas/run-spec.json`,
+          },
+        )
+        return c.body(text, 200, { 'content-type': `${MEDIA_TYPES[query.format]}; charset=utf-8` })
+      },
+    }),
+    defineRoute({
       method: 'post',
       path: '/v1/workflows/backtest',
       access: 'admin',
@@ -128,6 +180,24 @@ export function workflowRoutes({
         const draft = normalizeTemplate(objectOr(mergePatch(template.document, value)))
         const runs = await backtestRuns(principal.organizationId, template.id, query.limit)
         return c.json({ workflow: template.id, ...backtest(draftSteps(draft), runs, catalog) })
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/schemas/:file',
+      access: 'public',
+      docs: {
+        summary: 'A published JSON Schema: workflow-schema-v1, run-spec or workflow-set',
+        tag,
+        answers: { 200: 'The schema.' },
+      },
+      handle({ c, param }) {
+        const schema = publishedSchema(/^([a-z0-9-]+)\.json$/.exec(param('file'))?.[1] ?? '')
+        if (schema === undefined) throw notFound('schema')
+        return c.json(schema, 200, {
+          'content-type': 'application/schema+json',
+          'cache-control': 'public, max-age=300',
+        })
       },
     }),
     defineRoute({
@@ -213,4 +283,15 @@ function revisionOf(header: string | undefined): number | null {
 
 function objectOr(value: JsonValue | undefined): JsonObject {
   return isJsonObject(value) ? value : {}
+}
+
+/** The run's output as a schema: one property per alias. What each holds is the step's business. */
+function outputSchema(document: JsonObject): JsonObject {
+  const aliases = Object.entries(objectOr(document.outputAliases))
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: `Output of ${String(document.id)}`,
+    type: 'object',
+    properties: Object.fromEntries(aliases.map(([alias, path]) => [alias, { description: String(path) }])),
+  }
 }

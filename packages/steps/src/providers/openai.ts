@@ -82,7 +82,7 @@ export const openai: ProviderAdapter = {
         try {
           return await OPERATE[request.model.capability as Offered](await client, request)
         } catch (error) {
-          throw StepFailure.is(error) ? error : failureOf(error, request.signal)
+          throw StepFailure.is(error) ? error : await failureOf(error, request.signal)
         }
       },
     }
@@ -190,13 +190,10 @@ function nonZero(usages: Usage[]): Usage[] {
   return usages.filter(({ quantity }) => quantity > 0)
 }
 
-function failureOf(error: unknown, signal: AbortSignal): StepFailure {
-  const { status, code, name, headers } = error as {
-    status?: number
-    code?: string | null
-    name?: string
-    headers?: Headers
-  }
+async function failureOf(error: unknown, signal: AbortSignal): Promise<StepFailure> {
+  // By class: the SDK's errors carry no name of their own.
+  const { APIConnectionError, APIConnectionTimeoutError } = await import('openai')
+  const { status, code, headers } = error as { status?: number; code?: string | null; headers?: Headers }
   if (signal.aborted)
     return new StepFailure('timeout', 'The call to OpenAI was stopped.', { billed: 'unknown', cause: error })
   if (typeof status === 'number') {
@@ -208,10 +205,12 @@ function failureOf(error: unknown, signal: AbortSignal): StepFailure {
     const refused = code === 'moderation_blocked' || code === 'content_policy_violation'
     return httpFailure('OpenAI', status, { retryAfter: headers?.get?.('retry-after') ?? null, refused, cause: error })
   }
-  if (name === 'APIConnectionTimeoutError') {
+  if (error instanceof APIConnectionTimeoutError) {
     return new StepFailure('timeout', 'OpenAI did not answer in time.', { billed: 'unknown', cause: error })
   }
-  if (name?.startsWith('APIConnection')) return connectionFailure('OpenAI', error)
+  // A TypeError with a cause is fetch's own: the connection broke in the middle of the answer.
+  const broke = error instanceof APIConnectionError || (error instanceof TypeError && error.cause !== undefined)
+  if (broke) return connectionFailure('OpenAI', error)
   return new StepFailure('bad_output', 'OpenAI answered something that cannot be read.', {
     billed: 'unknown',
     cause: error,

@@ -78,7 +78,7 @@ export function createSimulatedClient(provider: Provider): ProviderClient {
           `There is no simulation of "${request.model.name}"; it needs a key of ${provider.name}.`,
         )
       }
-      request.signal.throwIfAborted()
+      if (request.signal.aborted) throw new StepFailure('timeout', 'The call was stopped before it was made.')
       return { ...(await make(request)), usage: provider.expectedUsage(request.model, request.request) }
     },
   }

@@ -1,0 +1,27 @@
+// `fab-workflow workflows`: what can be run.
+import type { Command } from '../command.ts'
+import { EXIT } from '../exit.ts'
+
+export const workflows: Command = (program, act) => {
+  program
+    .command('workflows')
+    .description('the workflows that can be run')
+    .action(
+      act(async (context) => {
+        const found = await (await context.backend()).workflows()
+        if (context.json) {
+          context.print(JSON.stringify(found, null, 2))
+          return EXIT.done
+        }
+        const { textOf } = await import('@fabrique/schema')
+        const { columns } = await import('../report.ts')
+        const rows = found.map(({ id, version, description, name }) => [
+          textOf(id),
+          textOf(version),
+          textOf(description) || textOf(name),
+        ])
+        for (const line of columns(rows)) context.print(line)
+        return EXIT.done
+      }),
+    )
+}

@@ -1,0 +1,40 @@
+// What every command works with: where runs are, where to print, and when to stop.
+// Hides whether runs are executed here or on a server; the one that is not used is not loaded.
+import type { Backend } from './backend.ts'
+
+export interface Context {
+  json: boolean
+  /** Aborted by Ctrl-C. */
+  signal: AbortSignal
+  /** True when runs are on a server, which goes on without us. */
+  remote: boolean
+  /** Results, a line each, on stdout. */
+  print(line: string): void
+  /** Everything else, on stderr. */
+  say(line: string): void
+  /** Opened on first use, closed with the context. */
+  backend(): Promise<Backend>
+  close(): Promise<void>
+}
+
+/** A context for one command. */
+export function createContext(options: { apiUrl: string | undefined; json: boolean; signal: AbortSignal }): Context {
+  const { apiUrl, json, signal } = options
+  let opened: Promise<Backend> | undefined
+  const say = (line: string) => void process.stderr.write(`${line}\n`)
+
+  async function open(): Promise<Backend> {
+    if (apiUrl !== undefined) return (await import('./remote.ts')).createRemote({ apiUrl, signal })
+    return await (await import('./local.ts')).openLocal({ signal, say })
+  }
+
+  return {
+    json,
+    signal,
+    remote: apiUrl !== undefined,
+    print: (line) => void process.stdout.write(`${line}\n`),
+    say,
+    backend: () => (opened ??= open()),
+    close: async () => await (await opened?.catch(() => undefined))?.close(),
+  }
+}

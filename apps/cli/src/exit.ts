@@ -1,0 +1,13 @@
+// The exit codes that scripts rely on (contract, section 8).
+
+export const EXIT = {
+  done: 0,
+  runFailed: 1,
+  invalid: 2,
+  partial: 3,
+  notAllowed: 4,
+  cancelled: 5,
+  review: 6,
+  unreachable: 8,
+  interrupted: 130,
+} as const

@@ -1,0 +1,38 @@
+// What went wrong, as lines on stderr and an exit code.
+// Hides which package an error comes from; a bug is told as one, with its stack.
+import { type ErrorCode, errorRow, FabriqueError } from '@fabrique/schema'
+import { EXIT } from './exit.ts'
+
+const CODES: Partial<Record<ErrorCode, number>> = {
+  unauthenticated: EXIT.notAllowed,
+  forbidden: EXIT.notAllowed,
+  unavailable: EXIT.unreachable,
+  'quota-exceeded': EXIT.unreachable,
+  internal: EXIT.runFailed,
+}
+
+/** Says what is wrong with what was asked, one line per problem; the caller exits with `invalid`. */
+export class InvalidRequest extends Error {
+  override name = 'InvalidRequest'
+}
+
+/** Prints the failure; answers the exit code that fits it. */
+export function reportFailure(error: unknown): number {
+  const { lines, code } = explain(error)
+  for (const line of lines) process.stderr.write(`${line}\n`)
+  return code
+}
+
+function explain(error: unknown): { lines: string[]; code: number } {
+  if (FabriqueError.is(error)) {
+    const problems = error.problems.map(({ pointer, detail }) => (pointer === '' ? detail : `${pointer}: ${detail}`))
+    const code = CODES[error.code] ?? (errorRow(error.code).status >= 500 ? EXIT.runFailed : EXIT.invalid)
+    return { lines: [error.message, ...problems.map((line) => `  ${line}`)], code }
+  }
+  if (!(error instanceof Error)) return { lines: [String(error)], code: EXIT.runFailed }
+  // By name: the packages that throw these are not loaded unless they are used.
+  if (error.name === 'InvalidRequest' || error.name === 'ConfigurationError')
+    return { lines: [error.message], code: EXIT.invalid }
+  if (error.name === 'ServiceError') return { lines: [error.message], code: EXIT.unreachable }
+  return { lines: [error.stack ?? error.message], code: EXIT.runFailed }
+}

@@ -1,0 +1,141 @@
+// Runs on a server, over its HTTP API and event stream.
+// Hides HTTP: answers become resources, problem documents become `FabriqueError`s, a lost server is `unavailable`.
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  type ErrorCode,
+  FabriqueError,
+  isJsonObject,
+  isTerminalKind,
+  type JsonObject,
+  type ProblemDocument,
+  type RunEvent,
+  type RunResource,
+} from '@fabrique/schema'
+import { type Backend, type DryRun, orderArtifacts } from './backend.ts'
+import { InvalidRequest } from './failure.ts'
+
+const RECONNECT_MS = 500
+/** Attempts in a row without an event, about ten seconds, before the server counts as gone. */
+const RECONNECTS_MAX = 20
+
+/** A server's API with the key in FABRIQUE_API_KEY. Sends nothing yet. */
+export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: AbortSignal }): Backend {
+  if (!URL.canParse(apiUrl) || !/^https?:$/.test(new URL(apiUrl).protocol)) {
+    throw new InvalidRequest(`--api-url ${apiUrl}: this is not an address such as http://127.0.0.1:3000`)
+  }
+  const key = process.env.FABRIQUE_API_KEY
+  if (!key) throw new FabriqueError('unauthenticated', 'Set FABRIQUE_API_KEY to a key of this server (fab_…).')
+  const base = apiUrl.replace(/\/+$/, '')
+
+  async function send(path: string, init: RequestInit = {}): Promise<Response> {
+    const headers = { ...(init.headers as Record<string, string> | undefined), authorization: `Bearer ${key}` }
+    const response = await fetch(`${base}${path}`, { signal, ...init, headers }).catch((cause: unknown) => {
+      signal.throwIfAborted()
+      throw new FabriqueError('unavailable', `There is no answer from ${base}.`, { cause })
+    })
+    if (!response.ok) throw await problemOf(response)
+    return response
+  }
+
+  async function json<T>(path: string, body?: JsonObject): Promise<T> {
+    const accept = { accept: 'application/json' }
+    const init =
+      body === undefined
+        ? { headers: accept }
+        : { method: 'POST', headers: { ...accept, 'content-type': 'application/json' }, body: JSON.stringify(body) }
+    return (await (await send(path, init)).json()) as T
+  }
+
+  const runPath = (runId: string) => `/v1/workflows/runs/${encodeURIComponent(runId)}`
+
+  /** The events of one connection; ends when it breaks, or when there is nothing left to come. */
+  async function* connect(runId: string, after: number): AsyncGenerator<RunEvent> {
+    const response = await send(`${runPath(runId)}/events?after=${after}`, { headers: { accept: 'text/event-stream' } })
+    if (response.body === null) return
+    let rest = ''
+    for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() ?? ''
+      // The server writes every event as one `data:` line; ids and kinds are in the event itself.
+      for (const line of lines) if (line.startsWith('data:')) yield JSON.parse(line.slice('data:'.length)) as RunEvent
+    }
+  }
+
+  async function follow(runId: string, after: number, onEvent: (event: RunEvent) => void): Promise<RunResource> {
+    let seen = after
+    for (let silent = 0; ; silent += 1) {
+      try {
+        for await (const event of connect(runId, seen)) {
+          silent = 0
+          seen = event.seq
+          onEvent(event)
+          if (isTerminalKind(event.kind)) return await json<RunResource>(runPath(runId))
+          // The wait may be an earlier one that was decided since.
+          if (event.kind !== 'workflow.run.waiting') continue
+          const run = await json<RunResource>(runPath(runId))
+          if (run.status === 'waiting') return run
+        }
+        const run = await json<RunResource>(runPath(runId))
+        if (run.finished_at !== null) return run
+      } catch (error) {
+        signal.throwIfAborted()
+        const isBroken = FabriqueError.is(error) ? error.code === 'unavailable' : error instanceof TypeError
+        if (!isBroken || silent >= RECONNECTS_MAX) throw error
+      }
+      await delay(RECONNECT_MS, undefined, { signal })
+    }
+  }
+
+  return {
+    async intakeSchema(workflow) {
+      const template = await json<JsonObject>(
+        `/v1/workflows/${workflow.split('/').map(encodeURIComponent).join('/')}`,
+      ).catch((error: unknown) => {
+        if (FabriqueError.is(error, 'not-found')) return null
+        throw error
+      })
+      return isJsonObject(template?.intakeSchema) ? template.intakeSchema : null
+    },
+    dryRun: (spec) => json<DryRun>('/v1/workflows/runs?dry_run=true', spec),
+    submit: async (spec) => (await json<RunResource>('/v1/workflows/runs', spec)).id,
+    follow,
+    get: (runId) => json<RunResource>(runPath(runId)),
+    async decide(runId, decision, comment) {
+      const { data } = await json<{ data: RunEvent[] }>(`${runPath(runId)}/events`)
+      await json(`${runPath(runId)}/review`, { decision, ...(comment === undefined ? {} : { comment }) })
+      return data.at(-1)?.seq ?? 0
+    },
+    cancel: (runId) => json<RunResource>(`${runPath(runId)}/cancel`, {}),
+    list: async (limit) => (await json<{ data: RunResource[] }>(`/v1/workflows/runs?limit=${limit}`)).data,
+    workflows: async () => (await json<{ data: JsonObject[] }>('/v1/workflows')).data,
+    async artifacts(run) {
+      const [{ data }, { artifactSchema }] = await Promise.all([
+        json<{ data: JsonObject[] }>(`/v1/artifacts?run_id=${encodeURIComponent(run.id)}`),
+        json<JsonObject>(`${runPath(run.id)}/specification`),
+      ])
+      const files = isJsonObject(artifactSchema) && Array.isArray(artifactSchema.files) ? artifactSchema.files : []
+      const roles = files.map((file) => (isJsonObject(file) ? String(file.role) : ''))
+      return orderArtifacts(data, roles, ({ id }) => `${base}/v1/artifacts/${String(id)}/content`)
+    },
+    async close() {},
+  }
+}
+
+/** The server's refusal. Lines and columns are dropped: they are those of the JSON that we sent. */
+async function problemOf(response: Response): Promise<FabriqueError> {
+  const text = await response.text()
+  const problem = parse(text)
+  const code: ErrorCode = problem?.code ?? (response.status >= 500 ? 'unavailable' : 'internal')
+  const detail = problem?.detail ?? `The server answered ${response.status}: ${text.slice(0, 200)}`
+  const problems = (problem?.errors ?? []).map(({ pointer, detail: what }) => ({ pointer, detail: what }))
+  return new FabriqueError(code, detail, { problems })
+}
+
+function parse(text: string): ProblemDocument | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return isJsonObject(value) && typeof value.code === 'string' ? (value as unknown as ProblemDocument) : null
+  } catch {
+    return null
+  }
+}

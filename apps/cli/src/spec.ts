@@ -1,0 +1,160 @@
+// A run-spec from its layers: --from-file, then --input-file, then each --input, the last one on top.
+// Hides where each value came from, until a problem has to be told at its place.
+import { createReadStream } from 'node:fs'
+import {
+  DOCUMENT_LIMITS,
+  FabriqueError,
+  formatOfPath,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  parseDocument,
+} from '@fabrique/schema'
+import { coerce } from './coerce.ts'
+import { InvalidRequest } from './failure.ts'
+
+/** One source of values; `value` is a part of a run-spec. */
+export interface Layer {
+  value: JsonObject
+  /** The place of a pointer into the spec, as `file:line:column` or as the argument was given. */
+  placeOf(pointer: string): string
+}
+
+const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
+const REASONS: Record<string, string> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'this is a folder; name a file in it',
+  EACCES: 'this file may not be read by you',
+}
+
+/** A run-spec in a file. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
+export async function readSpecFile(path: string): Promise<Layer> {
+  const { value, placeOf } = await readFile(path)
+  return { value, placeOf }
+}
+
+/** The contents of `input` in a file of their own. */
+export async function readInputFile(path: string): Promise<Layer> {
+  const { value, placeOf } = await readFile(path)
+  return { value: { input: value }, placeOf: (pointer) => placeOf(pointer.replace(/^\/input/, '')) }
+}
+
+/**
+ * One `--input`: `key=text` by the workflow's schema, or `key:=JSON` as it is. Dots nest. Throws `InvalidRequest` for
+ * anything else.
+ */
+export function readArgument(argument: string, schema: JsonObject | null): Layer {
+  const place = `--input ${argument}`
+  const split = argument.indexOf('=')
+  const isJson = split > 0 && argument[split - 1] === ':'
+  const path = argument.slice(0, Math.max(0, isJson ? split - 1 : split)).split('.')
+  if (split < 0 || path.some((part) => part.trim() === '')) {
+    throw new InvalidRequest(`${place}: write it as key=value, a.b=value or key:=JSON`)
+  }
+  const forbidden = path.find((part) => FORBIDDEN.has(part))
+  if (forbidden !== undefined) throw new InvalidRequest(`${place}: "${forbidden}" is not allowed as a key; rename it`)
+  const text = argument.slice(split + 1)
+  const value = isJson ? parseJson(text, place) : coerce(text, path, schema)
+  const nested = path.reduceRight<JsonValue>((inner, key) => ({ [key]: inner }), value)
+  return { value: { input: nested }, placeOf: () => place }
+}
+
+/** The layers as one spec, low to high: objects merge key by key, everything else replaces what is below it. */
+export function mergeLayers(layers: readonly Layer[]): JsonObject {
+  return layers.reduce<JsonObject>((below, { value }) => merge(below, value), {})
+}
+
+/** Every problem of a refused spec at its place: one line each, ready to be shown. Other errors are thrown as they are. */
+export function placed(error: unknown, layers: readonly Layer[]): InvalidRequest {
+  if (!FabriqueError.is(error) || error.code === 'unavailable' || error.code === 'internal') throw error
+  if (error.code === 'unauthenticated' || error.code === 'forbidden') throw error
+  if (error.code === 'not-found') return invalidAt(layers, '/workflow', `${error.message} See: fab-workflow workflows`)
+  const [first] = error.problems
+  if (first === undefined) return invalidAt(layers, '', error.message)
+  const lines = error.problems.map(({ pointer, detail }) => `${placeIn(layers, pointer)}: ${named(pointer)}${detail}`)
+  return new InvalidRequest(lines.join('\n'))
+}
+
+function invalidAt(layers: readonly Layer[], pointer: string, detail: string): InvalidRequest {
+  return new InvalidRequest(`${placeIn(layers, pointer)}: ${detail}`)
+}
+
+/** The highest layer that says something at the pointer; else the lowest, at the nearest place that it has. */
+function placeIn(layers: readonly Layer[], pointer: string): string {
+  const layer = layers.findLast(({ value }) => has(value, pointer)) ?? layers[0]
+  return layer?.placeOf(pointer) ?? 'the run-spec'
+}
+
+/** A detail that starts with a verb needs its subject. */
+function named(pointer: string): string {
+  const name = pointer
+    .slice(1)
+    .split('/')
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+    .join('.')
+  return name === '' ? '' : `${name}: `
+}
+
+function has(value: JsonValue, pointer: string): boolean {
+  let found: JsonValue | undefined = value
+  for (const part of pointer.split('/').slice(1)) {
+    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, key)) return false
+    found = (found as JsonObject)[key]
+  }
+  return found !== undefined
+}
+
+/** Built from entries, so that no key can reach a prototype. */
+function merge(below: JsonObject, above: JsonObject): JsonObject {
+  const merged = new Map(Object.entries(below))
+  for (const [key, value] of Object.entries(above)) {
+    const under = merged.get(key)
+    merged.set(key, isJsonObject(under) && isJsonObject(value) ? merge(under, value) : value)
+  }
+  return Object.fromEntries(merged)
+}
+
+async function readFile(path: string): Promise<{ value: JsonObject; placeOf(pointer: string): string }> {
+  const format = formatOfPath(path)
+  if (format === undefined) {
+    throw new InvalidRequest(`${path}: its format cannot be told; name it .yaml, .yml, .toml or .json`)
+  }
+  const outcome = parseDocument(await readBounded(path), format)
+  if (!outcome.ok) {
+    const lines = outcome.problems.map(({ line, column, detail }) => `${at(path, line, column)}: ${detail}`)
+    throw new InvalidRequest(lines.join('\n'))
+  }
+  const { document } = outcome
+  const placeOf = (pointer: string) => {
+    const position = document.locate(pointer)
+    return at(path, position?.line, position?.column)
+  }
+  if (!isJsonObject(document.value)) {
+    throw new InvalidRequest(`${at(path, 1, 1)}: this is not an object; write keys with values, such as "workflow: …"`)
+  }
+  return { value: document.value, placeOf }
+}
+
+/** At most one byte more than a document may have, whatever the path leads to. */
+async function readBounded(path: string): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of createReadStream(path, { end: DOCUMENT_LIMITS.bodyBytes })) chunks.push(chunk as Buffer)
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException
+    throw new InvalidRequest(`${path}: ${REASONS[code] ?? message}`)
+  }
+  return Buffer.concat(chunks)
+}
+
+function at(path: string, line = 1, column = 1): string {
+  return `${path}:${line}:${column}`
+}
+
+function parseJson(text: string, place: string): JsonValue {
+  const outcome = parseDocument(text, 'json')
+  if (outcome.ok) return outcome.document.value
+  const [problem] = outcome.problems
+  throw new InvalidRequest(`${place}: what follows := must be JSON: ${problem?.detail ?? ''}`)
+}

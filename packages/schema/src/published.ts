@@ -1,0 +1,148 @@
+// The schemas that are published for editors and other programs, made from the ones that decide (JSON Schema 2020-12).
+// Hides what zod cannot say of itself: custom types, the older spellings, and rules between two fields.
+import { z } from 'zod'
+import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
+import { BUNDLE_WORKFLOW, RESERVED_INPUT_KEYS, RunSpec } from './run-spec.ts'
+import { Template, VISIBILITIES } from './template.ts'
+import { WorkflowSet } from './workflow-set.ts'
+
+/** What `publishedSchema` knows. */
+export const PUBLISHED_SCHEMAS = ['workflow-schema-v1', 'run-spec', 'workflow-set'] as const
+
+const DIALECT = 'https://json-schema.org/draft/2020-12/schema'
+
+/**
+ * The published schema of that name, a fresh copy; undefined for any other name.
+ * It takes what the API takes as a complete document; what only a whole program can tell (a real date, a cycle) it leaves out.
+ */
+export function publishedSchema(name: string): JsonObject | undefined {
+  switch (name) {
+    case 'workflow-schema-v1':
+      return document(name, 'Workflow template', 'A Fabrique workflow template (Workflow Schema v1).', templateSchema())
+    case 'run-spec':
+      return document(
+        name,
+        'Run-spec',
+        'A Fabrique run-spec: one document that fully describes one run.',
+        runSpecSchema(),
+      )
+    case 'workflow-set':
+      return document(
+        name,
+        'Workflow set',
+        'A Fabrique workflow set: several runs, with outputs of some as inputs of others.',
+        setSchema(),
+      )
+    default:
+      return undefined
+  }
+}
+
+/**
+ * The whole schema of a workflow's `input`: its intake schema with `variants` and `regenerate`, which every workflow has.
+ * Where the intake schema declares those itself, the universal ones stand.
+ */
+export function workflowInputSchema(intakeSchema: JsonObject): JsonObject {
+  const own = isJsonObject(intakeSchema.properties) ? intakeSchema.properties : {}
+  return {
+    $schema: DIALECT,
+    type: 'object',
+    ...intakeSchema,
+    properties: { ...own, ...universalInputProperties() },
+  }
+}
+
+/** `variants` and `regenerate` as properties of a JSON Schema. */
+export function universalInputProperties(): { variants: JsonObject; regenerate: JsonObject } {
+  const input = propertyOf(convert(RunSpec), 'input')
+  return {
+    variants: { ...propertyOf(input, 'variants'), default: 1 },
+    regenerate: { ...propertyOf(input, 'regenerate'), examples: [{ direction: 'more humor' }] },
+  }
+}
+
+function document(name: string, title: string, description: string, schema: JsonObject): JsonObject {
+  return { $schema: DIALECT, $id: `/v1/schemas/${name}.json`, title, description, ...schema }
+}
+
+function runSpecSchema(): JsonObject {
+  const schema = convert(RunSpec)
+  const input = propertyOf(schema, 'input')
+  const entry = propertyOf(propertyOf(schema, 'bundle'), 'items', true)
+  const unreserved = { propertyNames: { not: { enum: [...RESERVED_INPUT_KEYS] } } }
+  Object.assign(input, unreserved)
+  Object.assign(propertyOf(entry, 'input'), unreserved, { not: { required: ['variants'] } })
+  Object.assign(propertyOf(entry, 'workflow'), { not: { const: BUNDLE_WORKFLOW } })
+  return {
+    ...schema,
+    if: { required: ['bundle'] },
+    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
+    then: { properties: { workflow: { const: BUNDLE_WORKFLOW }, input: { not: { required: ['variants'] } } } },
+    else: { required: ['input'], properties: { workflow: { not: { const: BUNDLE_WORKFLOW } } } },
+  }
+}
+
+function templateSchema(): JsonObject {
+  const schema = convert(Template)
+  const properties = isJsonObject(schema.properties) ? schema.properties : {}
+  const gates = propertyOf(schema, 'gates')
+  const required = Array.isArray(schema.required) ? schema.required : []
+  return {
+    ...schema,
+    properties: {
+      ...properties,
+      gates: {
+        ...gates,
+        description: 'Names of built-in gates, or gates of your own; names are stored as objects.',
+        items: { anyOf: [{ type: 'string', minLength: 1, maxLength: 200 }, gates.items ?? {}] },
+      },
+      outputShape: {
+        ...propertyOf(schema, 'artifactSchema'),
+        description: 'The older spelling of artifactSchema.',
+        deprecated: true,
+      },
+      visibility: {
+        description: 'Who sees the workflow; naming internal or public promotes it, and runs the publish guards.',
+        type: 'string',
+        enum: [...VISIBILITIES],
+        default: 'draft',
+      },
+      owner: { description: 'The organization that the template belongs to.', type: 'string', readOnly: true },
+    },
+    required: required.filter((name) => name !== 'artifactSchema'),
+    anyOf: [{ required: ['artifactSchema'] }, { required: ['outputShape'] }],
+  }
+}
+
+function setSchema(): JsonObject {
+  const schema = convert(WorkflowSet)
+  const run = propertyOf(propertyOf(schema, 'runs'), 'items', true)
+  const unreserved = { propertyNames: { not: { enum: [...RESERVED_INPUT_KEYS] } } }
+  Object.assign(propertyOf(schema, 'shared_input'), unreserved)
+  Object.assign(propertyOf(run, 'input'), unreserved)
+  Object.assign(propertyOf(run, 'workflow'), { not: { const: BUNDLE_WORKFLOW } })
+  return schema
+}
+
+function convert(schema: z.ZodType): JsonObject {
+  const converted = z.toJSONSchema(schema, {
+    io: 'input',
+    unrepresentable: 'any',
+    override({ zodSchema, jsonSchema }) {
+      if (zodSchema._zod.def.type !== 'custom') return
+      // A custom type has no name; one that takes {} and refuses [] is a plain object.
+      const isRecord = z.safeParse(zodSchema, {}).success && !z.safeParse(zodSchema, []).success
+      if (isRecord) jsonSchema.type = 'object'
+    },
+  })
+  // Plain JSON without anything that belongs to zod.
+  return JSON.parse(JSON.stringify(converted)) as JsonObject
+}
+
+/** A property's schema itself, to be read or extended; with `keyword` the schema under a keyword of that name. */
+function propertyOf(schema: JsonObject, name: string, keyword = false): JsonObject {
+  const owner: JsonValue | undefined = keyword ? schema : schema.properties
+  const found = isJsonObject(owner) ? owner[name] : undefined
+  if (!isJsonObject(found)) throw new Error(`the published schema has no ${name}`)
+  return found
+}

@@ -1,0 +1,271 @@
+// A run-spec to start from, written out of a template: required inputs with values that are valid as they stand.
+// Hides how comments and values are written so that nothing in a template's own words can change the document.
+import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
+import { universalInputProperties } from './published.ts'
+import { RESERVED_INPUT_KEYS } from './run-spec.ts'
+import { createPlaceholders, type Placeholders, type SchemaField } from './scaffold-placeholder.ts'
+
+/** What a scaffold is made from; a stored template has it all. */
+export interface ScaffoldTemplate {
+  id: string
+  name?: string
+  description?: string
+  intakeSchema: JsonObject
+  outputAliases?: Record<string, string>
+  artifactSchema?: JsonObject
+}
+
+export interface ScaffoldOptions {
+  format: 'yaml' | 'toml' | 'json'
+  /** Also show the optional fields, as comments to copy from. */
+  optional: boolean
+  /** Also show, as comments, the output aliases and the files of a run. */
+  showOutput: boolean
+  /** The schema for editors: a comment in YAML and TOML, `$schema` in JSON. */
+  schemaUrl?: string
+}
+
+interface Notation {
+  editorLine(schemaUrl: string): string
+  pair(name: string, value: JsonValue): string | undefined
+  inputHeader: string
+  inputName: string
+  indent: string
+}
+
+const COMMENT_LENGTH = 1000
+const VALUE_LENGTH = 2000
+const CHOICES = 30
+
+/**
+ * The text of a run-spec for the template, ending with a line break; it parses in its format to a valid run-spec.
+ * JSON has no comments, so there `optional` and `showOutput` change nothing. TOML has no null: a required field that
+ * takes nothing else is named in a comment. A placeholder may miss a rule that `Placeholders.placeholder` names.
+ */
+export function scaffoldRunSpec(template: ScaffoldTemplate, options: ScaffoldOptions): string {
+  const placeholders = createPlaceholders(template.intakeSchema)
+  const fields = inputFields(placeholders, template.intakeSchema)
+  const required = fields.filter((field) => field.required)
+  if (options.format === 'json') {
+    const input = Object.fromEntries(required.map(({ name, schema }) => [name, placeholders.placeholder(schema, name)]))
+    const editor = options.schemaUrl === undefined ? {} : { $schema: options.schemaUrl.toWellFormed() }
+    return `${JSON.stringify({ ...editor, workflow: template.id, input }, null, 2)}\n`
+  }
+
+  const notation = NOTATIONS[options.format]
+  const lines = options.schemaUrl === undefined ? [] : [notation.editorLine(textLines(options.schemaUrl).join(''))]
+  lines.push(...comments(template.name), ...comments(template.description))
+  lines.push(notation.pair('workflow', template.id) ?? '', '')
+  if (options.showOutput) lines.push(...outputLines(template), '')
+  const extra = fields.filter((field) => !field.required)
+  if (options.optional) lines.push(...optionalLines(placeholders, notation, extra, required.length === 0), '')
+  if (required.length === 0 && options.format === 'yaml') lines.push('input: {}')
+  else {
+    lines.push(notation.inputHeader)
+    const body = required.flatMap((field) => requiredLines(placeholders, notation, field))
+    lines.push(...body.map((line) => notation.indent + line))
+  }
+  return `${lines.join('\n')}\n`
+}
+
+/** The intake's own fields, then the universal ones unless the author ordered them among the rest. */
+function inputFields(placeholders: Placeholders, intakeSchema: JsonObject): SchemaField[] {
+  const universal: Record<string, JsonObject> = universalInputProperties()
+  const own = placeholders
+    .fields(intakeSchema)
+    .filter(({ name }) => !(RESERVED_INPUT_KEYS as readonly string[]).includes(name))
+    .map((field) => ({ ...field, schema: universal[field.name] ?? field.schema }))
+  const missing = Object.entries(universal).filter(([name]) => !own.some((field) => field.name === name))
+  return [...own, ...missing.map(([name, schema]) => ({ name, required: false, schema }))]
+}
+
+function optionalLines(
+  placeholders: Placeholders,
+  notation: Notation,
+  fields: SchemaField[],
+  isInputEmpty: boolean,
+): string[] {
+  const lines = [`# Optional fields: copy any line below \`${notation.inputName}\` and uncomment it.`]
+  if (notation.indent !== '') lines.push('# Indent it there by two spaces.')
+  if (isInputEmpty && notation.indent !== '') lines.push('# Then `input:` stands alone, without the `{}`.')
+  for (const { name, schema } of fields) {
+    const known = placeholders.hints(schema)
+    const hasDefault = schema.default !== undefined && known.includes(schema.default)
+    const sample = firstPair(notation, name, [...known, placeholders.placeholder(schema, name)], VALUE_LENGTH)
+    lines.push('#', ...fieldComments(placeholders, schema, hasDefault ? [] : ['no default']))
+    lines.push(sample === undefined ? `# ${inline(name)}: ${NOT_WRITABLE}` : `# ${sample}`)
+  }
+  return lines
+}
+
+const NOT_WRITABLE = 'no short value that this format can hold'
+
+function requiredLines(placeholders: Placeholders, notation: Notation, { name, schema }: SchemaField): string[] {
+  const pair = firstPair(notation, name, [placeholders.placeholder(schema, name), ...placeholders.hints(schema)])
+  return [...fieldComments(placeholders, schema), pair ?? `# ${inline(name)}: ${NOT_WRITABLE}`]
+}
+
+function firstPair(notation: Notation, name: string, values: JsonValue[], most = Infinity): string | undefined {
+  const pairs = values.map((value) => notation.pair(name, value))
+  return pairs.find((pair) => pair !== undefined && pair.length <= most)
+}
+
+/** The description, the constraints, then one line for each member of an object or of a list's objects. */
+function fieldComments(placeholders: Placeholders, schema: JsonObject, notes: string[] = []): string[] {
+  const lines = [...comments(schema.description ?? schema.title)]
+  const rules = [...constraints(schema), ...notes]
+  if (rules.length > 0) lines.push(`# [${rules.join(', ')}]`)
+  const items = isJsonObject(schema.items) ? placeholders.read(schema.items) : {}
+  const members = placeholders.fields(schema).map((field) => ({ ...field, path: `.${field.name}` }))
+  const itemMembers = placeholders.fields(items).map((field) => ({ ...field, path: `[].${field.name}` }))
+  for (const { path, required, schema: member } of [...members, ...itemMembers]) {
+    const memberRules = [...(required ? ['required'] : []), ...constraints(member)]
+    const text = textLines(member.description ?? member.title).join(' ')
+    const brackets = memberRules.length === 0 ? '' : ` [${memberRules.join(', ')}]`
+    lines.push(`#   ${inline(path)}${text === '' ? '' : ` - ${text}`}${brackets}`)
+  }
+  return lines
+}
+
+const SHOWN_KEYWORDS: Record<string, string> = {
+  minLength: 'min_length',
+  maxLength: 'max_length',
+  minimum: 'minimum',
+  maximum: 'maximum',
+  exclusiveMinimum: 'exclusive_minimum',
+  exclusiveMaximum: 'exclusive_maximum',
+  multipleOf: 'multiple_of',
+  minItems: 'min_items',
+  maxItems: 'max_items',
+  uniqueItems: 'unique_items',
+  minProperties: 'min_properties',
+  maxProperties: 'max_properties',
+  format: 'format',
+  pattern: 'pattern',
+}
+
+function constraints(schema: JsonObject): string[] {
+  const rules: string[] = []
+  if (schema.const !== undefined) rules.push(`always ${shown(schema.const)}`)
+  if (Array.isArray(schema.enum)) rules.push(`one of ${choices(schema.enum)}`)
+  for (const [keyword, label] of Object.entries(SHOWN_KEYWORDS)) {
+    const value = schema[keyword]
+    if (value !== undefined) rules.push(`${label}=${shown(value)}`)
+  }
+  if (Array.isArray(schema.examples) && schema.examples.length > 0) rules.push(`such as ${choices(schema.examples)}`)
+  return rules
+}
+
+function choices(values: JsonValue[]): string {
+  const more = values.length > CHOICES ? ` and ${values.length - CHOICES} more` : ''
+  return values.slice(0, CHOICES).map(shown).join(' | ') + more
+}
+
+/** A value in a comment: short, on one line, text without quotes. */
+function shown(value: JsonValue): string {
+  const text = inline(typeof value === 'string' ? value : JSON.stringify(value))
+  return text.length > 120 ? `${text.slice(0, 120).toWellFormed()}…` : text
+}
+
+function outputLines({ outputAliases = {}, artifactSchema = {} }: ScaffoldTemplate): string[] {
+  const aliases = Object.entries(outputAliases)
+  const files = Array.isArray(artifactSchema.files) ? artifactSchema.files.filter(isJsonObject) : []
+  const type = typeof artifactSchema.artifactType === 'string' ? ` (${inline(artifactSchema.artifactType)})` : ''
+  return [
+    '# Output of a run, for `inputs_from` of a workflow set by alias:',
+    ...(aliases.length === 0 ? ['#   no aliases: what the last steps give, by step id'] : []),
+    ...aliases.map(([alias, source]) => `#   ${inline(alias)}: ${inline(source)}`),
+    `# Files${type}:`,
+    ...(files.length === 0 ? ['#   none'] : []),
+    ...files.map(({ role, mimeType }) => `#   ${shown(role ?? '')}: ${shown(mimeType ?? '')}`),
+  ]
+}
+
+function comments(text: JsonValue | undefined): string[] {
+  return textLines(text).map((line) => `# ${line}`)
+}
+
+/** The text's lines with nothing in them that could end a comment, or that a format forbids there. */
+function textLines(text: JsonValue | undefined): string[] {
+  if (typeof text !== 'string') return []
+  const clipped = text.length > COMMENT_LENGTH ? `${text.slice(0, COMMENT_LENGTH)}…` : text
+  return clipped
+    .toWellFormed()
+    .split(/\r\n|[\n\v\f\r\u0085\u2028\u2029]/)
+    .map((line) => line.replaceAll(UNPRINTABLE, ' ').trim())
+    .filter((line) => line !== '')
+}
+
+function inline(text: string): string {
+  return textLines(text).join(' ')
+}
+
+/** Controls, and the marks that change the direction in which a text is shown. */
+const UNPRINTABLE = /[\p{Cc}\u2028\u2029\u202A-\u202E\u2066-\u2069\uFEFF\uFFFE\uFFFF]/gu
+/** What no parser of the last decades takes for anything but text; in block and flow places alike. */
+const PLAIN_TEXT = /^[A-Za-z][A-Za-z0-9_]*(?:[ /._-][A-Za-z0-9_]+)*$/
+const PLAIN_KEY = /^[A-Za-z_][A-Za-z0-9_-]*$/
+const YAML_WORDS = /^(?:null|true|false|yes|no|on|off|y|n)$/i
+
+const NOTATIONS: Record<'yaml' | 'toml', Notation> = {
+  yaml: {
+    editorLine: (schemaUrl) => `# yaml-language-server: $schema=${schemaUrl}`,
+    pair: (name, value) => `${yamlKey(name)}: ${yaml(value)}`,
+    inputHeader: 'input:',
+    inputName: 'input:',
+    indent: '  ',
+  },
+  toml: {
+    editorLine: (schemaUrl) => `#:schema ${schemaUrl}`,
+    pair(name, value) {
+      const text = toml(value)
+      return text === undefined ? undefined : `${tomlKey(name)} = ${text}`
+    },
+    inputHeader: '[input]',
+    inputName: '[input]',
+    indent: '',
+  },
+}
+
+function yaml(value: JsonValue): string {
+  if (Array.isArray(value)) return `[${value.map(yaml).join(', ')}]`
+  if (isJsonObject(value)) {
+    const members = Object.entries(value).map(([key, member]) => `${yamlKey(key)}: ${yaml(member)}`)
+    return members.length === 0 ? '{}' : `{ ${members.join(', ')} }`
+  }
+  if (typeof value !== 'string') return JSON.stringify(value)
+  return PLAIN_TEXT.test(value) && !YAML_WORDS.test(value) ? value : quoted(value)
+}
+
+function yamlKey(key: string): string {
+  return PLAIN_KEY.test(key) && !YAML_WORDS.test(key) ? key : quoted(key)
+}
+
+/** Undefined where a list holds null, or null is all there is; members that are null are left out. */
+function toml(value: JsonValue): string | undefined {
+  if (value === null) return undefined
+  if (Array.isArray(value)) {
+    const items = value.map(toml)
+    return items.includes(undefined) ? undefined : `[${items.join(', ')}]`
+  }
+  if (isJsonObject(value)) {
+    const members = Object.entries(value).flatMap(([key, member]) => {
+      const text = toml(member)
+      return text === undefined ? [] : [`${tomlKey(key)} = ${text}`]
+    })
+    return members.length === 0 ? '{}' : `{ ${members.join(', ')} }`
+  }
+  return typeof value === 'string' ? quoted(value) : JSON.stringify(value)
+}
+
+function tomlKey(key: string): string {
+  return PLAIN_KEY.test(key) ? key : quoted(key)
+}
+
+/** A double-quoted text that JSON, YAML and TOML read alike. */
+function quoted(text: string): string {
+  return JSON.stringify(text).replaceAll(
+    /[\u007F-\u009F\u2028\u2029\u202A-\u202E\u2066-\u2069\uFEFF\uFFFE\uFFFF]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}

@@ -1,0 +1,111 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { orderSetRuns, readInputSource, setRunDependencies, WorkflowSet } from './workflow-set.ts'
+
+const run = (name: string, inputs_from?: Record<string, string>) => ({
+  name,
+  workflow: 'hooks/generate',
+  ...(inputs_from ? { inputs_from } : {}),
+})
+
+/** Every problem as `path: message`. */
+function problemsOf(document: unknown): string[] {
+  const result = WorkflowSet.safeParse(document)
+  return result.success ? [] : result.error.issues.map(({ path, message }) => `/${path.join('/')}: ${message}`)
+}
+
+describe('a workflow set', () => {
+  test('with runs that feed each other, in any order, is taken, and gets its defaults', () => {
+    const set = {
+      set: 'daily',
+      shared_input: { topic: 'overthinking' },
+      runs: [run('clip', { script: 'hooks.0.text', style: 'hooks.style' }), run('hooks')],
+    }
+    expect(WorkflowSet.parse(set)).toEqual({ ...set, mode: 'sequential', on_error: 'stop' })
+  })
+
+  test('names every fault at its place', () => {
+    const faulty = {
+      set: 'daily',
+      runs: [
+        run('a', { x: 'b.0.text' }),
+        run('b', { x: 'a.text' }),
+        run('b'),
+        run('c', { x: 'nobody.text', y: 'text' }),
+      ],
+    }
+    expect(problemsOf(faulty)).toEqual([
+      '/runs/3/inputs_from/y: must look like "<run>.<variant>.<alias>" or "<run>.<alias>", with a variant from 0 to 9',
+    ])
+    const { y: _, ...sources } = { x: 'nobody.text', y: '' }
+    expect(problemsOf({ ...faulty, runs: [...faulty.runs.slice(0, 3), run('c', sources)] })).toEqual([
+      '/runs/2/name: "b" names the run at /runs/1 already; choose another name',
+      '/runs/3/inputs_from/x: there is no run "nobody" in this set',
+      '/runs/0/inputs_from: "a" waits, directly or not, for a run that waits for itself',
+      '/runs/1/inputs_from: "b" waits, directly or not, for a run that waits for itself',
+      '/runs/2/inputs_from: "b" waits, directly or not, for a run that waits for itself',
+    ])
+  })
+
+  test.each<[string, unknown]>([
+    ['no name', { runs: [run('a')] }],
+    ['no run', { set: 's', runs: [] }],
+    ['too many runs', { set: 's', runs: Array.from({ length: 101 }, (_, index) => run(`r${index}`)) }],
+    ['an unknown key', { set: 's', runs: [run('a')], stages: [] }],
+    ['a run that feeds itself', { set: 's', runs: [run('a', { x: 'a.text' })] }],
+    ['a bundle as a run', { set: 's', runs: [{ name: 'a', workflow: 'bundle/ad-hoc' }] }],
+    ['a key of the engine', { set: 's', shared_input: { output_dir: '/' }, runs: [run('a')] }],
+    ['a name with a dot', { set: 's', runs: [run('a.b')] }],
+  ])('with %s is refused', (_, document) => {
+    expect(problemsOf(document)).not.toEqual([])
+  })
+})
+
+describe('an input source', () => {
+  test('has variant 0 unless it names one; the rest is the alias', () => {
+    expect(readInputSource('hooks.2.text')).toEqual({ run: 'hooks', variant: 2, alias: 'text' })
+    expect(readInputSource('hooks.text')).toEqual({ run: 'hooks', variant: 0, alias: 'text' })
+    expect(readInputSource('hooks.draft.text')).toEqual({ run: 'hooks', variant: 0, alias: 'draft.text' })
+  })
+
+  test('is nothing else', () => {
+    for (const text of ['', 'hooks', 'hooks.', 'hooks.0', 'hooks.10.text', '.0.text', 'hooks.0.', 'a b.text', 'a..b']) {
+      expect(readInputSource(text), text).toBeUndefined()
+    }
+  })
+})
+
+describe('the order', () => {
+  test('puts every run behind those it needs and keeps the manifest otherwise', () => {
+    const runs = [run('d', { x: 'b.t', y: 'c.t' }), run('a'), run('c', { x: 'a.t' }), run('b', { x: 'a.t' }), run('e')]
+    expect(orderSetRuns(runs)).toEqual(['a', 'c', 'b', 'd', 'e'])
+    expect(setRunDependencies(runs[0] ?? run('none'))).toEqual(['b', 'c'])
+  })
+
+  test('of one stage holds what it needs and nothing more', () => {
+    const runs = [run('a'), run('b', { x: 'a.t' }), run('c', { x: 'b.t' }), run('d')]
+    expect(orderSetRuns(runs, 'b')).toEqual(['a', 'b'])
+  })
+
+  test('holds all runs exactly where the set has no cycle', () => {
+    const edges = fc.array(fc.tuple(fc.nat(7), fc.nat(7)), { maxLength: 12 })
+    fc.assert(
+      fc.property(edges, (pairs) => {
+        const runs = Array.from({ length: 8 }, (_, index) =>
+          run(
+            `r${index}`,
+            Object.fromEntries(pairs.filter(([to]) => to === index).map(([, from]) => [`f${from}`, `r${from}.t`])),
+          ),
+        )
+        const order = orderSetRuns(runs)
+        for (const [to, from] of pairs) {
+          if (order.includes(`r${to}`)) expect(order.indexOf(`r${from}`)).toBeLessThan(order.indexOf(`r${to}`))
+        }
+        // Only runs that cannot come first among the rest are missing.
+        const missing = runs.filter(({ name }) => !order.includes(name))
+        for (const left of missing) expect(setRunDependencies(left).some((name) => !order.includes(name))).toBe(true)
+        expect(WorkflowSet.safeParse({ set: 's', runs }).success).toBe(missing.length === 0)
+      }),
+    )
+  })
+})
