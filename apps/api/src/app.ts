@@ -1,38 +1,15 @@
 // The API as a value: request ids, authentication, the route table, errors. It does not listen.
 // Hides the order of middleware, which is the contract's order of refusals.
 import { randomUUID } from 'node:crypto'
-import type { AccountStore, ArtifactReader, PricingStore, Principal, RunReader, TemplateStore } from '@fabrique/db'
-import type { ArtifactStore, Authoring, BacktestRun, Catalog, Log, RunStore, Submitter } from '@fabrique/engine'
-import type { IntakeSchemas } from '@fabrique/intake'
-import type { BullRunQueue, News } from '@fabrique/queue'
+import type { Principal } from '@fabrique/db'
 import { errorRow, FabriqueError } from '@fabrique/schema'
 import { Hono } from 'hono'
 import { createAuthenticator } from './authenticate.ts'
+import type { AppDeps } from './deps.ts'
 import { asFabriqueError, notFound, problemResponse, unauthenticated } from './errors.ts'
 import { type ApiContext, parseQuery, type Route } from './route.ts'
 import { mountOps } from './ops-board.ts'
 import { createRoutes } from './routes/index.ts'
-
-export interface AppDeps {
-  accounts: AccountStore
-  artifacts: ArtifactReader
-  artifactStore: ArtifactStore
-  authoring: Authoring
-  backtestRuns(organizationId: string, workflow: string, limit: number): Promise<BacktestRun[]>
-  catalog: Catalog
-  intake: IntakeSchemas
-  log: Log
-  news: News
-  pricing: PricingStore
-  queue: BullRunQueue
-  reader: RunReader
-  runs: RunStore
-  submitter: Submitter
-  templates: TemplateStore
-  /** True while PostgreSQL answers. */
-  databaseReachable(): Promise<boolean>
-  stopping: AbortSignal
-}
 
 /** The API over these parts. */
 export function createApp(deps: AppDeps): Hono<ApiContext> {

@@ -72,6 +72,7 @@ await runService(
         prefix: env.REDIS_PREFIX,
         concurrency: env.CONCURRENCY,
         reserved,
+        lockMs: env.FABRIQUE_LEASE_MS,
         log,
         async handle(runId) {
           killpoint('W1')

@@ -11,15 +11,15 @@ export const DELIVERY_GRACE_S = 10
 
 const ACCEPT = `
 with t as (
-  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::jsonb[],
-    $9::jsonb[], $10::smallint[], $11::text[], $12::bool[], $13::text[], $14::smallint[], $15::text[], $16::bool[],
-    $17::numeric[], $18::jsonb[], $19::text[], $20::text[], $21::text[], $22::text[])
+  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::json[], $7::json[], $8::jsonb[],
+    $9::json[], $10::smallint[], $11::text[], $12::bool[], $13::text[], $14::smallint[], $15::text[], $16::bool[],
+    $17::numeric[], $18::json[], $19::text[], $20::text[], $21::text[], $22::text[])
   as t(id, organization_id, workflow, workflow_version, definition_hash, instance, input, metadata, state, priority, lane,
     fail_fast, parent_run_id, parent_variant_index, retry_of, simulated, estimated_usd, warnings, idem_key, idem_digest,
     created_event, queued_event)
 ), s as (
   insert into specifications (hash, definition)
-  select * from unnest($23::text[], $24::jsonb[]) on conflict do nothing
+  select * from unnest($23::text[], $24::json[]) on conflict do nothing
 ), k as (
   insert into idempotency_keys (organization_id, key, digest, run_id)
   select organization_id, idem_key, idem_digest, id from t where idem_key is not null
@@ -39,7 +39,7 @@ with t as (
 ), e as (
   insert into events (run_id, seq, id, kind, payload, timestamp)
   select ok.id, x.seq, x.event_id, x.kind,
-    jsonb_build_object('status', 'pending', 'workflow', ok.workflow, 'priority', ok.priority), now()
+    json_build_object('status', 'pending', 'workflow', ok.workflow, 'priority', ok.priority), now()
   from ok cross join lateral (values
     (1, ok.created_event, '${FIRST_KINDS[0]}'), (2, ok.queued_event, '${FIRST_KINDS[1]}')) as x(seq, event_id, kind)
 )

@@ -8,7 +8,7 @@ import type { Db } from './client.ts'
 // A cancel that stands lets bookkeeping through, but nothing that spends, parks or finishes otherwise ("guarded").
 const HEAD = `
 with t as (
-  select * from unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::jsonb[], $6::jsonb[], $7::bool[], $8::bool[], $9::bool[])
+  select * from unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::json[], $6::json[], $7::bool[], $8::bool[], $9::bool[])
   as t(id, fence, events, status, output, error, simulated, progressed, guarded)
 ), u as (
   update runs r set
@@ -27,7 +27,7 @@ with t as (
 ), e as (
   insert into events (run_id, seq, id, kind, node_key, payload, timestamp)
   select u.id, u.base + x.ord, x.id, x.kind, x.node_key, x.payload, now()
-  from unnest($10::text[], $11::int[], $12::text[], $13::text[], $14::text[], $15::jsonb[])
+  from unnest($10::text[], $11::int[], $12::text[], $13::text[], $14::text[], $15::json[])
     as x(run_id, ord, id, kind, node_key, payload) join u on u.id = x.run_id
 )`
 const TAIL = `
@@ -45,8 +45,8 @@ const PARTS: Part[] = [
     sql: (p) => `, c as (
   insert into checkpoints (run_id, key, step_id, status, attempt, output, error, simulated, started_at, finished_at)
   select x."runId", x.key, x."stepId", x.status, x.attempt, coalesce(x.output, 'null'), x.error, x.simulated, x."startedAt", x."finishedAt"
-  from jsonb_to_recordset(${p}::jsonb) as x("runId" text, key text, "stepId" text, status text, attempt int, output jsonb,
-    error jsonb, simulated bool, "startedAt" timestamptz, "finishedAt" timestamptz) join u on u.id = x."runId"
+  from json_to_recordset(${p}::json) as x("runId" text, key text, "stepId" text, status text, attempt int, output json,
+    error json, simulated bool, "startedAt" timestamptz, "finishedAt" timestamptz) join u on u.id = x."runId"
   on conflict (run_id, key) do nothing
 )`,
   },
@@ -58,7 +58,7 @@ const PARTS: Part[] = [
   select x.id, x."runId", x."stepKey", x."stepId", x.attempt, x.provider, x.operation, x.model, x.outcome, x.status,
     x."requestId", x.quantity, x.unit, x."unitPriceUsd", x."estimatedUsd", x."actualUsd", x.simulated,
     s.definition ->> 'pricingVersion'
-  from jsonb_to_recordset(${p}::jsonb) as x(id text, "runId" text, "stepKey" text, "stepId" text, attempt int, provider text,
+  from json_to_recordset(${p}::json) as x(id text, "runId" text, "stepKey" text, "stepId" text, attempt int, provider text,
     operation text, model text, outcome text, status text, "requestId" text, quantity numeric, unit text,
     "unitPriceUsd" numeric, "estimatedUsd" numeric, "actualUsd" numeric, simulated bool)
   join u on u.id = x."runId" join specifications s on s.hash = u.definition_hash
@@ -74,7 +74,7 @@ const PARTS: Part[] = [
     duration_ms, storage_key, simulated)
   select x.id, u.organization_id, x."runId", x."stepKey", x.role, x.status, x."mimeType", x.bytes, x.sha256, x.width, x.height,
     x."durationMs", x."storageKey", x.simulated
-  from jsonb_to_recordset(${p}::jsonb) as x(id text, "runId" text, "stepKey" text, role text, status text, "mimeType" text,
+  from json_to_recordset(${p}::json) as x(id text, "runId" text, "stepKey" text, role text, status text, "mimeType" text,
     bytes bigint, sha256 text, width int, height int, "durationMs" int, "storageKey" text, simulated bool)
   join u on u.id = x."runId"
   on conflict (id) do update set role = excluded.role, status = excluded.status
@@ -85,7 +85,7 @@ const PARTS: Part[] = [
     sql: (p) => `, g as (
   insert into gates (run_id, id, name, type, status, detail)
   select x."runId", x.id, x.name, x.type, x.status, x.detail
-  from jsonb_to_recordset(${p}::jsonb) as x("runId" text, id text, name text, type text, status text, detail text)
+  from json_to_recordset(${p}::json) as x("runId" text, id text, name text, type text, status text, detail text)
   join u on u.id = x."runId"
   on conflict (run_id, id) do update set status = excluded.status, detail = excluded.detail, changed_at = now()
 )`,

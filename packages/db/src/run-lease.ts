@@ -19,7 +19,7 @@ with t as (select * from unnest($1::text[], $2::text[]) as t(id, event_id)), u a
   returning r.*, t.event_id, (r.started_at = now()) as first
 ), e as (
   insert into events (run_id, seq, id, kind, payload, timestamp)
-  select id, last_seq, event_id, 'workflow.run.started', jsonb_build_object('status', 'running'), now() from u where first
+  select id, last_seq, event_id, 'workflow.run.started', json_build_object('status', 'running'), now() from u where first
 )
 select id, organization_id, root_run_id, workflow, fence, fail_fast, definition_hash, instance, metadata, state, created_at,
   first, last_seq, event_id, now() as at from u`

@@ -53,7 +53,7 @@ export function createTemplateStore(db: Db): TemplateStore {
           .where('visibility', '!=', 'draft')
           .where('id', '!=', id)
           .where(
-            sql<boolean>`document -> 'runtimeSteps' @> jsonb_build_array(jsonb_build_object('kind', 'workflow', 'workflow', ${id}::text))`,
+            sql<boolean>`(document -> 'runtimeSteps')::jsonb @> jsonb_build_array(jsonb_build_object('kind', 'workflow', 'workflow', ${id}::text))`,
           )
           .orderBy('id')
           .execute()

@@ -13,6 +13,8 @@ export interface ConsumerOptions {
   concurrency: number
   /** Slots that the batch lane always leaves free. */
   reserved: number
+  /** After this silence of a worker its jobs are delivered again (default 15 s); who executes is still the record's to say. */
+  lockMs?: number
   log: Log
   /** Executes a run to its end; must not reject for reasons of the run. Called with ids only. */
   handle(runId: string): Promise<void>
@@ -29,6 +31,7 @@ export interface Consumer {
 
 /** A consumer of both lanes, idle until `start`. */
 export function createConsumer(options: ConsumerOptions): Consumer {
+  const { lockMs = 15_000 } = options
   const names = queueNames(options.prefix)
   const connection = connectForWork(options.redisUrl, options.log)
   const listener = connectForListening(options.redisUrl, options.log)
@@ -60,9 +63,10 @@ export function createConsumer(options: ConsumerOptions): Consumer {
       prefix: names.prefix,
       autorun: false,
       concurrency: lane === 'interactive' ? options.concurrency : batchSlots(),
-      // The lease in PostgreSQL decides who executes; BullMQ's lock only has to be long enough not to interfere.
-      lockDuration: 60_000,
-      stalledInterval: 30_000,
+      // The lease in PostgreSQL decides who executes. A job whose worker died before it claimed the run has no lease:
+      // only this lock brings it back, so it must not be much longer than one.
+      lockDuration: lockMs,
+      stalledInterval: lockMs / 2,
       maxStalledCount: 1_000,
       drainDelay: lane === 'interactive' ? 1 : 5,
     })

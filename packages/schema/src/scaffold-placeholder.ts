@@ -1,6 +1,7 @@
 // A value that an intake schema accepts, made from the schema alone: it stands in a fresh run-spec until somebody edits it.
-// Hides which of the author's hints are taken, and how a text is made to match a pattern without ever running the pattern.
+// Hides which of the author's hints are taken, and what of JSON Schema is understood to make a value where there is none.
 import { canonicalJson, isJsonObject, type JsonObject, type JsonValue } from './json.ts'
+import { textMatching } from './scaffold-pattern.ts'
 
 /** A property of an object schema, in the author's order. */
 export interface SchemaField {
@@ -104,7 +105,7 @@ export function createPlaceholders(root: JsonObject): Placeholders {
     if (rules.const !== undefined && canonicalJson(rules.const) !== canonicalJson(value)) return false
     if (Array.isArray(rules.enum) && !includes(rules.enum, value)) return false
     if (rules.type !== undefined && !listOf(rules.type).some((type) => isOfType(value, type))) return false
-    if (typeof value === 'string') return isWritableText(value) && isWithin([...value].length, rules, 'Length')
+    if (typeof value === 'string') return isWritableText(value) && isWithin(Array.from(value).length, rules, 'Length')
     if (typeof value === 'number') return isNumberWithin(value, rules)
     if (typeof value !== 'object' || value === null) return true
     if (depth > DEPTH) return false
@@ -231,134 +232,13 @@ function makeText(rules: JsonObject, name: string, nth: number): string {
   const format = typeof rules.format === 'string' && Object.hasOwn(FORMATS, rules.format) ? rules.format : ''
   const formatted = FORMATS[format]?.(nth)
   if (formatted !== undefined) return /^ur[il]/.test(format) ? formatted.padEnd(least, 'a') : formatted
-  const word = name.replaceAll(/[^\p{L}\p{N}]+/gu, ' ').trim() || 'text'
-  const text = nth === 0 ? word : `${word} ${nth + 1}`
-  const characters = [...text]
-  while (characters.length < least) characters.push(' ', ...text)
-  const length = Math.min(most, Math.max(least, [...text].length))
+  const base = name.replaceAll(/[^\p{L}\p{N}]+/gu, ' ').trim() || 'text'
+  const text = nth === 0 ? base : `${base} ${nth + 1}`
+  const word = Array.from(text)
+  const characters = [...word]
+  while (characters.length < least) characters.push(' ', ...word)
+  const length = Math.min(most, Math.max(least, word.length))
   return characters.slice(0, length).join('').replace(/ $/, 's')
-}
-
-class NotUnderstood extends Error {}
-
-/**
- * A text that matches by construction, its length within the bounds; undefined where that cannot be promised.
- * Running an author's pattern could take for ever; walking over it once does not.
- */
-export function textMatching(pattern: string, least: number, most: number): string | undefined {
-  try {
-    const build = parsePattern(pattern)
-    for (const floor of [Math.max(least, 1), least]) {
-      for (let more = 0; more <= Math.min(floor, 64); more++) {
-        const text = build(more)
-        if ([...text].length >= floor && [...text].length <= most) return text
-      }
-      const text = build(floor)
-      if ([...text].length >= floor && [...text].length <= most) return text
-    }
-  } catch (error) {
-    if (!(error instanceof NotUnderstood)) throw error
-  }
-  return undefined
-}
-
-/** Repeats everything that may be repeated so many times more than it must. */
-type Build = (more: number) => string
-
-function parsePattern(source: string): Build {
-  let at = 0
-  let depth = 0
-
-  function take(shape: RegExp): string | undefined {
-    const found = shape.exec(source.slice(at, at + 2000))?.[0]
-    at += found?.length ?? 0
-    return found
-  }
-
-  function choice(): Build {
-    if (++depth > 50) throw new NotUnderstood()
-    const first = sequence()
-    while (source[at] === '|') {
-      at++
-      sequence()
-    }
-    depth--
-    return first
-  }
-
-  function sequence(): Build {
-    const parts: Build[] = []
-    while (at < source.length && source[at] !== '|' && source[at] !== ')') parts.push(repetition(atom()))
-    return (more) => bounded(parts.map((part) => part(more)).join(''))
-  }
-
-  function repetition(part: Build): Build {
-    const quantifier = take(/^(?:[*+?]|\{\d{1,6}(?:,\d{0,6})?\})\??/)
-    if (quantifier === undefined) return part
-    const [, low, comma, high] = /^\{(\d+)(,?)(\d*)\}/.exec(quantifier) ?? []
-    const least = low === undefined ? (quantifier.startsWith('+') ? 1 : 0) : Number(low)
-    const exact = low !== undefined && comma === ''
-    const most = exact ? least : quantifier.startsWith('?') ? 1 : high ? Number(high) : Infinity
-    return (more) => {
-      const text = part(more)
-      const count = Math.min(least + more, most)
-      if (text.length * count > TEXT_LENGTH) throw new NotUnderstood()
-      return text.repeat(count)
-    }
-  }
-
-  function atom(): Build {
-    const set = take(/^\[(?:[^\]\\]|\\[^])*\]|^\\[dDwWsS]|^\\[pP]\{[^}]*\}|^\./u)
-    if (set !== undefined) {
-      const character = memberOfSet(set)
-      return () => character
-    }
-    if (take(/^[$^]/) !== undefined) return () => ''
-    if (take(/^\((?:\?:|\?<[A-Za-z_]\w*>)?(?!\?)/) !== undefined) {
-      const inner = choice()
-      if (take(/^\)/) === undefined) throw new NotUnderstood()
-      return inner
-    }
-    const escaped = take(/^\\(?:[tnrfv0]|x[\dA-Fa-f]{2}|u[\dA-Fa-f]{4}|u\{[\dA-Fa-f]+\}|[^A-Za-z\d])/u)
-    const literal = escaped === undefined ? take(/^[^\\()[\]{}*+?|]/u) : unescape(escaped)
-    if (literal === undefined) throw new NotUnderstood()
-    return () => literal
-  }
-
-  const build = choice()
-  if (at < source.length) throw new NotUnderstood()
-  return build
-}
-
-function bounded(text: string): string {
-  if (text.length > TEXT_LENGTH) throw new NotUnderstood()
-  return text
-}
-
-function unescape(escaped: string): string {
-  const code = /^\\[xu]\{?([\dA-Fa-f]+)/.exec(escaped)?.[1]
-  if (code !== undefined) {
-    const point = Number.parseInt(code, 16)
-    if (point > 0x10ffff) throw new NotUnderstood()
-    return String.fromCodePoint(point)
-  }
-  const named: Record<string, string> = { t: '\t', n: '\n', r: '\r', f: '\f', v: '\v' }
-  return named[escaped.slice(1)] ?? escaped.slice(1)
-}
-
-function memberOfSet(set: string): string {
-  let isMember: RegExp
-  try {
-    isMember = new RegExp(`^${set}$`, 'u')
-  } catch {
-    throw new NotUnderstood()
-  }
-  const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index))
-  const found = ['a', '1', 'A', '-', ...printable.slice(1), ' ', 'é', 'я', '中', '\t', '\n', '🦊'].find((character) =>
-    isMember.test(character),
-  )
-  if (found === undefined) throw new NotUnderstood()
-  return found
 }
 
 function merge(a: JsonObject, b: JsonObject): JsonObject {

@@ -48,12 +48,12 @@ export function scaffoldRunSpec(template: ScaffoldTemplate, options: ScaffoldOpt
   const required = fields.filter((field) => field.required)
   if (options.format === 'json') {
     const input = Object.fromEntries(required.map(({ name, schema }) => [name, placeholders.placeholder(schema, name)]))
-    const editor = options.schemaUrl === undefined ? {} : { $schema: options.schemaUrl.toWellFormed() }
+    const editor = options.schemaUrl === undefined ? {} : { $schema: inline(options.schemaUrl) }
     return `${JSON.stringify({ ...editor, workflow: template.id, input }, null, 2)}\n`
   }
 
   const notation = NOTATIONS[options.format]
-  const lines = options.schemaUrl === undefined ? [] : [notation.editorLine(textLines(options.schemaUrl).join(''))]
+  const lines = options.schemaUrl === undefined ? [] : [notation.editorLine(inline(options.schemaUrl))]
   lines.push(...comments(template.name), ...comments(template.description))
   lines.push(notation.pair('workflow', template.id) ?? '', '')
   if (options.showOutput) lines.push(...outputLines(template), '')

@@ -1,7 +1,7 @@
 // Organizations and API keys, for admins.
 import { FabriqueError } from '@fabrique/schema'
 import { z } from 'zod'
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
 import { notFound } from '../errors.ts'
 import { parseBody } from '../parse-body.ts'

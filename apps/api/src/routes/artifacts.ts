@@ -2,7 +2,7 @@
 import { extensionOf } from '@fabrique/artifacts'
 import { FabriqueError, RunId } from '@fabrique/schema'
 import { z } from 'zod'
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../deps.ts'
 import { notFound } from '../errors.ts'
 import { defineRoute, type Route } from '../route.ts'
 

@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { serveStatic } from '@hono/node-server/serve-static'
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../deps.ts'
 import { openApiDocument } from '../openapi.ts'
 import { defineRoute, type Route } from '../route.ts'
 

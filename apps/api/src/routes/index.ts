@@ -1,5 +1,5 @@
 // The route table: one line per noun. The order matters only for the greedy workflow ids, which come last.
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../deps.ts'
 import type { Route } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { artifactRoutes } from './artifacts.ts'

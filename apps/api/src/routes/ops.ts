@@ -1,6 +1,6 @@
 // What operations look at: queue figures for autoscalers, and metrics.
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../deps.ts'
 import { defineRoute, type Route } from '../route.ts'
 
 export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {

@@ -1,6 +1,6 @@
 // The price list: dated versions, each rate with its source or marked as assumed.
 import { FabriqueError, RateTable } from '@fabrique/schema'
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
 import { parseBody } from '../parse-body.ts'
 import { defineRoute, type Route } from '../route.ts'

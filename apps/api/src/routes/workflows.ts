@@ -15,7 +15,7 @@ import {
   WorkflowId,
 } from '@fabrique/schema'
 import { z } from 'zod'
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../deps.ts'
 import { located, readDocument } from '../body.ts'
 import { notFound } from '../errors.ts'
 import { type Call, defineRoute, type Route } from '../route.ts'

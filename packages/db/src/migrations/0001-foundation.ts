@@ -1,4 +1,5 @@
 // The record of version 1. Frozen once merged: change it by a new migration.
+// Documents are "json", not "jsonb": they come back as they were written, in the order of their keys.
 import { type Kysely, sql } from 'kysely'
 
 const STATEMENTS = [
@@ -22,13 +23,13 @@ const STATEMENTS = [
   )`,
   `create table pricing_versions (
     version text primary key,
-    document jsonb not null,
+    document json not null,
     created_at timestamptz not null default now()
   )`,
   // The current state of a template, draft or listed. "revision" is its ETag.
   `create table templates (
     id text primary key collate "C",
-    document jsonb not null,
+    document json not null,
     visibility text not null check (visibility in ('draft', 'internal', 'public')),
     owner text not null references organizations(id),
     revision integer not null default 1,
@@ -40,14 +41,14 @@ const STATEMENTS = [
   `create table template_versions (
     template_id text not null references templates(id) on update cascade,
     version text not null,
-    document jsonb not null,
+    document json not null,
     definition_hash text not null,
     published_at timestamptz not null default now(),
     primary key (template_id, version)
   )`,
   `create table specifications (
     hash text primary key,
-    definition jsonb not null,
+    definition json not null,
     created_at timestamptz not null default now()
   )`,
   `create table runs (
@@ -58,10 +59,10 @@ const STATEMENTS = [
     workflow text not null collate "C",
     workflow_version text not null,
     definition_hash text not null references specifications(hash),
-    instance jsonb not null,
-    input jsonb not null,
+    instance json not null,
+    input json not null,
     metadata jsonb not null,
-    state jsonb,
+    state json,
     status text not null default 'pending'
       check (status in ('pending', 'running', 'waiting', 'completed', 'failed', 'cancelled')),
     partial boolean not null default false,
@@ -75,9 +76,9 @@ const STATEMENTS = [
     retry_of text collate "C",
     simulated boolean not null,
     estimated_usd numeric not null,
-    warnings jsonb not null,
-    output jsonb,
-    error jsonb,
+    warnings json not null,
+    output json,
+    error json,
     -- The holder's number: every write of an execution names it, and a newer holder makes it stale.
     fence integer not null default 0,
     -- Counts deliveries that are owed, so that each has a job id of its own.
@@ -110,7 +111,7 @@ const STATEMENTS = [
     id text not null,
     kind text not null,
     node_key text,
-    payload jsonb not null,
+    payload json not null,
     timestamp timestamptz not null,
     primary key (run_id, seq)
   )`,
@@ -120,8 +121,8 @@ const STATEMENTS = [
     step_id text not null,
     status text not null check (status in ('completed', 'failed', 'skipped')),
     attempt integer not null,
-    output jsonb not null,
-    error jsonb,
+    output json not null,
+    error json,
     simulated boolean not null,
     started_at timestamptz not null,
     finished_at timestamptz not null,
