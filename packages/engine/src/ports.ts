@@ -194,8 +194,8 @@ export interface RunStore {
 export interface RunQueue {
   /** Resolves when handed over or given up on; never rejects and never waits longer than its own short limit. */
   enqueue(deliveries: Delivery[]): Promise<void>
-  /** True once after the queue has come back without what it held. */
-  cameBackEmpty(): Promise<boolean>
+  /** True once after the queue has come back without what it held; null while it cannot be reached. */
+  cameBackEmpty(): Promise<boolean | null>
   /** Of these, the ones that no job stands for; an unreachable queue answers none. */
   missing(deliveries: Delivery[]): Promise<Delivery[]>
   publish(events: RunEvent[]): void

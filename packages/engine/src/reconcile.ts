@@ -19,14 +19,20 @@ export function createReconciler(deps: {
   log: Log
   killpoint?: (name: string) => void
 }): Reconciler {
+  let blind = false
+
   async function runOnce(): Promise<number> {
-    if (await deps.queue.cameBackEmpty()) {
-      deps.log.info({}, 'the queue is empty; every pending run is delivered again')
+    const empty = await deps.queue.cameBackEmpty()
+    if (empty === true || (empty === false && blind)) {
+      deps.log.info({}, 'the queue is back; every pending run is looked for in it')
       await deps.store.recheckPending()
+      blind = false
     }
     const { overdue, events } = await deps.store.recover(PASS_LIMIT)
     deps.queue.publish(events)
     deps.killpoint?.('R1')
+    // What came due while nobody could look has been put off; it must not wait for its next turn once Redis is back.
+    blind ||= empty === null
     const lost = overdue.length === 0 ? [] : await deps.queue.missing(overdue)
     if (lost.length > 0) await deps.queue.enqueue(lost)
     return overdue.length

@@ -106,6 +106,19 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     }
   }
 
+  let news: RunEvent[] = []
+
+  /** News of one turn of the event loop share one write to the socket, which costs more than all else about them. */
+  function flushNews(): void {
+    const events = news
+    news = []
+    const pipeline = redis.pipeline()
+    for (const [runId, own] of Map.groupBy(events, (event) => event.run_id)) {
+      pipeline.publish(names.runChannel(runId), JSON.stringify(own))
+    }
+    pipeline.exec().catch(swallow('news of runs'))
+  }
+
   function swallow(what: string) {
     return (error: unknown) => log.debug({ err: error }, `${what} was not sent; Redis is away`)
   }
@@ -147,14 +160,13 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
       try {
         return (await redis.set(names.marker, '1', 'NX')) === 'OK'
       } catch {
-        return false
+        return null
       }
     },
     publish(events: RunEvent[]) {
       if (events.length === 0 || redis.status !== 'ready') return
-      for (const [runId, own] of Map.groupBy(events, (event) => event.run_id)) {
-        redis.publish(names.runChannel(runId), JSON.stringify(own)).catch(swallow('news of a run'))
-      }
+      if (news.length === 0) setImmediate(flushNews)
+      news.push(...events)
     },
     publishCancel(rootRunId) {
       redis.publish(names.cancelChannel, rootRunId).catch(swallow('a cancel'))
