@@ -51,6 +51,7 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
   ['invalid-step', '/runtimeSteps/0/promptTemplate', (_, steps) => delete step(steps, 'render').promptTemplate],
   ['unknown-step-field', '/runtimeSteps/0/promptTemplte', (_, steps) => (step(steps, 'render').promptTemplte = 'x')],
   ['not-executable', '/runtimeSteps/0/when', (_, steps) => (step(steps, 'render').when = 'true')],
+  ['not-executable', '/onUnknownOutcome', (d) => (d.onUnknownOutcome = 'review')],
   ['unknown-tool', '/runtimeSteps/2/tool', (_, steps) => (step(steps, 'raw').tool = 'image.convrt')],
   [
     'unknown-tool-argument',

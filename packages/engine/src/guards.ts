@@ -135,6 +135,9 @@ function checkShape(document: JsonObject, report: Report): void {
   if (runtimeSteps === undefined || (Array.isArray(runtimeSteps) && runtimeSteps.length === 0)) {
     report('/runtimeSteps', 'no-steps', 'a listed template needs at least one step that the engine can execute')
   }
+  if (document.onUnknownOutcome === 'review') {
+    report('/onUnknownOutcome', 'not-executable', 'this version of the engine opens no gate for it; use retry or fail')
+  }
   const parsed = Template.safeParse(document)
   if (parsed.success) return
   for (const issue of parsed.error.issues) {

@@ -1,0 +1,139 @@
+// The pages' commands, run as a reader would type them against a running Fabrique, page by page and in order.
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { blocksOf, pages, root } from './documents.ts'
+import { type Fabrique, startFabrique } from './harness.ts'
+
+const ADDRESS = 'http://127.0.0.1:3000'
+const REVIEW_PENDING = 6
+
+let fabrique: Fabrique
+let folder: string
+
+// A folder that looks like the checkout to a reader: the key and the examples are where the pages say.
+beforeAll(async () => {
+  fabrique = await startFabrique()
+  folder = await mkdtemp(join(tmpdir(), 'fabrique-docs-'))
+  await mkdir(join(folder, '.fabrique'))
+  await writeFile(join(folder, '.fabrique/admin-key'), `${fabrique.adminKey}\n`)
+  await symlink(join(root, 'examples'), join(folder, 'examples'))
+})
+
+afterAll(async () => {
+  await fabrique?.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+function shell(script: string, env: NodeJS.ProcessEnv = {}): Promise<{ code: number; stdout: string; stderr: string }> {
+  const path = [dirname(process.execPath), join(root, 'node_modules/.bin'), process.env.PATH].join(delimiter)
+  return new Promise((resolve) => {
+    execFile(
+      'bash',
+      ['--norc', '-euo', 'pipefail', '-c', script.replaceAll(ADDRESS, fabrique.url)],
+      { cwd: folder, env: { PATH: path, HOME: folder, ...env }, timeout: 90_000, maxBuffer: 64 * 1024 * 1024 },
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
+    )
+  })
+}
+
+const executed = pages()
+  .map((page) => ({ page, blocks: blocksOf(page).filter(({ info }) => info[0] === 'bash') }))
+  .filter(({ blocks }) => blocks.length > 0)
+
+describe('the commands of a page', () => {
+  const outputs = new Map<string, string>()
+
+  test.each(executed)('$page: run one after the other', { timeout: 120_000 }, async ({ page, blocks }) => {
+    const { code, stdout, stderr } = await shell(blocks.map(({ text }) => text).join('\n'))
+    expect(`${stderr}exit code ${code}`).toBe('exit code 0')
+    outputs.set(page, stdout)
+  })
+
+  test('README.md: the stream ends with the terminal event, which carries the state back', () => {
+    const last = outputs.get('README.md')?.trim().split('\n\n').at(-1) ?? ''
+    expect(last).toContain('event: workflow.run.completed\n')
+    expect(last).toContain('"state":{"request_id":"fox-1"}')
+  })
+
+  test('README.md: what was fetched is the picture', async () => {
+    const { format, width, height } = await sharp(await readFile(join(folder, 'fox.webp'))).metadata()
+    expect({ format, width, height }).toEqual({ format: 'webp', width: 1024, height: 1024 })
+  })
+
+  test('README.md: the command line runs the same file to its review, and to the same bytes', {
+    timeout: 120_000,
+  }, async () => {
+    const lines = blocksOf('README.md')
+      .filter(({ info }) => info[0] === 'sh')
+      .flatMap(({ text }) => text.split('\n').filter((line) => line.startsWith('npx fab-workflow ')))
+    expect(lines).toHaveLength(1)
+    const { code, stdout, stderr } = await shell(lines[0]?.replace(/^npx /, '') ?? '', {
+      DATABASE_URL: fabrique.databaseUrl,
+      FABRIQUE_HOME: join(folder, '.fabrique'),
+    })
+    // Artifacts are named by their hash.
+    const fetched = createHash('sha256')
+      .update(await readFile(join(folder, 'fox.webp')))
+      .digest('hex')
+    expect({ code, stdout }, stderr).toEqual({
+      code: REVIEW_PENDING,
+      stdout: expect.stringContaining(`${fetched}.webp`),
+    })
+  })
+})
+
+describe('an event stream that broke off', () => {
+  test('goes on behind the last event that its reader saw, to the end, without gap or repeat', async () => {
+    const { id } = await fabrique.submit()
+    const upTo = await fabrique.waitFor(id, ({ kind }) => kind === 'workflow.node.completed')
+    const after = upTo.at(-1)?.seq ?? 0
+    const resumed: number[] = []
+    for await (const { data } of fabrique.events(id, { after })) {
+      resumed.push(data.seq)
+      if (data.kind === 'workflow.run.waiting') expect((await fabrique.review(id, 'approve')).status).toBe(200)
+    }
+    const log = await fabrique.log(id)
+    expect(log.filter(({ kind }) => /^workflow\.run\.(completed|failed|cancelled)$/.test(kind))).toHaveLength(1)
+    expect([...upTo.map(({ seq }) => seq), ...resumed]).toEqual(log.map((_, index) => index + 1))
+  })
+})
+
+describe("another organization's run", () => {
+  test('is read, changed and cancelled by no key but its own: word for word as if there were none', async () => {
+    const { id } = await fabrique.submit()
+    await fabrique.waitFor(id, ({ kind }) => kind === 'workflow.run.waiting')
+    const [artifact] = await fabrique.artifacts(id)
+    const { key } = await fabrique.createOperator('Strangers')
+    const unknown = '01ARZ3NDEKTSV4RRFFQ69G5FAV'
+    const requests: [string, string, object?][] = [
+      ['GET', `/v1/workflows/runs/${id}`],
+      ['GET', `/v1/workflows/runs/${id}/specification`],
+      ['GET', `/v1/workflows/runs/${id}/steps`],
+      ['GET', `/v1/workflows/runs/${id}/ledger`],
+      ['GET', `/v1/workflows/runs/${id}/events`],
+      ['POST', `/v1/workflows/runs/${id}/cancel`],
+      ['POST', `/v1/workflows/runs/${id}/review`, { decision: 'approve' }],
+      ['GET', `/v1/artifacts/${artifact?.id}`],
+      ['GET', `/v1/artifacts/${artifact?.id}/content`],
+    ]
+    for (const [method, path, body] of requests) {
+      const ask = async (id: string) => {
+        const answer = await fabrique.request(id, { method, key, body })
+        const { request_id: _, instance: __, ...problem } = answer.body
+        return { status: answer.status, ...problem }
+      }
+      const answered = await ask(path)
+      expect(answered, `${method} ${path}`).toMatchObject({ status: 404, code: 'not-found' })
+      expect(answered).toEqual(await ask(path.replace(id, unknown).replace(artifact?.id ?? '', unknown)))
+    }
+    for (const path of ['/v1/workflows/runs', `/v1/workflows/runs?root_run_id=${id}`, `/v1/artifacts?run_id=${id}`]) {
+      expect((await fabrique.request(path, { key })).body.data, path).toEqual([])
+    }
+    expect((await fabrique.run(id)).status).toBe('waiting')
+  })
+})
