@@ -75,10 +75,16 @@ function runSpecSchema(): JsonObject {
   Object.assign(propertyOf(entry, 'workflow'), { not: { const: BUNDLE_WORKFLOW } })
   return {
     ...schema,
-    if: { required: ['bundle'] },
-    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
-    then: { properties: { workflow: { const: BUNDLE_WORKFLOW }, input: { not: { required: ['variants'] } } } },
-    else: { required: ['input'], properties: { workflow: { not: { const: BUNDLE_WORKFLOW } } } },
+    anyOf: [
+      {
+        required: ['bundle'],
+        properties: { workflow: { const: BUNDLE_WORKFLOW }, input: { not: { required: ['variants'] } } },
+      },
+      {
+        required: ['input'],
+        properties: { workflow: { not: { const: BUNDLE_WORKFLOW } }, bundle: false },
+      },
+    ],
   }
 }
 

@@ -84,7 +84,7 @@ function parsePattern(source: string): Build {
       if (take(/^\)/) === undefined) throw new NotUnderstood()
       return inner
     }
-    const escaped = take(/^\\(?:[tnrfv0]|x[\dA-Fa-f]{2}|u[\dA-Fa-f]{4}|u\{[\dA-Fa-f]+\}|[^A-Za-z\d])/u)
+    const escaped = take(/^\\(?:[tnrfv]|x[\dA-Fa-f]{2}|u[\dA-Fa-f]{4}|u\{[\dA-Fa-f]+\}|[^A-Za-z\d])/u)
     const literal = escaped === undefined ? take(/^[^\\()[\]{}*+?|]/u) : unescape(escaped)
     if (literal === undefined) throw new NotUnderstood()
     return () => literal

@@ -84,7 +84,8 @@ export function createPlaceholders(root: JsonObject): Placeholders {
     const required = new Set(listOf(whole.required).filter((name) => typeof name === 'string'))
     const dependent = isJsonObject(whole.dependentRequired) ? whole.dependentRequired : {}
     for (const name of required) {
-      for (const also of listOf(dependent[name])) if (typeof also === 'string') required.add(also)
+      const more = Object.hasOwn(dependent, name) ? dependent[name] : undefined
+      for (const also of listOf(more)) if (typeof also === 'string') required.add(also)
     }
     const ranks = new Map(listOf(whole['x-order']).map((name, rank) => [name, rank]))
     return [...new Set([...Object.keys(properties), ...required])]

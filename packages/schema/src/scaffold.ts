@@ -74,7 +74,10 @@ function inputFields(placeholders: Placeholders, intakeSchema: JsonObject): Sche
   const own = placeholders
     .fields(intakeSchema)
     .filter(({ name }) => !(RESERVED_INPUT_KEYS as readonly string[]).includes(name))
-    .map((field) => ({ ...field, schema: universal[field.name] ?? field.schema }))
+    .map((field) => ({
+      ...field,
+      schema: (Object.hasOwn(universal, field.name) && universal[field.name]) || field.schema,
+    }))
   const missing = Object.entries(universal).filter(([name]) => !own.some((field) => field.name === name))
   return [...own, ...missing.map(([name, schema]) => ({ name, required: false, schema }))]
 }
