@@ -131,7 +131,10 @@ async function advance(
   const calls = Map.groupBy(history.calls, (call) => call.stepKey)
   const running = new Map<string, Promise<void>>()
   const stop = new AbortController()
-  const stepSignal = AbortSignal.any([signal, stop.signal])
+  // By hand: `AbortSignal.any` costs a short run several microseconds and keeps weak references for the collector.
+  const stepSignal = stop.signal
+  if (signal.aborted) stop.abort(signal.reason)
+  else signal.addEventListener('abort', () => stop.abort(signal.reason), { once: true })
   const aborted = new Promise<void>((resolve) => stepSignal.addEventListener('abort', () => resolve(), { once: true }))
   const afterCommit: (() => Promise<void>)[] = []
   const unannounced = new Map<string, NewEvent>()
@@ -148,6 +151,14 @@ async function advance(
       return
     }
     stop.abort(outcome.outcome === 'lost' ? 'lost' : 'cancel')
+    // What happened before the cancel was heard of is true all the same: it is booked with the run's end.
+    if (outcome.outcome === 'cancelled') {
+      const { checkpoints, calls, artifacts, events } = transition
+      draft.checkpoints.unshift(...checkpoints)
+      draft.calls.unshift(...calls.filter((call) => call.outcome !== 'pending'))
+      draft.artifacts.unshift(...artifacts)
+      draft.events.unshift(...events.filter(({ nodeKey }) => nodeKey !== undefined))
+    }
     throw new RunTaken(outcome.outcome)
   }
 
@@ -556,6 +567,8 @@ async function advance(
   /** Advances until the run is finished, parked or interrupted. */
   async function loop(): Promise<Execution> {
     for (;;) {
+      // A step that met the loss may take its time to return: without waiting for it, this would spin.
+      if (stop.signal.aborted) await Promise.allSettled(running.values())
       if (interruption !== null) throw interruption
       if (signal.aborted) return await interrupted(signal.reason)
       if (failure !== null && run.failFast) {
