@@ -1,6 +1,6 @@
 // Where runs live, as commands see it: this process over a local record, or a server over HTTP.
 // Hides the difference: the same spec, the same events and the same resource come from both.
-import type { JsonObject, RunEvent, RunResource } from '@fabrique/schema'
+import { type JsonObject, type RunEvent, type RunResource, textOf } from '@fabrique/schema'
 
 /** What a dry run tells; the same shape from both backends. */
 export type DryRun = {
@@ -52,13 +52,13 @@ export function orderArtifacts(
   placeOf: (artifact: JsonObject) => string,
 ): FoundArtifact[] {
   const rank = (artifact: JsonObject) => {
-    const index = artifact.status === 'draft' ? -1 : roles.indexOf(String(artifact.role))
+    const index = artifact.status === 'draft' ? -1 : roles.indexOf(textOf(artifact.role))
     return index < 0 ? roles.length : index
   }
   const found = new Map<string, FoundArtifact>()
   for (const artifact of artifacts.toSorted((a, b) => rank(a) - rank(b))) {
     const place = placeOf(artifact)
-    if (!found.has(place)) found.set(place, { role: String(artifact.role), place })
+    if (!found.has(place)) found.set(place, { role: textOf(artifact.role), place })
   }
   return [...found.values()]
 }

@@ -4,7 +4,7 @@ import type { Command as Program } from 'commander'
 import type { Context } from './context.ts'
 
 /** Does the work of a command with its own options and arguments; answers the exit code. */
-export type Work = (context: Context, options: never, ...args: never[]) => Promise<number>
+type Work = (context: Context, options: never, ...args: never[]) => Promise<number>
 
 /** Turns work into commander's action: opens the context, closes it whatever happens, keeps the exit code. */
 export type Act = (work: Work) => (this: Program, ...args: unknown[]) => Promise<void>

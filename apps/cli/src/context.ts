@@ -6,8 +6,8 @@ export interface Context {
   json: boolean
   /** Aborted by Ctrl-C. */
   signal: AbortSignal
-  /** True when runs are on a server, which goes on without us. */
-  remote: boolean
+  /** The server that runs are on, which goes on without us; absent for runs here. */
+  apiUrl: string | undefined
   /** Results, a line each, on stdout. */
   print(line: string): void
   /** Everything else, on stderr. */
@@ -31,7 +31,7 @@ export function createContext(options: { apiUrl: string | undefined; json: boole
   return {
     json,
     signal,
-    remote: apiUrl !== undefined,
+    apiUrl,
     print: (line) => void process.stdout.write(`${line}\n`),
     say,
     backend: () => (opened ??= open()),

@@ -19,7 +19,7 @@ import { createAuthoring, createEngine, createHost, createSubmitter, type Submit
 import { createIntakeSchemas } from '@fabrique/intake'
 import { createMemoryRunQueue } from '@fabrique/queue'
 import { createLog, parseEnv, providerConfig, systemClock, systemIds } from '@fabrique/runtime'
-import { FabriqueError, isJsonObject, isTerminal, type JsonObject, type RunEvent } from '@fabrique/schema'
+import { FabriqueError, isJsonObject, isTerminal, type JsonObject, type RunEvent, textOf } from '@fabrique/schema'
 import { openServices } from '@fabrique/services'
 import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 import { readShippedDocuments } from '@fabrique/templates'
@@ -252,7 +252,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       const spec = await reader.specification(ORGANIZATION, run.id)
       const roles = spec?.definition.artifactSchema.files.map(({ role }) => role) ?? []
       const found = await artifactReader.list(ORGANIZATION, run.id)
-      return orderArtifacts(found, roles, ({ storage_key: key }) => join(folder, String(key)))
+      return orderArtifacts(found, roles, ({ storage_key: key }) => join(folder, textOf(key)))
     },
 
     close,

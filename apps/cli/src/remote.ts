@@ -10,6 +10,7 @@ import {
   type ProblemDocument,
   type RunEvent,
   type RunResource,
+  textOf,
 } from '@fabrique/schema'
 import { type Backend, type DryRun, orderArtifacts } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
@@ -114,8 +115,8 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
         json<JsonObject>(`${runPath(run.id)}/specification`),
       ])
       const files = isJsonObject(artifactSchema) && Array.isArray(artifactSchema.files) ? artifactSchema.files : []
-      const roles = files.map((file) => (isJsonObject(file) ? String(file.role) : ''))
-      return orderArtifacts(data, roles, ({ id }) => `${base}/v1/artifacts/${String(id)}/content`)
+      const roles = files.map((file) => (isJsonObject(file) ? textOf(file.role) : ''))
+      return orderArtifacts(data, roles, ({ id }) => `${base}/v1/artifacts/${textOf(id)}/content`)
     },
     async close() {},
   }

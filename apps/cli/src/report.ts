@@ -43,8 +43,9 @@ export async function followAndReport(context: Context, runId: string, after = 0
   say(`Cost: ${costOf(run)}`)
   if (run.status === 'waiting') {
     say(`Run ${run.id} waits for your review of these files. Go on with:`)
-    say(`  fab-workflow approve ${run.id}${context.remote ? ' --api-url …' : ''}`)
-    say(`  fab-workflow reject ${run.id}${context.remote ? ' --api-url …' : ''}`)
+    const where = context.apiUrl === undefined ? '' : ` --api-url ${context.apiUrl}`
+    say(`  fab-workflow approve ${run.id}${where}`)
+    say(`  fab-workflow reject ${run.id}${where}`)
   }
   if (context.json) print(JSON.stringify(run, null, 2))
   else for (const { place } of artifacts) print(place)

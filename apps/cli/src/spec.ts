@@ -71,7 +71,7 @@ export function placed(error: unknown, layers: readonly Layer[]): InvalidRequest
   if (error.code === 'not-found') return invalidAt(layers, '/workflow', `${error.message} See: fab-workflow workflows`)
   const [first] = error.problems
   if (first === undefined) return invalidAt(layers, '', error.message)
-  const lines = error.problems.map(({ pointer, detail }) => `${placeIn(layers, pointer)}: ${named(pointer)}${detail}`)
+  const lines = error.problems.map(({ pointer, detail }) => `${placeIn(layers, pointer)}: ${withName(pointer, detail)}`)
   return new InvalidRequest(lines.join('\n'))
 }
 
@@ -85,14 +85,10 @@ function placeIn(layers: readonly Layer[], pointer: string): string {
   return layer?.placeOf(pointer) ?? 'the run-spec'
 }
 
-/** A detail that starts with a verb needs its subject. */
-function named(pointer: string): string {
-  const name = pointer
-    .slice(1)
-    .split('/')
-    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
-    .join('.')
-  return name === '' ? '' : `${name}: `
+/** A detail that does not name its place itself begins with it. */
+function withName(pointer: string, detail: string): string {
+  const [, ...path] = pointer.split('/').map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+  return path.length === 0 || /^[/"]/.test(detail) ? detail : `${path.join('.')} ${detail}`
 }
 
 function has(value: JsonValue, pointer: string): boolean {

@@ -62,7 +62,7 @@ async function perform(context: Context, options: Options, unknown?: readonly st
 
   const runId = await backend.submit(spec).catch(refuse)
   const { followAndReport } = await import('../report.ts')
-  if (!context.remote || options.watch === true) {
+  if (context.apiUrl === undefined || options.watch === true) {
     context.say(`Run ${runId}`)
     return await followAndReport(context, runId)
   }
