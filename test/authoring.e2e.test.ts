@@ -204,7 +204,7 @@ describe('authoring', () => {
         patch('drafts/contested', { name: `edit ${index}` }, { 'if-match': etag }),
       ),
     )
-    expect(answers.map(({ status }) => status).sort()).toEqual([200, ...Array(9).fill(412)])
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, ...Array(9).fill(412)])
     const winner = answers.find(({ status }) => status === 200)?.body.name
     expect((await get('/v1/workflows/drafts/contested')).body.name).toBe(winner)
   })
@@ -298,7 +298,8 @@ describe('the prompt back-test', () => {
     expect(same.body).toMatchObject({ workflow: id, compared: 3, changed: 0, fell_to_default: 1 })
 
     const steps = structuredClone(clipArt.runtimeSteps) as JsonObject[]
-    const lookup = (steps[0]?.lookups as { styleDescriptor: { map: JsonObject } }).styleDescriptor
+    const [render = {}] = steps
+    const lookup = (render.lookups as { styleDescriptor: { map: JsonObject } }).styleDescriptor
     lookup.map = { flat: lookup.map.flat as string, baroque: 'baroque, gilded, ornate' }
     const report = await post<{
       compared: number

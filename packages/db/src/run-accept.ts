@@ -7,7 +7,7 @@ import type { Db } from './client.ts'
 
 const FIRST_KINDS = ['workflow.run.created', 'workflow.run.queued'] as const
 /** How long a delivery may take before the reconciler looks whether it was lost. */
-export const DELIVERY_GRACE_S = 10
+const DELIVERY_GRACE_S = 10
 
 const ACCEPT = `
 with t as (

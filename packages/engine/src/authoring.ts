@@ -10,6 +10,7 @@ import {
   type Problem,
   RESERVED_ID_PARTS,
   type Template,
+  textOf,
   VISIBILITIES,
   type Visibility,
   WorkflowId,
@@ -95,7 +96,7 @@ export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }
         },
       )
     }
-    return { version: String(document.version), definitionHash: contentHash(definitionOf(document)) }
+    return { version: textOf(document.version), definitionHash: contentHash(definitionOf(document)) }
   }
 
   async function problemsOf({ visibility, document }: StoredTemplate): Promise<Problem[]> {

@@ -12,6 +12,7 @@ import {
   type Step,
   StepCommon,
   Template,
+  textOf,
 } from '@fabrique/schema'
 import { z } from 'zod'
 import { type Catalog, modelNamesOf, type StepKind } from './catalog.ts'
@@ -448,7 +449,7 @@ function safeDependencies(step: Step): string[] {
 /** Known types, unique ids, existing steps and gates. */
 function checkGates(document: JsonObject, steps: IndexedStep[], catalog: Catalog, report: Report): void {
   if (!Array.isArray(document.gates)) return
-  const ids = document.gates.map((gate) => (isJsonObject(gate) ? String(gate.id) : ''))
+  const ids = document.gates.map((gate) => (isJsonObject(gate) ? textOf(gate.id) : ''))
   document.gates.forEach((gate, index) => {
     if (!isJsonObject(gate) || typeof gate.type !== 'string') return
     const at = pointerTo('gates', index)
@@ -456,17 +457,17 @@ function checkGates(document: JsonObject, steps: IndexedStep[], catalog: Catalog
       report(
         at,
         'unknown-gate',
-        `there is no gate "${String(gate.name ?? gate.type)}"; ${choices(gate.type, catalog.names.gates)}`,
+        `there is no gate "${textOf(gate.name ?? gate.type)}"; ${choices(gate.type, catalog.names.gates)}`,
       )
     }
-    if (ids.indexOf(String(gate.id)) !== index)
-      report(`${at}/id`, 'duplicate-gate-id', `two gates are called "${String(gate.id)}"; give each its own id`)
+    if (ids.indexOf(textOf(gate.id)) !== index)
+      report(`${at}/id`, 'duplicate-gate-id', `two gates are called "${textOf(gate.id)}"; give each its own id`)
     if (typeof gate.after === 'string' && !steps.some(({ step }) => step.id === gate.after)) {
       report(`${at}/after`, 'unknown-reference', `there is no step "${gate.after}"`)
     }
     for (const [place, unlocked] of (Array.isArray(gate.unlocks) ? gate.unlocks : []).entries()) {
-      if (!ids.includes(String(unlocked)))
-        report(`${at}/unlocks/${place}`, 'unknown-gate', `there is no gate with the id "${String(unlocked)}"`)
+      if (!ids.includes(textOf(unlocked)))
+        report(`${at}/unlocks/${place}`, 'unknown-gate', `there is no gate with the id "${textOf(unlocked)}"`)
     }
   })
 }
@@ -485,9 +486,13 @@ async function checkCalls(document: JsonObject, steps: IndexedStep[], deps: Guar
       report(pointer, 'unlisted-sub-workflow', `there is no listed workflow "${step.workflow}"; publish it first`)
       continue
     }
-    const chain = await chainBackTo(String(document.id), step.workflow, direct, deps)
+    const chain = await chainBackTo(textOf(document.id), step.workflow, direct, deps)
     if (chain !== null)
-      report(pointer, 'cyclic-sub-workflow', `these workflows call each other: ${[document.id, ...chain].join(' → ')}`)
+      report(
+        pointer,
+        'cyclic-sub-workflow',
+        `these workflows call each other: ${[textOf(document.id), ...chain].join(' → ')}`,
+      )
   }
 }
 

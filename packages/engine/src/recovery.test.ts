@@ -170,7 +170,7 @@ async function scenario(seed: number) {
 
   async function passTime(ms: number): Promise<void> {
     clock.advance(ms)
-    // Leases of processes that are up are renewed, as a host does.
+    // Nobody renews a lease here: slow workers lose theirs, which is one more way to become a zombie.
     const { overdue } = await store.recover(100)
     deliveries.push(...overdue)
   }

@@ -11,6 +11,7 @@ import {
   publishedSchema,
   scaffoldRunSpec,
   TemplateVersion,
+  textOf,
   workflowInputSchema,
   WorkflowId,
 } from '@fabrique/schema'
@@ -290,8 +291,8 @@ function outputSchema(document: JsonObject): JsonObject {
   const aliases = Object.entries(objectOr(document.outputAliases))
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
-    title: `Output of ${String(document.id)}`,
+    title: `Output of ${textOf(document.id)}`,
     type: 'object',
-    properties: Object.fromEntries(aliases.map(([alias, path]) => [alias, { description: String(path) }])),
+    properties: Object.fromEntries(aliases.map(([alias, path]) => [alias, { description: textOf(path) }])),
   }
 }

@@ -400,7 +400,11 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
       expect(await store.decide(id, { approve: true, gateId: 'g3', by: 'key' })).toBeNull()
       expect(await store.decide(id, { approve: false, gateId: 'g2', comment: 'too dark', by: 'key' })).not.toBeNull()
       const { gates } = await store.history(id)
-      expect(gates.map(({ id: gate, status, detail }) => [gate, status, detail]).sort()).toEqual([
+      expect(
+        gates
+          .map(({ id: gate, status, detail }) => [gate, status, detail])
+          .sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)),
+      ).toEqual([
         ['g1', 'open', null],
         ['g2', 'rejected', 'too dark'],
       ])

@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest'
+import type { ProviderRequest } from './catalog.ts'
+import { callModel, type CallSite } from './call.ts'
+import { StepFailure } from './failure.ts'
+import type { CallRecord } from './ports.ts'
+import { aCall, aDefinition } from './testing/factories.ts'
+import { createMemoryArtifactStore } from './testing/memory-artifact-store.ts'
+import { answerTo, asking, createTestCatalog } from './testing/test-engine.ts'
+
+/** One call of step `a`, bound to two models, over a provider that the test plays. */
+function setup(options: {
+  serve?: (request: ProviderRequest) => Promise<ReturnType<typeof answerTo>>
+  earlier?: CallRecord[]
+  onUnknownOutcome?: 'retry' | 'fail'
+}) {
+  const { serve = async ({ request }) => answerTo(request), earlier = [], onUnknownOutcome = 'retry' } = options
+  const definition = aDefinition({ ...asking([{ id: 'a' }], ['acme/one', 'acme/two']), onUnknownOutcome })
+  const sent: ProviderRequest[] = []
+  const ledger = new Map<string, CallRecord>(earlier.map((call) => [call.id, call]))
+  const artifacts = createMemoryArtifactStore()
+  const [step] = definition.stepInstructions
+  if (step === undefined) throw new Error('there is a step')
+  const site: CallSite = {
+    runId: 'r',
+    definition,
+    step,
+    stepKey: 'a',
+    attempt: 1,
+    signal: new AbortController().signal,
+    earlier,
+    onProgress: () => {},
+  }
+  const deps = {
+    catalog: createTestCatalog(),
+    artifacts,
+    killpoint: () => {},
+    record: async (call: CallRecord) => void ledger.set(call.id, call),
+    providers: {
+      call: async (_: boolean, request: ProviderRequest) => {
+        expect(ledger.get(request.callId)?.outcome, 'the intent is durable before it is sent').toBe('pending')
+        sent.push(request)
+        return await serve(request)
+      },
+    },
+  }
+  const outcomes = () => [...ledger.values()].map(({ model, outcome, actualUsd }) => [model, outcome, actualUsd])
+  return { call: () => callModel(deps, site, { prompt: 'p' }, {}), sent, artifacts, outcomes }
+}
+
+describe('a paid call', () => {
+  it('is staged before it is used, and books what the provider reported', async () => {
+    const { call, artifacts } = setup({})
+    const { record } = await call()
+    expect(record).toMatchObject({ outcome: 'succeeded', status: 'provider_reported', actualUsd: 0.25 })
+    expect(artifacts.stagedCalls()).toEqual([record.id])
+  })
+
+  it('adopts an answer that an earlier execution staged, without asking again', async () => {
+    const earlier = [aCall('r.a.1', { stepKey: 'a', stepId: 'a', model: 'acme/one' })]
+    const { call, artifacts, sent } = setup({ earlier })
+    await artifacts.stage('r.a.1', answerTo({ prompt: 'staged' }))
+    const { record, answer } = await call()
+    expect(answer.output).toEqual({ text: 'done: staged' })
+    expect(record).toMatchObject({ id: 'r.a.1', outcome: 'succeeded', actualUsd: 0.25 })
+    expect(sent).toEqual([])
+  })
+
+  it('asks again for a request that the provider knows by name', async () => {
+    const earlier = [aCall('r.a.1', { model: 'acme/one', requestId: 'q-7' })]
+    const { call, sent } = setup({ earlier })
+    expect((await call()).record).toMatchObject({ id: 'r.a.1', outcome: 'succeeded', requestId: 'q-7' })
+    expect(sent.map(({ resumeId, callId }) => [resumeId, callId])).toEqual([['q-7', 'r.a.1']])
+  })
+
+  it('books an unknown outcome as spent, and asks anew where the template says so', async () => {
+    const { call, outcomes, sent } = setup({ earlier: [aCall('r.a.1', { model: 'acme/one' })] })
+    expect((await call()).record.id).toBe('r.a.2')
+    expect(sent).toHaveLength(1)
+    expect(outcomes()[0]).toEqual(['acme/one', 'unknown', 0.25])
+  })
+
+  it('fails on an unknown outcome where the template says so, without sending anything', async () => {
+    const earlier = [aCall('r.a.1', { model: 'acme/one' })]
+    const { call, outcomes, sent } = setup({ earlier, onUnknownOutcome: 'fail' })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'unknown_outcome' })
+    expect(sent).toEqual([])
+    expect(outcomes()).toEqual([['acme/one', 'unknown', 0.25]])
+  })
+
+  it.each([
+    ['server', 'no', ['acme/one', 'acme/two'], 0],
+    ['server', 'unknown', ['acme/one', 'acme/two'], 0.25],
+    ['refused', 'no', ['acme/one'], 0],
+    ['budget', 'no', ['acme/one'], 0],
+  ] as const)('that fails as %s, billed %s, tries %j', async (failureClass, billed, models, spent) => {
+    const { call, sent, outcomes } = setup({
+      serve: async () => {
+        throw new StepFailure(failureClass, 'no', { billed })
+      },
+    })
+    await expect(call()).rejects.toMatchObject({ failureClass })
+    expect(sent.map(({ model }) => model.name)).toEqual(models)
+    expect(outcomes()).toEqual(models.map((name) => [name, billed === 'unknown' ? 'unknown' : 'failed', spent]))
+  })
+})

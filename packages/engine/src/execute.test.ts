@@ -1,0 +1,204 @@
+import { textOf } from '@fabrique/schema'
+import { describe, expect, it } from 'vitest'
+import type { ProviderRequest } from './catalog.ts'
+import { StepFailure } from './failure.ts'
+import type { NewRun } from './ports.ts'
+import { aDefinition, aNewRun } from './testing/factories.ts'
+import { createSequentialIds } from './testing/sequential-ids.ts'
+import { answerTo, asking, createTestEngine } from './testing/test-engine.ts'
+
+type Serve = (request: ProviderRequest) => Promise<ReturnType<typeof answerTo>>
+
+/** A run of a definition over a provider that the test plays; `asked` are the prompts that were paid. */
+async function setup(definition = aDefinition(asking([{ id: 'a' }])), serve?: Serve, over: Partial<NewRun> = {}) {
+  const asked: string[] = []
+  const world = createTestEngine({
+    async call(request) {
+      asked.push(textOf(request.request.prompt))
+      return serve === undefined ? answerTo(request.request) : await serve(request)
+    },
+  })
+  const run = aNewRun(createSequentialIds().next(), { definition, ...over })
+  await world.store.accept(run)
+  return {
+    ...world,
+    asked,
+    id: run.id,
+    execute: (signal = new AbortController().signal) => world.engine.execute(run.id, signal),
+    read: () => world.store.read(run.id),
+    kinds: () =>
+      world.store.read(run.id)?.events.map(({ kind, node_key }) => [kind.slice(9), node_key].join(' ').trim()),
+  }
+}
+
+const CHAIN = asking([{ id: 'a' }, { id: 'b', prompt: '{steps.a.output.text}' }])
+
+describe('an execution', () => {
+  it('runs steps in the order of their references and tells of it in order', async () => {
+    const { execute, read, kinds, asked, artifacts } = await setup(aDefinition(CHAIN))
+    expect(await execute()).toBe('finished')
+    expect(asked).toEqual(['do a', 'done: do a'])
+    expect(kinds()).toEqual([
+      'run.created',
+      'run.queued',
+      'run.started',
+      'node.started a',
+      'artifact.created a',
+      'node.completed a',
+      'node.started b',
+      'artifact.created b',
+      'node.completed b',
+      'run.completed',
+    ])
+    // The output is that of the steps which nobody references.
+    expect(Object.keys(read()?.output ?? {})).toEqual(['b'])
+    expect(artifacts.stagedCalls()).toEqual([])
+  })
+
+  it('answers the declared aliases instead', async () => {
+    const { execute, read } = await setup(aDefinition({ ...CHAIN, outputAliases: { first: 'steps.a.output.text' } }))
+    await execute()
+    expect(read()?.output).toEqual({ first: 'done: do a' })
+  })
+
+  it('runs independent steps at once', async () => {
+    let both: () => void = () => {}
+    const met = new Promise<void>((resolve) => {
+      both = resolve
+    })
+    let inFlight = 0
+    const { execute, read } = await setup(aDefinition(asking([{ id: 'a' }, { id: 'b' }])), async ({ request }) => {
+      inFlight += 1
+      if (inFlight === 2) both()
+      await met
+      return answerTo(request)
+    })
+    await execute()
+    expect(read()?.status).toBe('completed')
+  })
+
+  it('goes on behind the last checkpoint of a worker that died, without paying again', async () => {
+    const definition = aDefinition(CHAIN)
+    let dies = true
+    const { store, execute, asked, clock, read, id } = await setup(definition, async ({ request }) => {
+      if (request.prompt !== 'do a' && dies) {
+        dies = false
+        return await new Promise(() => {})
+      }
+      return answerTo(request)
+    })
+    void execute()
+    while (asked.length < 2) await new Promise((resolve) => setImmediate(resolve))
+    clock.advance(61_000)
+    await store.recover(10)
+    expect(await execute()).toBe('finished')
+    expect(read()?.status).toBe('completed')
+    // The first is adopted from its checkpoint; the second was interrupted, and its first call is booked as unknown.
+    expect(asked).toEqual(['do a', 'done: do a', 'done: do a'])
+    const { calls } = await store.history(id)
+    expect(calls.map(({ stepKey, outcome, actualUsd }) => [stepKey, outcome, actualUsd])).toEqual([
+      ['a', 'succeeded', 0.25],
+      ['b', 'unknown', 0.25],
+      ['b', 'succeeded', 0.25],
+    ])
+  })
+
+  it.each([
+    { failFast: false, completed: ['b'] },
+    { failFast: true, completed: [] },
+  ])('with fail_fast $failFast ends the steps beside a failure accordingly', async ({ failFast, completed }) => {
+    const definition = aDefinition(asking([{ id: 'a' }, { id: 'b' }, { id: 'c', needs: ['a'] }]))
+    let release: () => void = () => {}
+    const failed = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const serve: Serve = async ({ request, signal }) => {
+      if (request.prompt === 'do a') {
+        setImmediate(release)
+        throw new StepFailure('invalid', 'no')
+      }
+      await failed
+      if (signal.aborted) throw new StepFailure('timeout', 'stopped')
+      return answerTo(request)
+    }
+    const { execute, read, store, id } = await setup(definition, serve, { failFast })
+    await execute()
+    expect(read()).toMatchObject({ status: 'failed', error: { code: 'invalid', node_key: 'a' } })
+    const { checkpoints } = await store.history(id)
+    expect(checkpoints.filter(({ status }) => status === 'completed').map(({ key }) => key)).toEqual(completed)
+  })
+
+  it('waits as long as the provider asked before it tries again', async () => {
+    let fails = true
+    const { execute, clock, read, kinds } = await setup(undefined, async ({ request }) => {
+      if (!fails) return answerTo(request)
+      fails = false
+      throw new StepFailure('rate_limit', 'slow down', { retryAfterMs: 7_000 })
+    })
+    const execution = execute()
+    while (clock.sleeping().length === 0) await new Promise((resolve) => setImmediate(resolve))
+    expect(clock.sleeping()).toEqual([7_000])
+    clock.advance(7_000)
+    await execution
+    expect(read()?.status).toBe('completed')
+    expect(kinds()).toContain('node.retrying a')
+  })
+
+  it('fails a step that takes longer than its limit', async () => {
+    const definition = aDefinition(asking([{ id: 'a', timeoutMs: 100, retry: { maxAttempts: 1, backoffMs: 0 } }]))
+    const { execute, read } = await setup(
+      definition,
+      ({ signal }) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason))
+        }),
+    )
+    await execute()
+    expect(read()?.error?.code).toBe('timeout')
+  })
+
+  it.each([
+    [true, 'completed'],
+    [false, 'failed'],
+  ])('parks at a review; approve %s ends it %s, without another call', async (approve, status) => {
+    const definition = aDefinition({ ...asking([{ id: 'a' }]), gates: [{ id: 'look', name: 'look', type: 'review' }] })
+    const { execute, read, store, id, asked } = await setup(definition)
+    expect(await execute()).toBe('waiting')
+    expect(read()?.status).toBe('waiting')
+    await store.decide(id, { approve, by: 'key' })
+    expect(await execute()).toBe('finished')
+    expect(read()?.status).toBe(status)
+    expect(asked).toHaveLength(1)
+  })
+
+  it('books the cost of an answer that came after the cancel', async () => {
+    const world = await setup(undefined, async ({ request }) => {
+      await world.store.requestCancel(world.id)
+      return answerTo(request)
+    })
+    expect(await world.execute()).toBe('finished')
+    expect(world.read()?.status).toBe('cancelled')
+    expect((await world.store.history(world.id)).calls).toMatchObject([{ outcome: 'succeeded', actualUsd: 0.25 }])
+  })
+
+  it('hands the run back at shutdown, and stops without a word when its fence is lost', async () => {
+    const abort = new AbortController()
+    const { execute, read, deliveries } = await setup(undefined, async () => {
+      abort.abort('shutdown')
+      throw new StepFailure('timeout', 'stopped')
+    })
+    expect(await execute(abort.signal)).toBe('released')
+    expect(read()?.status).toBe('pending')
+    expect(deliveries).toMatchObject([{ epoch: 1 }])
+
+    const lost = await setup(undefined, async ({ request }) => {
+      lost.clock.advance(61_000)
+      await lost.store.recover(10)
+      return answerTo(request)
+    })
+    const events = () => lost.read()?.events.length
+    expect(await lost.execute()).toBe('lost')
+    expect(events()).toBe(4)
+    expect(lost.read()?.status).toBe('pending')
+  })
+})
