@@ -18,7 +18,7 @@ export const checkout = dirname(dirname(fileURLToPath(import.meta.url)))
 /** The example that the seed submits; any valid spec would do. */
 export const FOX = { workflow: 'generate-clip-art-asset', input: { prompt: 'a fox wearing a scarf', style: 'flat' } }
 
-const WAIT_LIMIT_MS = 45_000
+const WAIT_LIMIT_MS = 20_000
 const START_LIMIT_MS = 30_000
 const STOP_LIMIT_MS = 20_000
 /** A statement that is not kept prepared. */
@@ -140,8 +140,21 @@ export async function startFabrique(
 
   let workers: Service[] = []
   const api = launch('apps/api/src/main.ts', env, recent)
-  const { port } = await api.said('the API listens')
+  const { port } = await api.said('the API listens').catch(abandon)
   const url = `http://127.0.0.1:${String(port)}`
+
+  async function stop(): Promise<void> {
+    await endAll([api, ...workers], 'SIGTERM')
+    await database.close()
+    await administer(serverUrl, `drop database if exists ${name} with (force)`)
+    await rm(home, { recursive: true, force: true })
+  }
+
+  /** Leaves nothing of a start that failed. */
+  async function abandon(error: unknown): Promise<never> {
+    await stop()
+    throw error
+  }
 
   async function request<Body>(path: string, { method, key, headers, body }: RequestOptions = {}) {
     const isText = typeof body === 'string'
@@ -275,14 +288,9 @@ export async function startFabrique(
       workers = []
     },
     lines: () => [...recent],
-    async stop() {
-      await endAll([api, ...workers], 'SIGTERM')
-      await database.close()
-      await administer(serverUrl, `drop database if exists ${name} with (force)`)
-      await rm(home, { recursive: true, force: true })
-    },
+    stop,
   }
-  for (let count = options.workers ?? 1; count > 0; count -= 1) await fabrique.startWorker()
+  for (let count = options.workers ?? 1; count > 0; count -= 1) await fabrique.startWorker().catch(abandon)
   return fabrique
 }
 
@@ -294,7 +302,11 @@ function required(name: string): string {
 
 async function administer(serverUrl: string, sql: string): Promise<void> {
   const server = createDb({ databaseUrl: serverUrl, connectionsMax: 1 })
-  await server.query(UNNAMED, sql, []).finally(() => server.close())
+  try {
+    await server.query(UNNAMED, sql, [])
+  } finally {
+    await server.close()
+  }
 }
 
 /** A process of ours; its channel makes it stop when this one dies, however it dies. */

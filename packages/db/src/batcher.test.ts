@@ -119,9 +119,14 @@ describe('the batcher', () => {
     })
     const outcomes = await Promise.allSettled(Array.from({ length: 8 }, (_, n) => write({ key: `k${n}`, n })))
     expect(outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : 'failed'))).toEqual([
-      ...[0, 1, 2],
+      0,
+      1,
+      2,
       'failed',
-      ...[4, 5, 6, 7],
+      4,
+      5,
+      6,
+      7,
     ])
   })
 

@@ -61,7 +61,11 @@ async function ensureTemplate(server: pg.Client, url: (database: string) => stri
     await server.query(`drop database if exists ${draft} with (force)`)
     await server.query(`create database ${draft}`)
     const db = createDb({ databaseUrl: url(draft), connectionsMax: 1 })
-    await migrate(db).finally(() => db.close())
+    try {
+      await migrate(db)
+    } finally {
+      await db.close()
+    }
     await server.query(`alter database ${draft} rename to ${name}`)
     return name
   } finally {

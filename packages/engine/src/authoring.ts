@@ -16,7 +16,7 @@ import {
   WorkflowId,
 } from '@fabrique/schema'
 import { contentHash } from './compile.ts'
-import { checkTemplate, type GuardDeps } from './guards.ts'
+import { checkTemplate, type GuardDeps } from './guards/guards.ts'
 
 export interface StoredTemplate {
   id: string

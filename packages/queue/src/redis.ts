@@ -36,12 +36,7 @@ export function connectForCommands(redisUrl: string, log: Log): Redis {
 
 /** Waits for Redis however long it takes, as BullMQ's workers demand. */
 export function connectForWork(redisUrl: string, log: Log): Redis {
-  return connect(
-    redisUrl,
-    { maxRetriesPerRequest: null, enableAutoPipelining: true, autoPipeliningIgnoredCommands: ['bzpopmin'] },
-    'work',
-    log,
-  )
+  return connect(redisUrl, { maxRetriesPerRequest: null }, 'work', log)
 }
 
 /** For subscriptions; they are renewed after every reconnection. */

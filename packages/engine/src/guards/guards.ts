@@ -1,0 +1,185 @@
+// The publish guards: everything that keeps a template from being listed, all at once, each with place and remedy.
+// Hides the order of checks; a template without problems compiles, and every metered step of it has a price.
+import {
+  findRate,
+  isJsonObject,
+  type JsonObject,
+  pointerTo,
+  type Problem,
+  type Rate,
+  SCHEMA_VERSIONS,
+  Template,
+  textOf,
+} from '@fabrique/schema'
+import { type Catalog, modelNamesOf } from '../catalog.ts'
+import { checkGates, checkReferences } from './references.ts'
+import { type IndexedStep, isMissing, providersOf, type Report, stepsOf, unknownKey } from './report.ts'
+import { checkSteps } from './steps.ts'
+
+export { TEMPLATE_PROBLEMS } from './report.ts'
+
+export interface GuardDeps {
+  catalog: Catalog
+  pricing: { current(): Promise<{ rates: readonly Rate[] }> }
+  templates: {
+    /** Documents of these templates, as far as they are listed. */
+    listed(ids: string[]): Promise<Map<string, JsonObject>>
+  }
+  intake: {
+    /** Problems of a JSON Schema, found off the event loop. */
+    check(schema: unknown): Promise<{ pointer: string; detail: string }[]>
+  }
+}
+
+const PROBLEMS_MAX = 200
+const CALL_DEPTH_MAX = 8
+
+/** Every problem of a normalised document, `executability` first. Never throws for what an author wrote. */
+export async function checkTemplate(document: JsonObject, deps: GuardDeps): Promise<Problem[]> {
+  const problems: Problem[] = []
+  const report =
+    (guard: Problem['guard']): Report =>
+    (pointer, code, detail) => {
+      if (
+        problems.length < PROBLEMS_MAX &&
+        !problems.some((one) => one.pointer === pointer && one.code === code && one.detail === detail)
+      ) {
+        problems.push({ pointer, detail, code, ...(guard === undefined ? {} : { guard }) })
+      }
+    }
+  const executability = report('executability')
+  checkShape(document, executability)
+  if (isJsonObject(document.intakeSchema)) {
+    for (const { pointer, detail } of await deps.intake.check(document.intakeSchema)) {
+      executability(`/intakeSchema${pointer}`, 'invalid-intake-schema', detail)
+    }
+  }
+  const steps = stepsOf(document)
+  checkSteps(document, steps, deps.catalog, executability)
+  checkReferences(document, steps, deps.catalog, executability)
+  checkGates(document, steps, deps.catalog, executability)
+  await checkCalls(document, steps, deps, executability)
+  checkPrices(document, steps, deps.catalog, (await deps.pricing.current()).rates, report('estimability'))
+  return problems
+}
+
+/** Fields, types, the version's date, the schema version. */
+function checkShape(document: JsonObject, report: Report): void {
+  const { schemaVersion, runtimeSteps } = document
+  if (schemaVersion !== undefined && !SCHEMA_VERSIONS.some((known) => known === schemaVersion)) {
+    report(
+      '/schemaVersion',
+      'unknown-schema-version',
+      `there is no schema version ${shown(schemaVersion)}; the versions are ${SCHEMA_VERSIONS.join(', ')}`,
+    )
+  }
+  if (runtimeSteps === undefined || (Array.isArray(runtimeSteps) && runtimeSteps.length === 0)) {
+    report('/runtimeSteps', 'no-steps', 'a listed template needs at least one step that the engine can execute')
+  }
+  if (document.onUnknownOutcome === 'review') {
+    report('/onUnknownOutcome', 'not-executable', 'this version of the engine opens no gate for it; use retry or fail')
+  }
+  const parsed = Template.safeParse(document)
+  if (parsed.success) return
+  for (const issue of parsed.error.issues) {
+    const path = issue.path as (string | number)[]
+    const pointer = pointerTo(...path)
+    if (pointer === '/schemaVersion' && schemaVersion !== undefined) continue
+    if (pointer === '/runtimeSteps' && (runtimeSteps === undefined || issue.code === 'too_small')) continue
+    if (issue.code === 'unrecognized_keys') {
+      for (const key of issue.keys)
+        report(
+          pointerTo(...path, key),
+          'unknown-field',
+          unknownKey(key, path.length === 0 ? Object.keys(Template.shape) : []),
+        )
+    } else if (isMissing(document, path)) {
+      report(pointer, 'missing-field', 'is required for listing')
+    } else {
+      report(pointer, path[0] === 'version' ? 'invalid-version' : 'invalid-field', issue.message)
+    }
+  }
+}
+
+/** Sub-workflows: listed, and never calling themselves, however long the chain. */
+async function checkCalls(document: JsonObject, steps: IndexedStep[], deps: GuardDeps, report: Report): Promise<void> {
+  for (const { step, at } of steps) {
+    if (step.kind !== 'workflow' || typeof step.workflow !== 'string') continue
+    const pointer = `${at}/workflow`
+    if (step.workflow === document.id) {
+      report(pointer, 'cyclic-sub-workflow', 'a workflow cannot call itself')
+      continue
+    }
+    const direct = (await deps.templates.listed([step.workflow])).get(step.workflow)
+    if (direct === undefined) {
+      report(pointer, 'unlisted-sub-workflow', `there is no listed workflow "${step.workflow}"; publish it first`)
+      continue
+    }
+    const chain = await chainBackTo(textOf(document.id), step.workflow, direct, deps)
+    if (chain !== null)
+      report(
+        pointer,
+        'cyclic-sub-workflow',
+        `these workflows call each other: ${[textOf(document.id), ...chain].join(' → ')}`,
+      )
+  }
+}
+
+/** The ids from `start` back to `target` along sub-workflow calls, or null where there is no such way. */
+async function chainBackTo(
+  target: string,
+  start: string,
+  document: JsonObject,
+  deps: GuardDeps,
+): Promise<string[] | null> {
+  let paths: { chain: string[]; document: JsonObject }[] = [{ chain: [start], document }]
+  const seen = new Set([start])
+  for (let depth = 0; depth < CALL_DEPTH_MAX && paths.length > 0; depth += 1) {
+    const calls = paths.flatMap(({ chain, document: caller }) =>
+      stepsOf(caller).flatMap(({ step }) =>
+        step.kind === 'workflow' && typeof step.workflow === 'string' ? [{ chain, callee: step.workflow }] : [],
+      ),
+    )
+    const found = calls.find(({ callee }) => callee === target)
+    if (found !== undefined) return [...found.chain, target]
+    const fresh = calls.filter(({ callee }) => !seen.has(callee))
+    for (const { callee } of fresh) seen.add(callee)
+    const documents = await deps.templates.listed(fresh.map(({ callee }) => callee))
+    paths = fresh.flatMap(({ chain, callee }) => {
+      const next = documents.get(callee)
+      return next === undefined ? [] : [{ chain: [...chain, callee], document: next }]
+    })
+  }
+  return null
+}
+
+/** Every model of a metered step has a rate for what it is expected to use; a rate of 0 is a rate. */
+function checkPrices(
+  document: JsonObject,
+  steps: IndexedStep[],
+  catalog: Catalog,
+  rates: readonly Rate[],
+  report: Report,
+): void {
+  for (const { step, at } of steps) {
+    const kind = catalog.kind(step.kind)
+    if (kind === undefined || kind.capability(step) === null) continue
+    for (const name of modelNamesOf(step, providersOf(document)).names) {
+      const model = catalog.model(name)
+      const usages =
+        model === undefined ? [] : (catalog.provider(model.provider)?.expectedUsage(model, kind.expects(step)) ?? [])
+      for (const usage of usages) {
+        if (findRate(rates, name, usage) !== undefined) continue
+        report(
+          at,
+          'unknown-rate',
+          `the current price list has no rate for one ${usage.unit} of "${name}"; add it with POST /v1/pricing, or use a priced model`,
+        )
+      }
+    }
+  }
+}
+
+function shown(value: unknown): string {
+  return JSON.stringify(value)?.slice(0, 80) ?? 'nothing'
+}

@@ -1,0 +1,324 @@
+// What survives: workers killed at every kill point and in mid-call, orderly shutdowns, a Redis that forgets or goes away.
+// After each, the record is compared with the providers' own log: one end, no gap, nothing paid twice.
+import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { LedgerEntry, RunEvent } from '@fabrique/schema'
+import { discardHome, openServices, type Services } from '@fabrique/services'
+import { Redis } from 'ioredis'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Fabrique, startFabrique } from './harness.ts'
+import { createProviderStandIn, type ProviderStandIn } from './provider-stand-in.ts'
+
+/** Short, so that a lost worker is noticed within a test; the rules are those of longer ones. */
+const QUICK = { FABRIQUE_LEASE_MS: '1500', FABRIQUE_RECONCILE_MS: '200' }
+const TERMINAL = /^workflow\.run\.(completed|failed|cancelled)$/
+
+let home: string
+let services: Services
+let providers: ProviderStandIn
+let fabrique: Fabrique
+/** What the shipped template makes when nothing goes wrong, by role. */
+let undisturbed: Record<string, string>
+
+beforeAll(async () => {
+  // A Redis of its own: these tests empty it and take it away.
+  home = await mkdtemp(join(tmpdir(), 'fabrique-recovery-'))
+  if (process.env.TEST_HOMES_FILE) await appendFile(process.env.TEST_HOMES_FILE, `${home}\n`)
+  services = await openServices({ home, need: ['redis'] })
+  providers = await createProviderStandIn()
+  fabrique = await startFabrique({
+    workers: 1,
+    env: { ...providers.env, ...QUICK, REDIS_URL: services.redisUrl ?? '' },
+  })
+  const run = await fabrique.submit()
+  await fabrique.finish(run.id)
+  undisturbed = await finalFiles(run.id)
+  expect(Object.keys(undisturbed).sort()).toEqual(['processed', 'raw'])
+  await fabrique.killWorkers('SIGTERM')
+}, 90_000)
+
+afterAll(async () => {
+  await fabrique?.stop()
+  await providers?.close()
+  await services?.release()
+  await discardHome(home)
+  await rm(home, { recursive: true, force: true })
+})
+
+beforeEach(() => providers.forget())
+afterEach(() => fabrique.killWorkers('SIGKILL'))
+
+describe('a worker killed', () => {
+  it.each([
+    { point: 'W1', at: 'with the job, before the claim', unknown: 0 },
+    { point: 'W2', at: 'with the lease', unknown: 0 },
+    { point: 'W3', at: 'with the intent of a paid call', unknown: 1 },
+    { point: 'W5', at: 'with the answer in memory', unknown: 1 },
+    { point: 'W7', at: 'with the file stored', unknown: 0 },
+    { point: 'W8', at: 'with the step committed', unknown: 0 },
+    { point: 'W9', at: 'with the last step done', unknown: 0 },
+    { point: 'W10', at: 'with the end committed', unknown: 0 },
+    { point: 'W11', at: 'with the gate opened', unknown: 0 },
+  ])('at $point, $at, costs time only', async ({ point, unknown }) => {
+    const proof = join(fabrique.home, `killed-at-${point}`)
+    await fabrique.startWorker({ FABRIQUE_TEST_KILLPOINT: point, FABRIQUE_TEST_KILLPOINT_FILE: proof })
+    const run = await fabrique.submit()
+    const finished = fabrique.finish(run.id)
+    await fabrique.workersEnded()
+    expect(await readFile(proof, 'utf8')).toBe(`${point}\n`)
+
+    await fabrique.startWorker()
+    await finished
+    await audit(run.id, { unknown })
+  })
+
+  it('while a provider works on it: the finished step is not repeated, and the request is picked up by its id', async () => {
+    providers.holdFal(true)
+    await fabrique.startWorker()
+    const run = await fabrique.submit()
+    await providers.heard('status', 2)
+    await fabrique.killWorkers('SIGKILL')
+    providers.holdFal(false)
+    await fabrique.startWorker()
+    await fabrique.finish(run.id)
+    expect(providers.asked('image')).toHaveLength(1)
+    expect(providers.asked('submit')).toHaveLength(1)
+    await audit(run.id, { unknown: 0 })
+  })
+
+  it('while a call hangs: the call is made once more, and the lost one stands on the ledger as unknown', async () => {
+    providers.script('image', { hold: new Promise(() => {}) })
+    await fabrique.startWorker()
+    const run = await fabrique.submit()
+    const call = await providers.heard('image')
+    await fabrique.killWorkers('SIGKILL')
+    expect(await call.ended).toBe('dropped')
+    await fabrique.startWorker()
+    await fabrique.finish(run.id)
+    expect(providers.asked('image')).toHaveLength(2)
+    await audit(run.id, { unknown: 1 })
+  })
+
+  it('every time by the same run: the third loss fails it with a reason', async () => {
+    providers.script('image', ...Array.from({ length: 5 }, () => ({ hold: new Promise(() => {}) })))
+    const run = await fabrique.submit()
+    for (let death = 1; death <= 3; death += 1) {
+      await fabrique.startWorker()
+      await providers.heard('image', death)
+      await fabrique.killWorkers('SIGKILL')
+    }
+    await fabrique.startWorker()
+    await fabrique.finish(run.id)
+    const log = await fabrique.log(run.id)
+    expect(log.at(-1)).toMatchObject({
+      kind: 'workflow.run.failed',
+      payload: { error: { code: 'worker-crash-limit', message: expect.stringMatching(/\w+/) } },
+    })
+    expect(providers.asked('image')).toHaveLength(3)
+    await audit(run.id, { unknown: 3 })
+  })
+
+  it('after a cancel was asked for: the run ends as cancelled', async () => {
+    providers.script('image', { hold: new Promise(() => {}) })
+    await fabrique.startWorker()
+    const run = await fabrique.submit()
+    await providers.heard('image')
+    await fabrique.killWorkers('SIGKILL')
+    await fabrique.request(`/v1/workflows/runs/${run.id}/cancel`, { method: 'POST' })
+    await fabrique.startWorker()
+    const log = await fabrique.finish(run.id)
+    expect(log.at(-1)?.kind).toBe('workflow.run.cancelled')
+    expect(providers.asked('image')).toHaveLength(1)
+    await audit(run.id, { unknown: 1 })
+  })
+})
+
+describe('a worker stopped past its lease', () => {
+  it('and woken after another took over changes nothing', async () => {
+    const held = Promise.withResolvers<void>()
+    providers.script('image', { hold: held.promise })
+    await fabrique.startWorker()
+    const run = await fabrique.submit()
+    await providers.heard('image')
+    const [zombie = 0] = fabrique.workerPids()
+    process.kill(zombie, 'SIGSTOP')
+    await fabrique.startWorker()
+    await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.waiting')
+    held.resolve()
+    process.kill(zombie, 'SIGCONT')
+    // An orderly end waits for what a worker has in hand: after it, the late answer has been dealt with.
+    await fabrique.killWorkers('SIGTERM')
+    await fabrique.startWorker()
+    await fabrique.finish(run.id)
+    expect(providers.asked('image')).toHaveLength(2)
+    await audit(run.id, { unknown: 1 })
+  })
+})
+
+describe('an orderly shutdown', () => {
+  it("hands the run back at once; the next worker picks up fal's request without paying again", async () => {
+    providers.holdFal(true)
+    await fabrique.startWorker({ FABRIQUE_GRACE_MS: '0', FABRIQUE_LEASE_MS: '60000' })
+    const run = await fabrique.submit()
+    await providers.heard('status', 2)
+    await fabrique.killWorkers('SIGTERM')
+    expect((await fabrique.run(run.id)).status).toBe('pending')
+    providers.holdFal(false)
+    await fabrique.startWorker()
+    await fabrique.finish(run.id)
+    expect(providers.asked('cancel')).toEqual([])
+    expect([providers.asked('image').length, providers.asked('submit').length]).toEqual([1, 1])
+    await audit(run.id, { unknown: 0 })
+  })
+
+  it('lets a run that ends within the grace end', async () => {
+    const held = Promise.withResolvers<void>()
+    providers.script('image', { hold: held.promise })
+    await fabrique.startWorker()
+    const run = await fabrique.submit()
+    await providers.heard('image')
+    const stopped = fabrique.killWorkers('SIGTERM')
+    held.resolve()
+    await stopped
+    expect((await fabrique.run(run.id)).status).toBe('waiting')
+    await fabrique.startWorker()
+    await fabrique.finish(run.id)
+    await audit(run.id, { unknown: 0 })
+  })
+})
+
+describe('Redis', () => {
+  it('emptied while runs are queued: every one is delivered all the same', async () => {
+    const runs = [await fabrique.submit(), await fabrique.submit(), await fabrique.submit()]
+    const redis = new Redis(services.redisUrl ?? '')
+    await redis.flushall()
+    redis.disconnect()
+    await fabrique.startWorker()
+    for (const run of runs) {
+      await fabrique.finish(run.id)
+      expect((await fabrique.run(run.id)).status).toBe('completed')
+    }
+    expect(providers.asked('image')).toHaveLength(3)
+  })
+
+  it('away at submit: the answer is 202, and the run is delivered when Redis is back', async () => {
+    const proxy = await createProxy(services.redisUrl ?? '')
+    const other = await startFabrique({ env: { ...providers.env, ...QUICK, REDIS_URL: proxy.url } })
+    try {
+      await proxy.cut()
+      const startedAtMs = performance.now()
+      const run = await other.submit()
+      expect(performance.now() - startedAtMs).toBeLessThan(2000)
+      expect((await other.request('/readyz')).body).toMatchObject({ postgres: 'ok', redis: 'away' })
+      await proxy.restore()
+      const log = await other.finish(run.id)
+      expect(log.at(-1)?.kind).toBe('workflow.run.completed')
+      expect(providers.asked('image')).toHaveLength(1)
+    } finally {
+      await other.stop()
+      await proxy.cut()
+    }
+  })
+})
+
+/**
+ * What must hold of a run that has ended, whatever happened on the way. The stand-in's log holds this run's calls only.
+ * `unknown` calls were interrupted between sending and saving: nobody can say whether they were charged.
+ */
+async function audit(runId: string, { unknown }: { unknown: number }): Promise<void> {
+  const [run, log, ledger] = await Promise.all([fabrique.run(runId), fabrique.log(runId), fabrique.ledger(runId)])
+  const ends = log.filter(({ kind }) => TERMINAL.test(kind))
+  expect(log.map(({ seq }) => seq)).toEqual(log.map((_, index) => index + 1))
+  expect(ends).toEqual([log.at(-1)])
+  expect(ends[0]?.kind).toBe(`workflow.run.${run.status}`)
+  expect(count(log, 'workflow.run.started')).toBe(1)
+  for (const node of new Set(log.map(({ node_key: key }) => key))) {
+    if (node !== undefined) expect(count(log, 'workflow.node.completed', node)).toBeLessThanOrEqual(1)
+  }
+
+  const known = ledger.filter(({ outcome }) => outcome !== 'unknown')
+  expect(ledger.length - known.length).toBe(unknown)
+  expect(known.filter(({ outcome }) => outcome === 'pending')).toEqual([])
+  // Every picture that was asked for has its row, and every row that is certain was asked for.
+  const asked = providers.asked('image').map(({ headers }) => String(headers['idempotency-key']))
+  expect(new Set(asked).size).toBe(asked.length)
+  expect(rowsOf(ledger, 'openai').map(({ id }) => id)).toEqual(expect.arrayContaining(asked))
+  expect(asked).toEqual(expect.arrayContaining(rowsOf(known, 'openai').map(({ id }) => id)))
+  expect(rowsOf(known, 'fal').length).toBe(providers.asked('submit').length)
+  for (const step of ['render', 'cutout']) {
+    expect(ledger.filter(({ stepId, outcome }) => stepId === step && outcome === 'succeeded').length).toBeLessThan(2)
+  }
+  const total = ledger.reduce((sum, { actualCostUsd }) => sum + (actualCostUsd ?? Number.NaN), 0)
+  expect(run.cost.actual).toBeCloseTo(total, 9)
+  expect(log.at(-1)?.payload.cost).toMatchObject({ actual: run.cost.actual })
+
+  if (run.status !== 'completed') return
+  expect(await finalFiles(runId)).toEqual(undisturbed)
+  for (const file of await fabrique.artifacts(runId)) {
+    const { byteLength } = await readFile(join(fabrique.home, 'artifacts', file.storage_key))
+    expect(byteLength).toBe(file.bytes)
+  }
+}
+
+function count(log: RunEvent[], kind: string, node?: string): number {
+  return log.filter((event) => event.kind === kind && (node === undefined || event.node_key === node)).length
+}
+
+function rowsOf(ledger: LedgerEntry[], provider: string): LedgerEntry[] {
+  return ledger.filter((entry) => entry.provider === provider)
+}
+
+/** The hashes of a run's approved files. */
+async function finalFiles(runId: string): Promise<Record<string, string>> {
+  const approved = (await fabrique.artifacts(runId)).filter(({ status }) => status === 'approved')
+  return Object.fromEntries(approved.map(({ role, sha256 }) => [role, sha256]))
+}
+
+/** A way to a server that can be cut and restored at the same address. */
+async function createProxy(
+  targetUrl: string,
+): Promise<{ url: string; cut(): Promise<void>; restore(): Promise<void> }> {
+  const target = new URL(targetUrl)
+  const sockets = new Set<Socket>()
+  let server: Server | undefined
+  let port = 0
+
+  function pass(from: Socket): void {
+    const to = connect({ host: target.hostname, port: Number(target.port) })
+    for (const [one, other] of [
+      [from, to],
+      [to, from],
+    ] as const) {
+      sockets.add(one)
+      one.pipe(other)
+      one.on('error', () => other.destroy())
+      one.on('close', () => {
+        sockets.delete(one)
+        other.destroy()
+      })
+    }
+  }
+
+  async function restore(): Promise<void> {
+    const opened = createServer(pass)
+    await new Promise<void>((resolve) => opened.listen(port, '127.0.0.1', resolve))
+    const address = opened.address()
+    if (typeof address === 'object' && address !== null) port = address.port
+    server = opened
+  }
+
+  await restore()
+  return {
+    url: Object.assign(new URL(targetUrl), { hostname: '127.0.0.1', port: String(port) }).href,
+    async cut() {
+      const closing = server
+      server = undefined
+      const closed = new Promise((resolve) => (closing === undefined ? resolve(undefined) : closing.close(resolve)))
+      for (const socket of sockets) socket.destroy()
+      await closed
+    },
+    restore,
+  }
+}
