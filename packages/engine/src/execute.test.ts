@@ -157,6 +157,19 @@ describe('an execution', () => {
     expect(read()?.error?.code).toBe('timeout')
   })
 
+  it('books a call that the provider still holds as spent, once the step is given up', async () => {
+    const definition = aDefinition(asking([{ id: 'a', timeoutMs: 100, retry: { maxAttempts: 1, backoffMs: 0 } }]))
+    const { execute, store, id } = await setup(definition, async ({ signal, onRequestId }) => {
+      await onRequestId('held-by-the-provider')
+      return await new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(new StepFailure('timeout', 'stopped', { billed: 'yes' })))
+      })
+    })
+    await execute()
+    const { calls } = await store.history(id)
+    expect(calls.map(({ outcome, actualUsd }) => [outcome, actualUsd])).toEqual([['unknown', 0.25]])
+  })
+
   it.each([
     [true, 'completed'],
     [false, 'failed'],

@@ -222,6 +222,7 @@ async function advance(
         if (!retriable) {
           const runError = { code: failed.code, message: failed.message, node_key: key }
           failure ??= runError
+          settled.push(...abandoned(key))
           settle(
             {
               key,
@@ -246,10 +247,17 @@ async function advance(
           payload: { step: key, attempt, delay_ms: delayMs, error: { code: failed.code, message: failed.message } },
         }
         await commit({ ...emptyTransition(run), calls: settled, events: [...takeStarted(key), retrying] })
+        for (const { id } of settled) await deps.artifacts.unstage(id)
         await deps.clock.sleep(delayMs, stepSignal).catch(() => {})
         if (stepSignal.aborted) return
       }
     }
+  }
+
+  /** Calls of a step that is given up while a provider may still be at work: nobody will ask for them again. */
+  function abandoned(key: string): CallRecord[] {
+    const open = (calls.get(key) ?? []).filter(({ outcome }) => outcome === 'pending')
+    return open.map((call) => ({ ...call, outcome: 'unknown', actualUsd: call.estimatedUsd }))
   }
 
   function bug(error: unknown, key: string): StepFailure {
@@ -266,6 +274,7 @@ async function advance(
     checkpoints.set(checkpoint.key, checkpoint)
     draft.checkpoints.push(checkpoint)
     draft.calls.push(...settled)
+    for (const { id } of settled) afterCommit.push(() => deps.artifacts.unstage(id))
     draft.artifacts.push(...made)
     draft.events.push(...takeStarted(checkpoint.key))
     for (const artifact of made) {
@@ -307,7 +316,6 @@ async function advance(
     if (missing.length > 0) throw unresolved(step, missing)
     const deadline = step.timeoutMs === undefined ? null : AbortSignal.timeout(step.timeoutMs)
     const callSignal = deadline === null ? stepSignal : AbortSignal.any([stepSignal, deadline])
-    const staged: string[] = []
     const opened: ArtifactRecord[] = []
     const context: StepContext = {
       signal: callSignal,
@@ -327,7 +335,6 @@ async function advance(
         }
         const { record, answer } = await callModel(callDeps, site, request, files)
         settled.push(record)
-        staged.push(record.id)
         return answer
       },
       async open(reference, field) {
@@ -371,7 +378,6 @@ async function advance(
       }
       throw error
     }
-    for (const callId of staged) afterCommit.push(() => deps.artifacts.unstage(callId))
     return output
   }
 

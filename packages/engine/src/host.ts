@@ -30,6 +30,7 @@ export function createHost(deps: {
 }): Host {
   const held = new Map<string, Held>()
   const executions = new Set<Promise<unknown>>()
+  let closing = false
 
   function abort(runId: string, reason: AbortReason): void {
     held.get(runId)?.abort.abort(reason)
@@ -60,9 +61,11 @@ export function createHost(deps: {
     async execute(runId) {
       const controller = new AbortController()
       const execution = deps.engine
-        .execute(runId, controller.signal, ({ rootRunId, fence }) =>
-          held.set(runId, { rootRunId, fence, abort: controller }),
-        )
+        .execute(runId, controller.signal, ({ rootRunId, fence }) => {
+          held.set(runId, { rootRunId, fence, abort: controller })
+          // The claim was under way when the shutdown began: it is handed back like the others.
+          if (closing) controller.abort('shutdown')
+        })
         .catch((error: unknown) => {
           deps.log.error({ run_id: runId, err: error }, 'an execution broke off; its lease will run out')
           return 'crashed' as const
@@ -77,6 +80,7 @@ export function createHost(deps: {
       for (const [runId, run] of held) if (run.rootRunId === rootRunId || runId === rootRunId) abort(runId, 'cancel')
     },
     async shutdown() {
+      closing = true
       for (const runId of held.keys()) abort(runId, 'shutdown')
       await Promise.allSettled(executions)
     },

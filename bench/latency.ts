@@ -1,0 +1,159 @@
+// Latency: one run at a time through an idle system, and the start of an urgent run while many slow ones wait.
+// Hides the client's side of a run, from the POST to the terminal frame of its event stream.
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { Agent, type IncomingMessage, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { SYSTEM_ORGANIZATION } from '@fabrique/db'
+import { QueueEvents } from 'bullmq'
+import { allEnded } from './drain.ts'
+import { FLOOR_JOB } from './jobs.ts'
+import { FLOOR_PREFIX, type Stage } from './stage.ts'
+import { FAST, SLOW } from './templates.ts'
+
+const PROVIDER_DELAY_MS = 1_000
+const PROBE_EVERY_MS = 100
+
+/** Milliseconds from before the POST to the terminal event on the stream, one sample after the other. */
+export async function latencyOurs(stage: Stage, samples: number): Promise<number[]> {
+  const agent = new Agent({ keepAlive: true })
+  const measured: number[] = []
+  for (let n = 0; n < samples; n += 1) {
+    const startedMs = performance.now()
+    const run = await submit(stage, agent, FAST, 50, n)
+    const events = await send(stage, agent, 'GET', `/v1/workflows/runs/${run}/events`, 'text/event-stream')
+    let text = ''
+    for await (const chunk of events) {
+      text += String(chunk)
+      if (text.includes('event: workflow.run.completed')) break
+    }
+    if (!text.includes('event: workflow.run.completed')) throw new Error(`the stream of ${run} ended early`)
+    measured.push(performance.now() - startedMs)
+  }
+  agent.destroy()
+  return measured
+}
+
+/** Milliseconds from before the add to BullMQ's own completed event. */
+export async function latencyFloor(stage: Stage, samples: number): Promise<number[]> {
+  const { queue } = stage.floor.bullmq
+  const { host, port, password } = stage.redis.options
+  const connection = { ...(host && { host }), ...(port && { port }), ...(password && { password }) }
+  const events = new QueueEvents(queue.name, { connection, prefix: FLOOR_PREFIX })
+  await events.waitUntilReady()
+  const measured: number[] = []
+  for (let n = 0; n < samples; n += 1) {
+    const jobId = stage.nextId()
+    // BullMQ's own waitUntilFinished looks the job up as well, and fails when it is removed already.
+    const { promise: completed, resolve } = Promise.withResolvers<void>()
+    const listener = (event: { jobId: string }) => event.jobId === jobId && resolve()
+    events.on('completed', listener)
+    const startedMs = performance.now()
+    await queue.add('run', { run_id: jobId }, { ...FLOOR_JOB, jobId })
+    await completed
+    events.off('completed', listener)
+    measured.push(performance.now() - startedMs)
+  }
+  await events.close()
+  return measured
+}
+
+/** Milliseconds between created_at and started_at of each urgent run behind `waiting` slow ones. */
+export async function startDelays(stage: Stage, waiting: number, probes: number): Promise<number[]> {
+  const agent = new Agent({ keepAlive: true })
+  await stage.hold()
+  const from = stage.nextId()
+  await Promise.all(
+    Array.from({ length: waiting }, (_, n) =>
+      stage.submitter.submit({
+        organizationId: SYSTEM_ORGANIZATION,
+        admin: true,
+        document: { workflow: SLOW, priority: 10, input: { n } },
+      }),
+    ),
+  )
+  const to = stage.nextId()
+  await stage.open()
+  await delay(PROVIDER_DELAY_MS / 2)
+  const ids: string[] = []
+  for (let n = 0; n < probes; n += 1) {
+    ids.push(await submit(stage, agent, FAST, 90, n))
+    await delay(PROBE_EVERY_MS)
+  }
+  await allEnded(stage, from, to, waiting)
+  agent.destroy()
+  const rows = await stage.db.query<{ ms: number }>(
+    'bench.delays',
+    `select extract(epoch from started_at - created_at)::float8 * 1000 as ms from runs where id = any($1::text[])`,
+    [ids],
+  )
+  return rows.map(({ ms }) => ms)
+}
+
+/** A provider that answers every text request after a second; stands in for OpenAI. */
+export async function openProvider(): Promise<{ url: string; close(): void }> {
+  const answer = JSON.stringify({
+    id: 'resp_1',
+    object: 'response',
+    status: 'completed',
+    output: [{ type: 'message', role: 'assistant', content: [{ type: 'output_text', text: 'done', annotations: [] }] }],
+    usage: { input_tokens: 3, output_tokens: 1, input_tokens_details: { cached_tokens: 0 } },
+  })
+  const server = createServer((incoming, response) => {
+    incoming.resume()
+    setTimeout(() => response.setHeader('content-type', 'application/json').end(answer), PROVIDER_DELAY_MS)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
+    close() {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
+}
+
+async function submit(stage: Stage, agent: Agent, workflow: string, priority: number, n: number): Promise<string> {
+  const body = JSON.stringify({ workflow, priority, input: { n } })
+  const response = await send(stage, agent, 'POST', '/v1/workflows/runs', 'application/json', body)
+  let text = ''
+  for await (const chunk of response) text += String(chunk)
+  return (JSON.parse(text) as { id: string }).id
+}
+
+function send(
+  { port, key }: Stage,
+  agent: Agent,
+  method: string,
+  path: string,
+  accept: string,
+  body?: string,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      {
+        host: '127.0.0.1',
+        port,
+        method,
+        path,
+        agent,
+        headers: {
+          authorization: `Bearer ${key}`,
+          accept,
+          ...(body === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+        },
+      },
+      (response) => {
+        const { statusCode = 0 } = response
+        if (statusCode < 300) resolve(response)
+        else reject(new Error(`${method} ${path} answered ${statusCode}`))
+      },
+    )
+    outgoing.once('error', reject)
+    outgoing.end(body)
+  })
+}

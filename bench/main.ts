@@ -1,0 +1,159 @@
+/**
+ * `npm run bench`: how fast the product is against the floor under it, raw BullMQ on the same machine at the same time.
+ * Hides rounds and medians: contenders take turns, so that a busy machine disturbs them alike.
+ */
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { isServiceError } from '@fabrique/services'
+import { drainFloor, drainOurs, prepareNaive } from './drain.ts'
+import { latencyFloor, latencyOurs, openProvider, startDelays } from './latency.ts'
+import { openStage, type Stage } from './stage.ts'
+import { submitFloor, submitOurs } from './submit.ts'
+
+const USAGE = `npm run bench -- [--quick] [--json FILE] [--only drain,submit,latency,priority] [--profile FOLDER]`
+
+interface Row {
+  case: string
+  contender: string
+  /** Of the floor of the same round, the median over rounds; null for figures that have no floor. */
+  ratio: number | null
+  value: number
+  unit: 'runs/s' | 'ms'
+  rounds: number[]
+}
+
+const FULL = { runs: 5_000, rounds: 5, warmUps: 2, samples: 200, waiting: 2_000, probes: 40 }
+const QUICK = { runs: 5_000, rounds: 3, warmUps: 2, samples: 200, waiting: 1_000, probes: 20 }
+
+function quantile(values: number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN
+}
+
+const median = (values: number[]) => quantile(values, 0.5)
+
+/** Rounds in which every contender takes its turn; the first is the floor. Warm-up rounds are not counted. */
+async function compare(
+  name: string,
+  rounds: number,
+  warmUps: number,
+  contenders: Record<string, () => Promise<number>>,
+): Promise<Row[]> {
+  const entries = Object.entries(contenders)
+  const values = entries.map((): number[] => [])
+  for (let round = -warmUps; round < rounds; round += 1) {
+    for (const [index, [contender, measure]] of entries.entries()) {
+      const value = await measure()
+      if (round >= 0) values[index]?.push(value)
+      progress(`${name} ${round < 0 ? 'warm-up' : round + 1}: ${contender} ${Math.round(value)}/s`)
+    }
+  }
+  const [floor = []] = values
+  return entries.map(([contender], index) => {
+    const own = values[index] ?? []
+    const ratio = median(own.map((value, round) => value / (floor[round] ?? Number.NaN)))
+    return { case: name, contender, ratio, value: median(own), unit: 'runs/s', rounds: own }
+  })
+}
+
+const CASES: Record<string, (stage: Stage, size: typeof FULL) => Promise<Row[]>> = {
+  async drain(stage, { runs, rounds, warmUps }) {
+    await prepareNaive(stage)
+    return await compare('drain', rounds, warmUps, {
+      'raw BullMQ': () => drainFloor(stage, 'bullmq', runs),
+      Fabrique: () => drainOurs(stage, runs),
+      'BullMQ + naive PostgreSQL': () => drainFloor(stage, 'naive', runs),
+    })
+  },
+  async submit(stage, { runs, rounds, warmUps }) {
+    return await compare('submit', rounds, warmUps, {
+      'raw queue.add': () => submitFloor(stage, runs),
+      'POST /v1/workflows/runs': () => submitOurs(stage, runs),
+    })
+  },
+  async latency(stage, { samples }) {
+    await latencyFloor(stage, samples / 4)
+    await latencyOurs(stage, samples / 4)
+    const floor: number[] = []
+    const ours: number[] = []
+    for (let part = 0; part < 4; part += 1) {
+      floor.push(...(await latencyFloor(stage, samples / 4)))
+      ours.push(...(await latencyOurs(stage, samples / 4)))
+    }
+    return [0.5, 0.99].flatMap((q) => {
+      const name = `latency p${q * 100}`
+      const base = quantile(floor, q)
+      const row = (contender: string, values: number[]): Row => {
+        const value = quantile(values, q)
+        return { case: name, contender, ratio: value / base, value, unit: 'ms', rounds: values }
+      }
+      return [row('raw BullMQ, add → completed', floor), row('POST → terminal SSE event', ours)]
+    })
+  },
+  async priority(stage, { waiting, probes }) {
+    const delays = await startDelays(stage, waiting, probes)
+    return [0.5, 0.99].map((q) => ({
+      case: `start delay p${q * 100}`,
+      contender: `priority 90 behind ${waiting} slow runs`,
+      ratio: null,
+      value: quantile(delays, q),
+      unit: 'ms',
+      rounds: delays,
+    }))
+  },
+}
+
+function table(rows: Row[]): string {
+  const cells = rows.map(({ case: name, contender, ratio, value, unit }) => [
+    name,
+    contender,
+    ratio === null ? '' : `${ratio.toFixed(2)}x`,
+    `${unit === 'ms' ? value.toFixed(1) : Math.round(value).toLocaleString('en')} ${unit}`,
+  ])
+  const all = [['case', 'contender', 'of floor', 'median'], ...cells]
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
+  return all
+    .map((row) =>
+      row.map((cell, at) => (at < 2 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join('  '),
+    )
+    .join('\n')
+}
+
+function progress(line: string): void {
+  process.stderr.write(`${line}\n`)
+}
+
+async function bench(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      json: { type: 'string' },
+      only: { type: 'string', default: Object.keys(CASES).join(',') },
+      profile: { type: 'string' },
+    },
+  })
+  const wanted = values.only.split(',')
+  const unknown = wanted.find((name) => !Object.hasOwn(CASES, name))
+  if (unknown !== undefined) throw new Error(`There is no case "${unknown}". ${USAGE}`)
+  const provider = await openProvider()
+  const stage = await openStage({ providerUrl: provider.url, profileFolder: values.profile, onProgress: progress })
+  try {
+    const rows: Row[] = []
+    for (const name of wanted) rows.push(...((await CASES[name]?.(stage, values.quick ? QUICK : FULL)) ?? []))
+    console.log(`\n${table(rows)}`)
+    if (values.json !== undefined) {
+      writeFileSync(values.json, `${JSON.stringify({ node: process.version, quick: values.quick, rows }, null, 2)}\n`)
+    }
+  } finally {
+    await stage.close()
+    provider.close()
+  }
+}
+
+try {
+  await bench()
+} catch (error) {
+  console.error(isServiceError(error) ? error.message : error)
+  process.exitCode = 1
+}
+process.exit()
