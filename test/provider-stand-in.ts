@@ -62,7 +62,7 @@ const ROUTES: [method: string, path: RegExp, Operation][] = [
 ]
 
 /** The usage that every picture reports: by the seeded rates 0.03193 USD. */
-export const IMAGE_USAGE = {
+const IMAGE_USAGE = {
   input_tokens: 50,
   input_tokens_details: { text_tokens: 50, image_tokens: 0 },
   output_tokens: 1056,

@@ -13,10 +13,11 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer, type Server } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { Redis } from 'ioredis'
 import pg from 'pg'
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
@@ -262,6 +263,11 @@ describe('embedded services', () => {
   })
 })
 
+function isBelowClosedFolder(folder: string): boolean {
+  const isClosed = (statSync(folder).mode & 0o001) === 0
+  return isClosed || (dirname(folder) !== folder && isBelowClosedFolder(dirname(folder)))
+}
+
 describe.runIf(isRoot)('PostgreSQL as root', () => {
   it.each([
     ['nobody', 0o755],
@@ -270,7 +276,10 @@ describe.runIf(isRoot)('PostgreSQL as root', () => {
   ] as const)('has a way out: %s', async (way, parentMode) => {
     const home = newHome(parentMode)
     mkdirSync(home)
-    const seat = await choosePostgresSeat({ folder: home, token: 'a1', onProgress: () => {}, rootWays: [way] })
+    const chosen = choosePostgresSeat({ folder: home, token: 'a1', onProgress: () => {}, rootWays: [way] })
+    // Nobody cannot reach the programs of a checkout that itself lies below a closed folder: that way must be refused.
+    if (way === 'nobody' && isBelowClosedFolder(import.meta.dirname)) return await expect(chosen).rejects.toThrow('nobody')
+    const seat = await chosen
     if (way === 'elsewhere') onTestFinished(() => rmSync(seat.folder, { recursive: true }))
     expect(seat.folder === home).toBe(way !== 'elsewhere')
     const { file, args, options } = seat.command('postgres', ['--version'])
