@@ -13,7 +13,6 @@ import {
   readFileSync,
   rmSync,
   statSync,
-  statSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer, type Server } from 'node:net'
@@ -278,7 +277,8 @@ describe.runIf(isRoot)('PostgreSQL as root', () => {
     mkdirSync(home)
     const chosen = choosePostgresSeat({ folder: home, token: 'a1', onProgress: () => {}, rootWays: [way] })
     // Nobody cannot reach the programs of a checkout that itself lies below a closed folder: that way must be refused.
-    if (way === 'nobody' && isBelowClosedFolder(import.meta.dirname)) return await expect(chosen).rejects.toThrow('nobody')
+    if (way === 'nobody' && isBelowClosedFolder(import.meta.dirname))
+      return await expect(chosen).rejects.toThrow('nobody')
     const seat = await chosen
     if (way === 'elsewhere') onTestFinished(() => rmSync(seat.folder, { recursive: true }))
     expect(seat.folder === home).toBe(way !== 'elsewhere')
