@@ -33,35 +33,63 @@ with t as (
 const TAIL = `
 select u.id, u.root_run_id, u.base, now() as at from u`
 
-/** The parts that only some transitions have: each adds its rows to the statement under one parameter. */
+/** Rows that only some transitions have: each kind adds its columns to the statement as arrays. */
 interface Part {
   name: 'checkpoints' | 'calls' | 'artifacts' | 'gates'
-  sql: (parameter: string) => string
+  /** Field by SQL type, in the order of the parameters; `json` fields travel as their text. */
+  fields: Record<string, string>
+  sql: (rows: string) => string
 }
 
 const PARTS: Part[] = [
   {
     name: 'checkpoints',
-    sql: (p) => `, c as (
+    fields: {
+      key: 'text',
+      stepId: 'text',
+      status: 'text',
+      attempt: 'int',
+      output: 'json',
+      error: 'json',
+      simulated: 'bool',
+      startedAt: 'timestamptz',
+      finishedAt: 'timestamptz',
+    },
+    sql: (rows) => `, c as (
   insert into checkpoints (run_id, key, step_id, status, attempt, output, error, simulated, started_at, finished_at)
-  select x."runId", x.key, x."stepId", x.status, x.attempt, coalesce(x.output, 'null'), x.error, x.simulated, x."startedAt", x."finishedAt"
-  from json_to_recordset(${p}::json) as x("runId" text, key text, "stepId" text, status text, attempt int, output json,
-    error json, simulated bool, "startedAt" timestamptz, "finishedAt" timestamptz) join u on u.id = x."runId"
+  select u.id, x.key, x."stepId", x.status, x.attempt, coalesce(x.output, 'null'), x.error, x.simulated, x."startedAt",
+    x."finishedAt"
+  from ${rows} join u on u.id = x."runId"
   on conflict (run_id, key) do nothing
 )`,
   },
   {
     name: 'calls',
-    sql: (p) => `, l as (
+    fields: {
+      id: 'text',
+      stepKey: 'text',
+      stepId: 'text',
+      attempt: 'int',
+      provider: 'text',
+      operation: 'text',
+      model: 'text',
+      outcome: 'text',
+      status: 'text',
+      requestId: 'text',
+      quantity: 'numeric',
+      unit: 'text',
+      unitPriceUsd: 'numeric',
+      estimatedUsd: 'numeric',
+      actualUsd: 'numeric',
+      simulated: 'bool',
+    },
+    sql: (rows) => `, l as (
   insert into provider_calls (id, run_id, step_key, step_id, attempt, provider, operation, model, outcome, status, request_id,
     quantity, unit, unit_price_usd, estimated_usd, actual_usd, simulated, pricing_version)
-  select x.id, x."runId", x."stepKey", x."stepId", x.attempt, x.provider, x.operation, x.model, x.outcome, x.status,
+  select x.id, u.id, x."stepKey", x."stepId", x.attempt, x.provider, x.operation, x.model, x.outcome, x.status,
     x."requestId", x.quantity, x.unit, x."unitPriceUsd", x."estimatedUsd", x."actualUsd", x.simulated,
     s.definition ->> 'pricingVersion'
-  from json_to_recordset(${p}::json) as x(id text, "runId" text, "stepKey" text, "stepId" text, attempt int, provider text,
-    operation text, model text, outcome text, status text, "requestId" text, quantity numeric, unit text,
-    "unitPriceUsd" numeric, "estimatedUsd" numeric, "actualUsd" numeric, simulated bool)
-  join u on u.id = x."runId" join specifications s on s.hash = u.definition_hash
+  from ${rows} join u on u.id = x."runId" join specifications s on s.hash = u.definition_hash
   on conflict (id) do update set outcome = excluded.outcome, status = excluded.status, request_id = excluded.request_id,
     quantity = excluded.quantity, unit = excluded.unit, unit_price_usd = excluded.unit_price_usd,
     actual_usd = excluded.actual_usd
@@ -69,28 +97,57 @@ const PARTS: Part[] = [
   },
   {
     name: 'artifacts',
-    sql: (p) => `, a as (
+    fields: {
+      id: 'text',
+      stepKey: 'text',
+      role: 'text',
+      status: 'text',
+      mimeType: 'text',
+      bytes: 'bigint',
+      sha256: 'text',
+      width: 'int',
+      height: 'int',
+      durationMs: 'int',
+      storageKey: 'text',
+      simulated: 'bool',
+    },
+    sql: (rows) => `, a as (
   insert into artifacts (id, organization_id, run_id, step_key, role, status, mime_type, bytes, sha256, width, height,
     duration_ms, storage_key, simulated)
-  select x.id, u.organization_id, x."runId", x."stepKey", x.role, x.status, x."mimeType", x.bytes, x.sha256, x.width, x.height,
+  select x.id, u.organization_id, u.id, x."stepKey", x.role, x.status, x."mimeType", x.bytes, x.sha256, x.width, x.height,
     x."durationMs", x."storageKey", x.simulated
-  from json_to_recordset(${p}::json) as x(id text, "runId" text, "stepKey" text, role text, status text, "mimeType" text,
-    bytes bigint, sha256 text, width int, height int, "durationMs" int, "storageKey" text, simulated bool)
-  join u on u.id = x."runId"
+  from ${rows} join u on u.id = x."runId"
   on conflict (id) do update set role = excluded.role, status = excluded.status
 )`,
   },
   {
     name: 'gates',
-    sql: (p) => `, g as (
+    fields: { id: 'text', name: 'text', type: 'text', status: 'text', detail: 'text' },
+    sql: (rows) => `, g as (
   insert into gates (run_id, id, name, type, status, detail)
-  select x."runId", x.id, x.name, x.type, x.status, x.detail
-  from json_to_recordset(${p}::json) as x("runId" text, id text, name text, type text, status text, detail text)
-  join u on u.id = x."runId"
+  select u.id, x.id, x.name, x.type, x.status, x.detail from ${rows} join u on u.id = x."runId"
   on conflict (run_id, id) do update set status = excluded.status, detail = excluded.detail, changed_at = now()
 )`,
   },
 ]
+
+/** A part's rows as columns, and the expression that reads them back: arrays parse ten times faster than JSON records. */
+function columnsOf({ fields }: Part, rows: { runId: string }[], firstParameter: number) {
+  const names = Object.keys(fields)
+  const types = ['text', ...Object.values(fields)]
+  const values = names.map((name) =>
+    rows.map((row) => {
+      const value = (row as Record<string, unknown>)[name] ?? null
+      return fields[name] === 'json' && value !== null ? JSON.stringify(value) : value
+    }),
+  )
+  const parameters = types.map((type, index) => `$${firstParameter + index}::${type}[]`)
+  const columns = ['runId', ...names].map((name) => `"${name}"`)
+  return {
+    values: [rows.map(({ runId }) => runId), ...values],
+    source: `unnest(${parameters.join(', ')}) as x(${columns.join(', ')})`,
+  }
+}
 
 const STANDS = `select id, fence, status, cancel_requested_at is not null as cancelled from runs where id = any($1::text[])`
 
@@ -135,8 +192,9 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
         transition[part.name].map((row) => ({ ...row, runId: transition.runId })),
       )
       if (rows.length === 0) continue
-      values.push(JSON.stringify(rows))
-      text += part.sql(`$${values.length}`)
+      const columns = columnsOf(part, rows, values.length + 1)
+      values.push(...columns.values)
+      text += part.sql(columns.source)
       name += `.${part.name}`
     }
     const rows = await db.query<{ id: string; root_run_id: string; base: number; at: Date }>(name, text + TAIL, values)

@@ -108,15 +108,21 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
 
   let news: RunEvent[] = []
 
-  /** News of one turn of the event loop share one write to the socket, which costs more than all else about them. */
-  function flushNews(): void {
-    const events = news
+  /**
+   * Publishes the news of one turn of the event loop, for the runs that somebody watches: most runs nobody does, and
+   * asking once costs less than telling each. Who subscribes after the question reads the record after the commit.
+   */
+  async function flushNews(): Promise<void> {
+    const byChannel = Map.groupBy(news, (event) => names.runChannel(event.run_id))
     news = []
+    const counts = (await redis.pubsub('NUMSUB', ...byChannel.keys())) as (string | number)[]
     const pipeline = redis.pipeline()
-    for (const [runId, own] of Map.groupBy(events, (event) => event.run_id)) {
-      pipeline.publish(names.runChannel(runId), JSON.stringify(own))
+    for (let at = 0; at < counts.length; at += 2) {
+      if (Number(counts[at + 1]) === 0) continue
+      const channel = String(counts[at])
+      pipeline.publish(channel, JSON.stringify(byChannel.get(channel)))
     }
-    pipeline.exec().catch(swallow('news of runs'))
+    if (pipeline.length > 0) await pipeline.exec()
   }
 
   function swallow(what: string) {
@@ -165,7 +171,7 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     },
     publish(events: RunEvent[]) {
       if (events.length === 0 || redis.status !== 'ready') return
-      if (news.length === 0) setImmediate(flushNews)
+      if (news.length === 0) setImmediate(() => void flushNews().catch(swallow('news of runs')))
       news.push(...events)
     },
     publishCancel(rootRunId) {
