@@ -1,10 +1,11 @@
 // The API's environment variables; units are in the names.
-import { CommonEnv, integerVariable, RedisEnv } from '@fabrique/runtime'
+import { CommonEnv, integerVariable, KillpointEnv, RedisEnv } from '@fabrique/runtime'
 import { z } from 'zod'
 
 export const ApiEnv = {
   ...CommonEnv,
   ...RedisEnv,
+  ...KillpointEnv,
   PORT: integerVariable(3000, 0, 65_535),
   HOST: z.string().min(1).default('127.0.0.1'),
   /** The bootstrap admin's key, taken at the first start only. */
@@ -13,6 +14,4 @@ export const ApiEnv = {
     .regex(/^fab_/, 'must start with fab_')
     .min(24, 'must have at least 24 characters')
     .optional(),
-  FABRIQUE_TEST_KILLPOINT: z.string().optional(),
-  FABRIQUE_TEST_KILLPOINT_FILE: z.string().optional(),
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The API process: brings the record up to date, seeds what is missing, then listens.
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createArtifactStore } from '@fabrique/artifacts'
 import {
@@ -17,10 +17,10 @@ import {
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
-import { createAuthoring, createKillpoint, createSubmitter } from '@fabrique/engine'
+import { createAuthoring, createSubmitter } from '@fabrique/engine'
 import { createIntakeSchemas } from '@fabrique/intake'
 import { createNews, createRunQueue } from '@fabrique/queue'
-import { createLog, parseEnv, providerConfig, runService, systemIds } from '@fabrique/runtime'
+import { createKillpoint, createLog, parseEnv, providerConfig, runService, systemIds } from '@fabrique/runtime'
 import { createProviderMode, createStandardCatalog } from '@fabrique/steps'
 import { readShippedDocuments } from '@fabrique/templates'
 import { serve } from '@hono/node-server'
@@ -33,15 +33,9 @@ await runService(log, async (life) => {
   const env = parseEnv(ApiEnv, process.env)
   const home = resolve(env.FABRIQUE_HOME)
   const ids = systemIds()
-  const killpoint = createKillpoint(env.FABRIQUE_TEST_KILLPOINT, (point) => {
-    if (env.FABRIQUE_TEST_KILLPOINT_FILE !== undefined) appendFileSync(env.FABRIQUE_TEST_KILLPOINT_FILE, `${point}\n`)
-    process.kill(process.pid, 'SIGKILL')
-  })
+  const killpoint = createKillpoint(env)
 
-  const db = life.own(
-    createDb({ databaseUrl: env.DATABASE_URL, onError: (err) => log.warn({ err }, 'a database connection broke') }),
-    (it) => it.close(),
-  )
+  const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
   await migrate(db)
   const accounts = createAccountStore(db, ids)
   const templates = createTemplateStore(db)
@@ -59,11 +53,7 @@ await runService(log, async (life) => {
   const submitter = createSubmitter({
     store: runs,
     queue,
-    sources: {
-      findRunnable: authoring.runnable,
-      pricing: pricing.current,
-      ownsRun: reader.exists,
-    },
+    sources: { findRunnable: authoring.runnable, pricing: pricing.current, ownsRun: reader.exists },
     intake,
     catalog,
     mode: createProviderMode(providerConfig(env)),

@@ -46,10 +46,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   const catalog = createStandardCatalog()
 
   const services = await openServices({ home, databaseUrl: env.DATABASE_URL, need: ['postgres'], onProgress: say })
-  const db = createDb({
-    databaseUrl: services.databaseUrl,
-    onError: (err) => log.warn({ err }, 'a database connection broke'),
-  })
+  const db = createDb({ databaseUrl: services.databaseUrl, log })
   const intake = createIntakeSchemas()
   const renewing = new AbortController()
 

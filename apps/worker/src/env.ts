@@ -1,10 +1,11 @@
 // The worker's environment variables; units are in the names.
-import { CommonEnv, integerVariable, RedisEnv } from '@fabrique/runtime'
+import { CommonEnv, integerVariable, KillpointEnv, RedisEnv } from '@fabrique/runtime'
 import { z } from 'zod'
 
 export const WorkerEnv = {
   ...CommonEnv,
   ...RedisEnv,
+  ...KillpointEnv,
   /** Runs in flight over both lanes. */
   CONCURRENCY: integerVariable(50, 1, 1000),
   /** Of these, kept free for the interactive lane; default a fifth, at least one. */
@@ -14,7 +15,4 @@ export const WorkerEnv = {
   FABRIQUE_RECONCILE_MS: integerVariable(2_000, 50, 60_000),
   /** How long runs in flight may go on after SIGTERM before they are handed back. */
   FABRIQUE_GRACE_MS: integerVariable(10_000, 0, 600_000),
-  /** For tests of recovery only: the point at which this process kills itself, and where to note it. */
-  FABRIQUE_TEST_KILLPOINT: z.string().optional(),
-  FABRIQUE_TEST_KILLPOINT_FILE: z.string().optional(),
 }

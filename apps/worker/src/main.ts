@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 // A worker process: takes runs from both lanes and executes them by the engine until it is asked to stop.
-import { appendFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createArtifactStore } from '@fabrique/artifacts'
 import { createDb, createRunStore } from '@fabrique/db'
-import { createEngine, createHost, createKillpoint, createReconciler } from '@fabrique/engine'
+import { createEngine, createHost, createReconciler } from '@fabrique/engine'
 import { createConsumer, createRunQueue } from '@fabrique/queue'
 import {
   ConfigurationError,
+  createKillpoint,
   createLog,
   parseEnv,
   providerConfig,
@@ -29,15 +29,9 @@ await runService(
     if (reserved > env.CONCURRENCY) throw new ConfigurationError('INTERACTIVE_RESERVED: must not exceed CONCURRENCY')
     const worker = `${hostname()}:${process.pid}`
     const ids = systemIds()
-    const killpoint = createKillpoint(env.FABRIQUE_TEST_KILLPOINT, (point) => {
-      if (env.FABRIQUE_TEST_KILLPOINT_FILE !== undefined) appendFileSync(env.FABRIQUE_TEST_KILLPOINT_FILE, `${point}\n`)
-      process.kill(process.pid, 'SIGKILL')
-    })
+    const killpoint = createKillpoint(env)
 
-    const db = life.own(
-      createDb({ databaseUrl: env.DATABASE_URL, onError: (err) => log.warn({ err }, 'a database connection broke') }),
-      (it) => it.close(),
-    )
+    const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
     const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) =>
       it.close(),
     )

@@ -4,7 +4,7 @@ import { createHash, randomBytes, randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Ids } from '@fabrique/engine'
 import { sql } from 'kysely'
-import { type Db, translated } from './client.ts'
+import type { Db } from './client.ts'
 
 export type Role = 'admin' | 'operator'
 export const SYSTEM_ORGANIZATION = 'system'
@@ -58,9 +58,6 @@ function digestOf(secret: string): string {
 
 /** The PostgreSQL account store. */
 export function createAccountStore(db: Db, ids: Ids): AccountStore {
-  const away = (error: unknown) => {
-    throw translated(error)
-  }
   return {
     async createOrganization(name) {
       const id = `org_${randomBytes(9).toString('hex')}`
@@ -69,17 +66,10 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .values({ id, name })
         .returningAll()
         .executeTakeFirstOrThrow()
-        .catch(away)
       return { ...row, created_at: row.created_at.toISOString() }
     },
     async listOrganizations() {
-      const rows = await db.kysely
-        .selectFrom('organizations')
-        .selectAll()
-        .orderBy('created_at')
-        .limit(1000)
-        .execute()
-        .catch(away)
+      const rows = await db.kysely.selectFrom('organizations').selectAll().orderBy('created_at').limit(1000).execute()
       return rows.map((row) => ({ ...row, created_at: row.created_at.toISOString() }))
     },
     async createKey({ role, organizationId, name, expiresAt, secret = newSecret() }) {
@@ -88,7 +78,6 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .select('id')
         .where('id', '=', organizationId)
         .executeTakeFirst()
-        .catch(away)
       if (known === undefined) return null
       const row = await db.kysely
         .insertInto('api_keys')
@@ -105,7 +94,6 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .onConflict((conflict) => conflict.column('digest').doUpdateSet({ revoked_at: null }))
         .returningAll()
         .executeTakeFirstOrThrow()
-        .catch(away)
       return { ...keyResource(row), key: secret }
     },
     async listKeys() {
@@ -116,7 +104,6 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .orderBy('created_at')
         .limit(1000)
         .execute()
-        .catch(away)
       return rows.map(keyResource)
     },
     async revokeKey(id) {
@@ -127,7 +114,6 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .where('revoked_at', 'is', null)
         .returning('id')
         .executeTakeFirst()
-        .catch(away)
       return row !== undefined
     },
     async authenticate(secret) {
@@ -146,7 +132,6 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .where('role', '=', 'admin')
         .limit(1)
         .executeTakeFirst()
-        .catch(away)
       return row === undefined
     },
   }

@@ -1,6 +1,6 @@
 // The real intakes that a prompt back-test replays, always within one organization.
 import type { BacktestRun } from '@fabrique/engine'
-import { type Db, translated } from './client.ts'
+import type { Db } from './client.ts'
 
 /** The last `limit` runs of a workflow, newest first, with what their prompts were made from. */
 export async function readBacktestRuns(
@@ -18,9 +18,6 @@ export async function readBacktestRuns(
     .orderBy('runs.id', 'desc')
     .limit(limit)
     .execute()
-    .catch((error: unknown) => {
-      throw translated(error)
-    })
   const outputs =
     rows.length === 0
       ? []

@@ -1,7 +1,8 @@
 // The connection to PostgreSQL: pool, query builder, migrations, and what its errors mean to callers.
 // Hides pg and kysely from the rest of the system.
+import type { Log } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
-import { Kysely, PostgresDialect } from 'kysely'
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import pg from 'pg'
 import { migrations } from './migrations/index.ts'
@@ -23,24 +24,37 @@ function isAway(error: unknown): boolean {
   return AWAY.test(code ?? '') || /Connection terminated|timeout exceeded when trying to connect/.test(message ?? '')
 }
 
-/** `unavailable` for a lost connection, the error itself otherwise. */
-export function translated(error: unknown): unknown {
-  if (!isAway(error)) return error
-  return new FabriqueError('unavailable', 'The database is not reachable at the moment; nothing was changed.', {
+/** Throws `unavailable` for a lost connection, the error itself otherwise. */
+function rethrow(error: unknown): never {
+  if (!isAway(error)) throw error
+  throw new FabriqueError('unavailable', 'The database is not reachable at the moment; nothing was changed.', {
     cause: error,
     retryAfterS: 2,
   })
 }
 
+/** The pool as kysely is given it: what it throws is translated here, so that no query has to think of it. */
+function translating(pool: pg.Pool): PostgresPool {
+  return {
+    options: pool.options,
+    end: () => pool.end(),
+    async connect() {
+      const client = await pool.connect().catch(rethrow)
+      const query = (text: string, values: unknown[]) => client.query(text, values).catch(rethrow)
+      return {
+        // Its other signature is for cursors, which need a library that is not here.
+        query: query as unknown as PostgresPoolClient['query'],
+        release: (destroy) => client.release(destroy),
+      }
+    },
+  }
+}
+
 /**
  * Opens a pool of at most `connectionsMax` (default 8: coalesced writes need about four, reads the rest).
- * Connects on first use; `onError` hears of idle connections that broke.
+ * Connects on first use; `log` hears of idle connections that broke.
  */
-export function createDb(options: {
-  databaseUrl: string
-  connectionsMax?: number
-  onError?: (error: Error) => void
-}): Db {
+export function createDb(options: { databaseUrl: string; connectionsMax?: number; log?: Pick<Log, 'warn'> }): Db {
   const pool = new pg.Pool({
     connectionString: options.databaseUrl,
     max: options.connectionsMax ?? 8,
@@ -48,16 +62,12 @@ export function createDb(options: {
     idleTimeoutMillis: 30_000,
     application_name: 'fabrique',
   })
-  pool.on('error', (error) => options.onError?.(error))
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  pool.on('error', (err) => options.log?.warn({ err }, 'a database connection broke'))
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: translating(pool) }) })
   return {
     kysely,
-    async query(name, text, values) {
-      try {
-        return (await pool.query({ name, text, values })).rows
-      } catch (error) {
-        throw translated(error)
-      }
+    async query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]) {
+      return (await pool.query<Row>({ name, text, values }).catch(rethrow)).rows
     },
     async close() {
       await kysely.destroy()
@@ -71,5 +81,5 @@ export function createDb(options: {
 export async function migrate(db: Db): Promise<void> {
   const migrator = new Migrator({ db: db.kysely, provider: { getMigrations: async () => migrations } })
   const { error } = await migrator.migrateToLatest()
-  if (error !== undefined) throw translated(error)
+  if (error !== undefined) rethrow(error)
 }

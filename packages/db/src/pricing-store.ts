@@ -1,7 +1,7 @@
 // Rate tables as dated versions. The newest is current; none ever changes.
 // Hides the cache: a table is read once, only which one is current is asked again.
 import { FabriqueError, type RateTable } from '@fabrique/schema'
-import { type Db, translated } from './client.ts'
+import type { Db } from './client.ts'
 import { createSingleFlight } from './single-flight.ts'
 
 export interface PricingStore {
@@ -44,9 +44,6 @@ export function createPricingStore(db: Db): PricingStore {
         .onConflict((conflict) => conflict.doNothing())
         .returning('version')
         .executeTakeFirst()
-        .catch((error: unknown) => {
-          throw translated(error)
-        })
       return row !== undefined
     },
   }

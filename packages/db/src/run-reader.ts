@@ -10,6 +10,7 @@ import {
   type RunResource,
   type RunStatus,
   roundUsd,
+  runUrls,
 } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
 import { artifactResource } from './artifact-reader.ts'
@@ -101,7 +102,6 @@ export function createRunReader(db: Db): RunReader {
           .map((artifact) => artifactResource(artifact, { ...row, artifact_class: definition?.class ?? '' })),
         error: row.error,
       }
-      const self = `/v1/workflows/runs/${row.id}`
       return {
         id: row.id,
         workflow: row.workflow,
@@ -141,7 +141,7 @@ export function createRunReader(db: Db): RunReader {
         created_at: row.created_at.toISOString(),
         started_at: row.started_at?.toISOString() ?? null,
         finished_at: row.finished_at?.toISOString() ?? null,
-        urls: { self, events: `${self}/events`, cancel: `${self}/cancel`, specification: `${self}/specification` },
+        urls: runUrls(row.id),
       }
     })
   }

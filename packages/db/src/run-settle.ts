@@ -1,9 +1,9 @@
 // Ending runs that nobody executes: cancelled while queued or parked, or given up after too many crashes.
 // Hides how their terminal event is put together from the record, since no execution is there to do it.
 import type { Ids } from '@fabrique/engine'
-import type { EventKind, JsonObject, RunError, RunEvent } from '@fabrique/schema'
+import { endEvent, type RunError, type RunEvent } from '@fabrique/schema'
 import { type Selectable, sql, type Transaction } from 'kysely'
-import { type Db, translated } from './client.ts'
+import type { Db } from './client.ts'
 import { artifactResource } from './artifact-reader.ts'
 import type { Tables } from './tables.ts'
 
@@ -21,12 +21,7 @@ interface Settling {
  */
 export async function settleRuns(db: Db, ids: Ids, request: Settling): Promise<RunEvent[]> {
   if (request.runIds.length === 0) return []
-  return await db.kysely
-    .transaction()
-    .execute((trx) => settleRunsIn(trx, ids, request))
-    .catch((error: unknown) => {
-      throw translated(error)
-    })
+  return await db.kysely.transaction().execute((trx) => settleRunsIn(trx, ids, request))
 }
 
 /** `settleRuns` as a part of the caller's transaction. */
@@ -77,34 +72,25 @@ export async function settleRunsIn(trx: Transaction<Tables>, ids: Ids, request: 
       .where('id', '=', run.id)
       .returning(['finished_at', 'last_seq'])
       .executeTakeFirstOrThrow()
-    const slot = {
-      index: run.slot_index ?? 0,
-      workflow: run.workflow,
-      variant_index: run.instance.variantIndex,
-      run_id: run.id,
-      status,
-      output: null,
-      artifacts: artifacts.map((row) => artifactResource(row, run)),
-      error,
-    }
-    const payload = {
-      status,
-      partial: false,
-      state: run.state,
-      metadata: run.metadata,
-      outputs: [slot],
-      cost: {
-        currency: 'USD',
+    const { kind, payload } = endEvent(
+      run,
+      {
+        status,
+        index: run.slot_index ?? 0,
+        output: null,
+        artifacts: artifacts.map((row) => artifactResource(row, run)),
+        error,
+      },
+      {
         estimated: Number(calls?.estimated ?? 0),
         actual: Number(calls?.actual ?? 0),
         pricing_version: spec.pricing,
       },
-      error,
-    } as unknown as JsonObject
+    )
     const event: RunEvent = {
       id: ids.next(),
       seq,
-      kind: `workflow.run.${status}` as EventKind,
+      kind,
       run_id: run.id,
       root_run_id: run.root_run_id,
       timestamp: (at ?? new Date()).toISOString(),

@@ -3,7 +3,7 @@
 import type { Definition, Ids, RunStore } from '@fabrique/engine'
 import type { Lane, RunEvent } from '@fabrique/schema'
 import { sql } from 'kysely'
-import { type Db, translated } from './client.ts'
+import type { Db } from './client.ts'
 import { createAccept } from './run-accept.ts'
 import { createCommit } from './run-commit.ts'
 import { createLeases } from './run-lease.ts'
@@ -37,9 +37,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           .execute(),
         db.kysely.selectFrom('artifacts').selectAll().where('run_id', '=', runId).execute(),
         db.kysely.selectFrom('gates').selectAll().where('run_id', '=', runId).execute(),
-      ]).catch((error: unknown) => {
-        throw translated(error)
-      })
+      ])
       return {
         checkpoints: checkpoints.map((row) => ({
           key: row.key,
@@ -90,71 +88,61 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
 
     async requestCancel(rootRunId) {
       // One transaction: a run that is marked but not settled could neither be claimed nor end.
-      return await db.kysely
-        .transaction()
-        .execute(async (trx) => {
-          const { rows } = await sql<{ id: string; status: string }>`
+      return await db.kysely.transaction().execute(async (trx) => {
+        const { rows } = await sql<{ id: string; status: string }>`
             update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
             where (root_run_id = ${rootRunId} or id = ${rootRunId}) and status in ('pending', 'running', 'waiting')
             returning id, status`.execute(trx)
-          const idle = rows.filter(({ status }) => status !== 'running').map(({ id }) => id)
-          const outcome = () => ({ status: 'cancelled', error: null }) as const
-          const settled = await settleRunsIn(trx, ids, { runIds: idle, outcome })
-          return { settled, active: rows.filter(({ status }) => status === 'running').map(({ id }) => id) }
-        })
-        .catch((error: unknown) => {
-          throw translated(error)
-        })
+        const idle = rows.filter(({ status }) => status !== 'running').map(({ id }) => id)
+        const outcome = () => ({ status: 'cancelled', error: null }) as const
+        const settled = await settleRunsIn(trx, ids, { runIds: idle, outcome })
+        return { settled, active: rows.filter(({ status }) => status === 'running').map(({ id }) => id) }
+      })
     },
 
     async decide(runId, { approve, gateId, comment, by }) {
-      return await db.kysely
-        .transaction()
-        .execute(async (trx) => {
-          const run = await trx
-            .selectFrom('runs')
-            .select(['id', 'status'])
-            .where('id', '=', runId)
-            .forUpdate()
-            .executeTakeFirst()
-          if (run?.status !== 'waiting') return null
-          let open = trx
-            .selectFrom('gates')
-            .select('id')
-            .where('run_id', '=', runId)
-            .where('status', '=', 'open')
-            .orderBy('id')
-          if (gateId !== undefined) open = open.where('id', '=', gateId)
-          const gate = await open.executeTakeFirst()
-          if (gate === undefined) return null
-          await trx
-            .updateTable('gates')
-            .set({
-              status: approve ? 'approved' : 'rejected',
-              detail: comment ?? null,
-              decided_by: by,
-              changed_at: sql`now()`,
-            })
-            .where('run_id', '=', runId)
-            .where('id', '=', gate.id)
-            .execute()
-          const row = await trx
-            .updateTable('runs')
-            .set({ status: 'pending', epoch: sql`epoch + 1`, due_at: sql`now() + interval '5 seconds'` })
-            .where('id', '=', runId)
-            .returning(['id', 'epoch', 'workflow', 'priority', 'lane'])
-            .executeTakeFirstOrThrow()
-          return {
-            runId: row.id,
-            epoch: row.epoch,
-            workflow: row.workflow,
-            priority: row.priority,
-            lane: row.lane as Lane,
-          }
-        })
-        .catch((error: unknown) => {
-          throw translated(error)
-        })
+      return await db.kysely.transaction().execute(async (trx) => {
+        const run = await trx
+          .selectFrom('runs')
+          .select(['id', 'status'])
+          .where('id', '=', runId)
+          .forUpdate()
+          .executeTakeFirst()
+        if (run?.status !== 'waiting') return null
+        let open = trx
+          .selectFrom('gates')
+          .select('id')
+          .where('run_id', '=', runId)
+          .where('status', '=', 'open')
+          .orderBy('id')
+        if (gateId !== undefined) open = open.where('id', '=', gateId)
+        const gate = await open.executeTakeFirst()
+        if (gate === undefined) return null
+        await trx
+          .updateTable('gates')
+          .set({
+            status: approve ? 'approved' : 'rejected',
+            detail: comment ?? null,
+            decided_by: by,
+            changed_at: sql`now()`,
+          })
+          .where('run_id', '=', runId)
+          .where('id', '=', gate.id)
+          .execute()
+        const row = await trx
+          .updateTable('runs')
+          .set({ status: 'pending', epoch: sql`epoch + 1`, due_at: sql`now() + interval '5 seconds'` })
+          .where('id', '=', runId)
+          .returning(['id', 'epoch', 'workflow', 'priority', 'lane'])
+          .executeTakeFirstOrThrow()
+        return {
+          runId: row.id,
+          epoch: row.epoch,
+          workflow: row.workflow,
+          priority: row.priority,
+          lane: row.lane as Lane,
+        }
+      })
     },
   }
 }

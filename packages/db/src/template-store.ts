@@ -3,7 +3,7 @@
 import type { StoredTemplate, TemplateEdit, TemplateRecords, TemplateView } from '@fabrique/engine'
 import type { JsonObject, Visibility } from '@fabrique/schema'
 import { type Selectable, sql, type Transaction } from 'kysely'
-import { type Db, translated } from './client.ts'
+import type { Db } from './client.ts'
 import { createSingleFlight } from './single-flight.ts'
 import type { Tables } from './tables.ts'
 
@@ -21,9 +21,6 @@ type TemplateRow = Selectable<Tables['templates']>
 
 /** The PostgreSQL template store. */
 export function createTemplateStore(db: Db): TemplateStore {
-  const away = (error: unknown) => {
-    throw translated(error)
-  }
   // Documents by id and revision: runs only ask whether the revision still stands.
   const documents = new Map<string, { revision: number; document: JsonObject }>()
   const heads = createSingleFlight(async (id) => {
@@ -78,70 +75,59 @@ export function createTemplateStore(db: Db): TemplateStore {
 
   return {
     async get(id) {
-      const row = await db.kysely
-        .selectFrom('templates')
-        .selectAll()
-        .where('id', '=', id)
-        .executeTakeFirst()
-        .catch(away)
+      const row = await db.kysely.selectFrom('templates').selectAll().where('id', '=', id).executeTakeFirst()
       return row === undefined ? null : stored(row)
     },
     async list({ drafts }) {
       let query = db.kysely.selectFrom('templates').selectAll().orderBy('id').limit(1000)
       if (!drafts) query = query.where('visibility', '!=', 'draft')
-      return (await query.execute().catch(away)).map(stored)
+      return (await query.execute()).map(stored)
     },
     async create(owner, edit) {
-      return await db.kysely
-        .transaction()
-        .execute(async (trx) => {
-          const row = await trx
-            .insertInto('templates')
-            .values({
-              id: edit.id,
-              document: JSON.stringify(edit.document),
-              visibility: edit.visibility,
-              owner,
-              ever_listed: edit.visibility !== 'draft',
-            })
-            .onConflict((conflict) => conflict.doNothing())
-            .returningAll()
-            .executeTakeFirst()
-          if (row === undefined) return null
-          await freeze(trx, edit)
-          return stored(row)
-        })
-        .catch(away)
+      return await db.kysely.transaction().execute(async (trx) => {
+        const row = await trx
+          .insertInto('templates')
+          .values({
+            id: edit.id,
+            document: JSON.stringify(edit.document),
+            visibility: edit.visibility,
+            owner,
+            ever_listed: edit.visibility !== 'draft',
+          })
+          .onConflict((conflict) => conflict.doNothing())
+          .returningAll()
+          .executeTakeFirst()
+        if (row === undefined) return null
+        await freeze(trx, edit)
+        return stored(row)
+      })
     },
     async edit(id, change) {
-      return await db.kysely
-        .transaction()
-        .execute(async (trx) => {
-          const current = await trx
-            .selectFrom('templates')
-            .selectAll()
-            .where('id', '=', id)
-            .forUpdate()
-            .executeTakeFirst()
-          if (current === undefined) return null
-          const edit = await change(stored(current), view(trx))
-          const row = await trx
-            .updateTable('templates')
-            .set({
-              id: edit.id,
-              document: JSON.stringify(edit.document),
-              visibility: edit.visibility,
-              revision: current.revision + 1,
-              ever_listed: current.ever_listed || edit.visibility !== 'draft',
-              updated_at: sql`now()`,
-            })
-            .where('id', '=', id)
-            .returningAll()
-            .executeTakeFirstOrThrow()
-          await freeze(trx, edit)
-          return stored(row)
-        })
-        .catch(away)
+      return await db.kysely.transaction().execute(async (trx) => {
+        const current = await trx
+          .selectFrom('templates')
+          .selectAll()
+          .where('id', '=', id)
+          .forUpdate()
+          .executeTakeFirst()
+        if (current === undefined) return null
+        const edit = await change(stored(current), view(trx))
+        const row = await trx
+          .updateTable('templates')
+          .set({
+            id: edit.id,
+            document: JSON.stringify(edit.document),
+            visibility: edit.visibility,
+            revision: current.revision + 1,
+            ever_listed: current.ever_listed || edit.visibility !== 'draft',
+            updated_at: sql`now()`,
+          })
+          .where('id', '=', id)
+          .returningAll()
+          .executeTakeFirstOrThrow()
+        await freeze(trx, edit)
+        return stored(row)
+      })
     },
     async versions(id) {
       const rows = await db.kysely
@@ -151,7 +137,6 @@ export function createTemplateStore(db: Db): TemplateStore {
         .orderBy('published_at', 'desc')
         .orderBy('version', 'desc')
         .execute()
-        .catch(away)
       return rows.map((row) => ({
         version: row.version,
         publishedAt: row.published_at.toISOString(),
@@ -165,7 +150,6 @@ export function createTemplateStore(db: Db): TemplateStore {
         .where('template_id', '=', id)
         .where('version', '=', version)
         .executeTakeFirst()
-        .catch(away)
       return row?.document ?? null
     },
     async listed(ids) {
@@ -176,7 +160,6 @@ export function createTemplateStore(db: Db): TemplateStore {
         .where('id', 'in', ids)
         .where('visibility', '!=', 'draft')
         .execute()
-        .catch(away)
       return new Map(rows.map((row) => [row.id, row.document]))
     },
     async findRunnable(id, version, drafts) {
@@ -198,7 +181,6 @@ export function createTemplateStore(db: Db): TemplateStore {
       .select(['document', 'revision'])
       .where('id', '=', id)
       .executeTakeFirst()
-      .catch(away)
     if (row === undefined) return null
     documents.set(id, row)
     return row.document

@@ -128,6 +128,23 @@ describe('an execution', () => {
     expect(checkpoints.filter(({ status }) => status === 'completed').map(({ key }) => key)).toEqual(completed)
   })
 
+  it('remembers a failure of an earlier execution', async () => {
+    const abort = new AbortController()
+    const definition = aDefinition(asking([{ id: 'a' }, { id: 'b' }]))
+    const serve: Serve = async ({ request, signal }) => {
+      if (request.prompt === 'do a') throw new StepFailure('invalid', 'no')
+      if (abort.signal.aborted) return answerTo(request)
+      setImmediate(() => abort.abort('shutdown'))
+      return await new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(new StepFailure('timeout', 'stopped')))
+      })
+    }
+    const { execute, read } = await setup(definition, serve, { failFast: false })
+    expect(await execute(abort.signal)).toBe('released')
+    expect(await execute()).toBe('finished')
+    expect(read()).toMatchObject({ status: 'failed', error: { code: 'invalid', node_key: 'a' } })
+  })
+
   it('waits as long as the provider asked before it tries again', async () => {
     let fails = true
     const { execute, clock, read, kinds } = await setup(undefined, async ({ request }) => {

@@ -220,6 +220,12 @@ export interface StagedAnswer {
   usage: { unit: Unit; quantity: number; facts?: Record<string, string> }[]
 }
 
+/** What a produced file turned out to be; rejects with a `bad_output` failure what does not decode. */
+export type Inspect = (
+  bytes: Uint8Array,
+  promisedType: string,
+) => Promise<{ mimeType: string; width: number | null; height: number | null; durationMs: number | null }>
+
 export interface Clock {
   nowMs(): number
   /** Rejects with the signal's reason when aborted. */

@@ -7,16 +7,14 @@ import {
   type JsonObject,
   type JsonValue,
   laneOf,
-  nearestKey,
   type Problem,
-  pointerTo,
+  problemsOf,
   type RateTable,
   RUN_SPEC_KEYS,
   RunSpec,
   type Template,
   UNIVERSAL_INPUT_KEYS,
 } from '@fabrique/schema'
-import type { z } from 'zod'
 import type { Catalog } from './catalog.ts'
 import { type Compiled, compile, contentHash, type ProviderMode } from './compile.ts'
 import type { Ids, NewRun, RunQueue, RunStore } from './ports.ts'
@@ -221,7 +219,7 @@ export function parseRunSpec(document: JsonValue, name: string | undefined): Run
   const problems: Problem[] = []
   const merged = document.workflow === undefined && name !== undefined ? { ...document, workflow: name } : document
   const parsed = RunSpec.safeParse(merged)
-  if (!parsed.success) problems.push(...parsed.error.issues.flatMap(problemsOf))
+  if (!parsed.success) problems.push(...problemsOf(parsed.error, keysAt, 'a key of a run-spec'))
   if (merged.workflow === undefined) {
     problems.push({
       pointer: '/workflow',
@@ -239,23 +237,8 @@ export function parseRunSpec(document: JsonValue, name: string | undefined): Run
   return { ...parsed.data, workflow: parsed.data.workflow as string }
 }
 
-function problemsOf(issue: z.core.$ZodIssue): Problem[] {
-  const path = issue.path as (string | number)[]
-  if (issue.code !== 'unrecognized_keys')
-    return [{ pointer: pointerTo(...path), detail: issue.message, code: 'invalid' }]
-  const valid = path.length === 0 ? RUN_SPEC_KEYS.filter((key) => key !== '$schema') : keysAt(path)
-  return issue.keys.map((key) => {
-    const near = nearestKey(key, valid)
-    const remedy = near === undefined ? `the keys are ${valid.join(', ')}` : `did you mean "${near}"?`
-    return {
-      pointer: pointerTo(...path, key),
-      detail: `"${key}" is not a key of a run-spec here; ${remedy}`,
-      code: 'unknown-key',
-    }
-  })
-}
-
-function keysAt(path: (string | number)[]): string[] {
+function keysAt(path: readonly PropertyKey[]): string[] {
+  if (path.length === 0) return RUN_SPEC_KEYS.filter((key) => key !== '$schema')
   switch (path.at(-1)) {
     case 'parent':
       return ['run_id', 'variant_index']

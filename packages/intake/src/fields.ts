@@ -1,7 +1,7 @@
 // An intake schema read as a form: its fields in the author's order, and which of them take a file.
 // Hides where JSON Schema lets an author say so. Tolerates schemas that were never checked.
 
-import { memberOf } from './pointer.ts'
+import { pointerTo } from '@fabrique/schema'
 
 /** One top-level field of a form. */
 export interface IntakeField {
@@ -54,10 +54,10 @@ export function fileFields(schema: unknown): string[] {
     }
     for (const keyword of ['then', 'else']) visit(part[keyword], pointer, depth + 1)
     for (const member of members(part.dependentSchemas)) visit(member[1], pointer, depth + 1)
-    for (const [name, member] of members(part.properties)) visit(member, memberOf(pointer, name), depth + 1)
+    for (const [name, member] of members(part.properties)) visit(member, pointer + pointerTo(name), depth + 1)
     for (const [, member] of members(part.patternProperties)) visit(member, `${pointer}/*`, depth + 1)
     if (Array.isArray(part.prefixItems)) {
-      for (const [index, item] of part.prefixItems.entries()) visit(item, memberOf(pointer, index), depth + 1)
+      for (const [index, item] of part.prefixItems.entries()) visit(item, pointer + pointerTo(index), depth + 1)
     }
     for (const keyword of ['items', 'contains', 'additionalProperties']) visit(part[keyword], `${pointer}/*`, depth + 1)
   }

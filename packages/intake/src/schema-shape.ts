@@ -1,9 +1,10 @@
 // What of a stranger's schema reaches the compiler: bounded, understood keyword by keyword, references written out.
 // Hides JSON Schema's vocabulary, and the sum that says how long any value can keep a validator busy.
 
+import { pointerTo } from '@fabrique/schema'
 import { compileLinearPattern, PatternRefused } from './linear-pattern.ts'
-import { nearest } from './nearest.ts'
-import { isPrototypeKey, memberOf } from './pointer.ts'
+import { nearestName } from './sentences.ts'
+import { isPrototypeKey } from './value-copy.ts'
 
 /** One named place in a schema and how to mend it. */
 export interface SchemaProblem {
@@ -16,7 +17,7 @@ export interface SchemaProblem {
 export type CleanSchema = boolean | { [keyword: string]: unknown }
 
 /**
- * Upper bounds of the work that one validation can take, in checks (up to 300 ns each) and pattern steps (about 10 ns).
+ * Upper bounds of the work that one validation can take, in checks (up to 300 ns each) and pattern steps (about 25 ns).
  */
 interface Effort {
   /** Checks that happen at most once: below properties only. */
@@ -162,7 +163,7 @@ function boundsOf(schema: object): SchemaProblem[] {
       const keys = Object.keys(value)
       if (nodes + keys.length > SCHEMA_LIMITS.nodes) return [tooLarge(`more than ${SCHEMA_LIMITS.nodes} values`)]
       for (const key of keys) {
-        const member = memberOf(pointer, key)
+        const member = pointer + pointerTo(key)
         bytes += Array.isArray(value) ? 1 : Buffer.byteLength(key) + 4
         if (isPrototypeKey(key))
           problems.push({ pointer: member, detail: `the name ${key} is not allowed; choose another` })
@@ -217,7 +218,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
     else effort.stepsOnce += steps
   }
   const below = (place: Place, key: string | number, child: Child): Place => ({
-    pointer: memberOf(place.pointer, key),
+    pointer: place.pointer + pointerTo(key),
     depth: place.depth + 1,
     trial: place.trial || child.endsWith('trial'),
     each: place.each || child.startsWith('each'),
@@ -263,7 +264,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
   }
 
   const visitKeyword = (keyword: string, value: unknown, place: Place, clean: JsonObject): void => {
-    const pointer = memberOf(place.pointer, keyword)
+    const pointer = place.pointer + pointerTo(keyword)
     const one = ONE_SCHEMA.get(keyword)
     const list = SCHEMA_LIST.get(keyword)
     const map = SCHEMA_MAP.get(keyword)
@@ -279,7 +280,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
           if (keyword === 'patternProperties') {
             // Keys are tested here and once more by additionalProperties.
             subschemas += 2
-            countSteps(2 * checkPattern(name, memberOf(pointer, name)), place, true)
+            countSteps(2 * checkPattern(name, pointer + pointerTo(name)), place, true)
           }
           return [name, visit(member, below(at, name, 'plain'))]
         }),
@@ -329,7 +330,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
   /** The schema with its reference written out. Siblings of $ref hold too (2020-12), so they meet under allOf. */
   const follow = (schema: JsonObject, clean: JsonObject, place: Place): CleanSchema => {
     const reference = schema.$ref
-    const pointer = memberOf(place.pointer, '$ref')
+    const pointer = place.pointer + pointerTo('$ref')
     if (typeof reference !== 'string') return clean
     if (!reference.startsWith('#')) {
       report(
@@ -380,13 +381,13 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
 }
 
 function unknownKeyword(keyword: string): string {
-  const meant = nearest(keyword, KNOWN)
+  const meant = nearestName(keyword, KNOWN)
   const remedy = meant === undefined ? 'remove it, or write it as an annotation: x-…' : `did you mean ${meant}?`
   return `is not a keyword of JSON Schema 2020-12; ${remedy}`
 }
 
 function formatRemedy(format: string): string {
-  const meant = nearest(format, FORMATS)
+  const meant = nearestName(format, FORMATS)
   return meant === undefined ? `use one of ${FORMATS.join(', ')}` : `did you mean ${meant}?`
 }
 
@@ -395,7 +396,7 @@ function anchorsOf(root: JsonObject): Map<string, string> {
   const search = (value: unknown, pointer: string): void => {
     if (typeof value !== 'object' || value === null) return
     if (isObject(value) && typeof value.$anchor === 'string') anchors.set(value.$anchor, pointer)
-    for (const [key, member] of Object.entries(value)) search(member, memberOf(pointer, key))
+    for (const [key, member] of Object.entries(value)) search(member, pointer + pointerTo(key))
   }
   search(root, '')
   return anchors

@@ -1,9 +1,8 @@
 // Ajv's errors as sentences that name the place, what is allowed and what was found.
 // Hides Ajv's vocabulary, and how the errors of alternatives become one sentence instead of dozens.
 
+import { nearestKey, pointerTo } from '@fabrique/schema'
 import type { ErrorObject } from 'ajv'
-import { nearest } from './nearest.ts'
-import { memberOf } from './pointer.ts'
 
 /** One named place in a value and how to mend it. */
 export interface ValueProblem {
@@ -22,6 +21,7 @@ const MAX_SHOWN = 80
 const MAX_CONSIDERED = 1_000
 /** Names that a misspelt one is compared with; a hundred such sentences take about 30 ms. */
 const MAX_CANDIDATES = 40
+const MAX_NAME = 40
 
 interface Finding {
   /** Where the keyword stands in the schema; children of an alternative stand below it. */
@@ -170,10 +170,10 @@ function describe(error: ErrorObject, children: Finding[]): ValueProblem {
   const limit = params.limit as number
   switch (keyword) {
     case 'required':
-      return at(memberOf(pointer, String(params.missingProperty)), 'is required')
+      return at(pointer + pointerTo(String(params.missingProperty)), 'is required')
     case 'dependentRequired':
       return at(
-        memberOf(pointer, String(params.missingProperty)),
+        pointer + pointerTo(String(params.missingProperty)),
         `is required when ${short(String(params.property))} is given`,
       )
     case 'minimum':
@@ -222,16 +222,16 @@ function describe(error: ErrorObject, children: Finding[]): ValueProblem {
     case 'unevaluatedProperties': {
       const name = String(params.additionalProperty ?? params.unevaluatedProperty)
       const names = Object.keys((error.parentSchema?.properties as object | undefined) ?? {})
-      const meant = nearest(name, names.slice(0, MAX_CANDIDATES))
+      const meant = nearestName(name, names.slice(0, MAX_CANDIDATES))
       return at(
-        memberOf(pointer, name),
+        pointer + pointerTo(name),
         `is not a field here; ${meant === undefined ? 'remove it' : `did you mean ${meant}?`}`,
       )
     }
     case 'propertyNames': {
       const reason = children[0]?.describe().detail.replace(/^.*? (?=must )/s, '')
       return at(
-        memberOf(pointer, String(params.propertyName)),
+        pointer + pointerTo(String(params.propertyName)),
         `has a name that is not allowed${reason === undefined ? '' : `: it ${reason}`}`,
       )
     }
@@ -258,6 +258,15 @@ const FORMAT_EXAMPLES: Record<string, string> = {
   url: ' such as https://example.org/page',
 }
 
+/** The name that was most likely meant. Longer ones are not looked at: both sides are a stranger's, and it adds up. */
+export function nearestName(wrong: string, valid: readonly string[]): string | undefined {
+  if (wrong.length > MAX_NAME) return undefined
+  return nearestKey(
+    wrong,
+    valid.filter((name) => name.length <= MAX_NAME),
+  )
+}
+
 function at(pointer: string, detail: string): ValueProblem {
   return { pointer, detail: `${pointer === '' ? 'the value' : short(pointer, 200)} ${detail}` }
 }
@@ -281,8 +290,8 @@ function show(value: unknown): string {
 function suggestion(error: ErrorObject): string {
   if (error.keyword !== 'enum' || typeof error.data !== 'string' || got(error) === '') return ''
   const allowed = (error.params.allowedValues as unknown[]).filter((value) => typeof value === 'string')
-  const meant = nearest(error.data, allowed.slice(0, MAX_CANDIDATES))
-  return meant === undefined ? '' : ` — did you mean ${meant.slice(0, MAX_SHOWN)}?`
+  const meant = nearestName(error.data, allowed.slice(0, MAX_CANDIDATES))
+  return meant === undefined ? '' : ` — did you mean ${meant}?`
 }
 
 function join(words: readonly string[]): string {

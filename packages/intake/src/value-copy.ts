@@ -1,7 +1,7 @@
 // A bounded deep copy of a JSON value, so that defaults never reach the caller's own object.
 // Hides the measuring on the way: what a validator has to go through.
 
-import { isPrototypeKey, memberOf } from './pointer.ts'
+import { pointerTo } from '@fabrique/schema'
 import type { ValueProblem } from './sentences.ts'
 
 /** The copy with its measures, or the problems that forbid to look at the value any further. */
@@ -35,7 +35,7 @@ export function copyValue(value: unknown): ValueCopy {
   }
   // The path is joined only where there is something to say: this runs for every submit.
   const path: (string | number)[] = []
-  const pointer = (): string => path.reduce<string>(memberOf, '')
+  const pointer = (): string => pointerTo(...path)
 
   const visit = (part: unknown): unknown => {
     copy.nodes += 1
@@ -75,4 +75,9 @@ export function copyValue(value: unknown): ValueCopy {
 
   copy.value = visit(value)
   return copy
+}
+
+/** Names that reach into a prototype; refused as keys wherever a stranger names something. */
+export function isPrototypeKey(key: string): boolean {
+  return key === '__proto__' || key === 'constructor' || key === 'prototype'
 }

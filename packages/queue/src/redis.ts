@@ -34,9 +34,12 @@ export function connectForCommands(redisUrl: string, log: Log): Redis {
   )
 }
 
-/** Waits for Redis however long it takes, as BullMQ's workers demand. */
+/**
+ * Waits for Redis however long it takes, as BullMQ's workers demand. The commands of one turn of the event loop share
+ * a write; one that a broken connection rejects is a job that is not acknowledged, which is delivered again.
+ */
 export function connectForWork(redisUrl: string, log: Log): Redis {
-  return connect(redisUrl, { maxRetriesPerRequest: null }, 'work', log)
+  return connect(redisUrl, { maxRetriesPerRequest: null, enableAutoPipelining: true }, 'work', log)
 }
 
 /** For subscriptions; they are renewed after every reconnection. */

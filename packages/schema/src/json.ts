@@ -21,7 +21,7 @@ export function canonicalJson(value: unknown): string {
 }
 
 /** Joins keys to a JSON pointer (RFC 6901): `pointerTo('input', 'a/b')` is `/input/a~1b`. */
-export function pointerTo(...path: (string | number)[]): string {
+export function pointerTo(...path: PropertyKey[]): string {
   return path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
 }
 

@@ -69,6 +69,12 @@ export interface RunResource {
   urls: { self: string; events: string; cancel: string; specification: string }
 }
 
+/** Where the API keeps a run. */
+export function runUrls(runId: string): RunResource['urls'] {
+  const self = `/v1/workflows/runs/${runId}`
+  return { self, events: `${self}/events`, cancel: `${self}/cancel`, specification: `${self}/specification` }
+}
+
 export type Lane = 'interactive' | 'batch'
 /** Runs of this priority and above go to the interactive lane, which has reserved slots. */
 export const INTERACTIVE_PRIORITY = 75
@@ -100,6 +106,50 @@ const TERMINAL_KINDS: readonly EventKind[] = ['workflow.run.completed', 'workflo
 /** True for the one event that ends a run's log. */
 export function isTerminalKind(kind: EventKind): boolean {
   return TERMINAL_KINDS.includes(kind)
+}
+
+/** The event that ends a run: the whole outcome, so that whoever hears it has nothing left to ask. */
+export function endEvent(
+  run: {
+    id: string
+    workflow: string
+    instance: { variantIndex: number | null }
+    state: JsonObject | null
+    metadata: JsonObject
+  },
+  end: {
+    status: 'completed' | 'failed' | 'cancelled'
+    index: number
+    output: JsonObject | null
+    artifacts: JsonObject[]
+    error: RunError | null
+  },
+  cost: Omit<RunCost, 'currency'>,
+): { kind: EventKind; payload: JsonObject } {
+  const { status, index, output, artifacts } = end
+  const error = end.error === null ? null : { ...end.error }
+  const slot: JsonObject = {
+    index,
+    workflow: run.workflow,
+    variant_index: run.instance.variantIndex,
+    run_id: run.id,
+    status,
+    output,
+    artifacts,
+    error,
+  }
+  return {
+    kind: `workflow.run.${status}`,
+    payload: {
+      status,
+      partial: false,
+      state: run.state,
+      metadata: run.metadata,
+      outputs: [slot],
+      cost: { currency: 'USD', ...cost },
+      error,
+    },
+  }
 }
 
 /** The one event object of SSE, the JSON list, webhooks and the CLI. `seq` counts per run from 1, without gaps. */

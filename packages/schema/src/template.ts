@@ -55,6 +55,11 @@ export const StepCommon = z.looseObject({
 })
 export type Step = z.infer<typeof StepCommon>
 
+/** The fields of a step that are its kind's own. */
+export function ownFields(step: Step): JsonObject {
+  return Object.fromEntries(Object.entries(step).filter(([key]) => !Object.hasOwn(StepCommon.shape, key))) as JsonObject
+}
+
 export const Gate = z.looseObject({
   id: Name,
   name: z.string().min(1).max(200),

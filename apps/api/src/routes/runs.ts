@@ -1,6 +1,14 @@
 // Runs: submit, look, steer. Everything below belongs to the key's own organization.
-import { isTerminal, RUN_STATUSES, RunId, type RunResource, RunSpec, WorkflowId } from '@fabrique/schema'
-import { FabriqueError } from '@fabrique/schema'
+import {
+  FabriqueError,
+  isTerminal,
+  RUN_STATUSES,
+  RunId,
+  type RunResource,
+  RunSpec,
+  runUrls,
+  WorkflowId,
+} from '@fabrique/schema'
 import { type NewRun, specificationDocument } from '@fabrique/engine'
 import type { Context } from 'hono'
 import { z } from 'zod'
@@ -27,7 +35,7 @@ export function runRoutes(deps: RunDeps): Route[] {
   const { submitter, reader, runs, queue } = deps
   const tag = 'runs'
 
-  async function own({ principal, param }: Call<never>): Promise<RunResource> {
+  async function own({ principal, param }: Pick<Call<never>, 'principal' | 'param'>): Promise<RunResource> {
     const run = await reader.get(principal.organizationId, param('id'))
     if (run === null) throw notFound('run')
     return run
@@ -61,7 +69,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       return c.json({ workflow, workflow_version: workflowVersion, input, estimate, warnings })
     }
     const runId = outcome.outcome === 'accepted' ? outcome.run.id : outcome.runId
-    const headers: Record<string, string> = { location: `/v1/workflows/runs/${runId}` }
+    const headers: Record<string, string> = { location: runUrls(runId).self }
     if (outcome.outcome === 'replayed') headers['idempotent-replayed'] = 'true'
     if (waitS > 0) {
       await waitForEnd(deps, principal.organizationId, runId, waitS * 1000)
@@ -129,7 +137,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       path: '/v1/workflows/runs/:id',
       access: 'operator',
       docs: { summary: 'A run', tag, answers: { 200: 'The run.' } },
-      handle: async (call) => call.c.json(await own(call as Call<never>)),
+      handle: async (call) => call.c.json(await own(call)),
     }),
     defineRoute({
       method: 'get',
@@ -178,13 +186,13 @@ export function runRoutes(deps: RunDeps): Route[] {
       access: 'operator',
       docs: { summary: 'Cancel a run and its slots', tag, answers: { 202: 'The run.', 409: 'It has finished.' } },
       async handle(call) {
-        const run = await own(call as Call<never>)
+        const run = await own(call)
         if (isTerminal(run.status)) throw new FabriqueError('already-finished', `The run is ${run.status}.`)
         const { settled, active } = await runs.requestCancel(run.id)
         queue.publish(settled)
         if (active.length > 0) queue.publishCancel(run.id)
         else if (settled.length === 0) throw new FabriqueError('already-finished', 'The run has just finished.')
-        return call.c.json(await own(call as Call<never>), 202)
+        return call.c.json(await own(call), 202)
       },
     }),
     defineRoute({
@@ -199,7 +207,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       },
       async handle(call) {
         const { c, principal } = call
-        const run = await own(call as Call<never>)
+        const run = await own(call)
         const { decision, comment, gate } = parseBody(Review, await readDocument(c))
         const delivery = await runs.decide(run.id, {
           approve: decision === 'approve',
@@ -213,7 +221,7 @@ export function runRoutes(deps: RunDeps): Route[] {
             'No gate of this run is open for a decision, or it was decided already.',
           )
         await queue.enqueue([delivery])
-        return c.json(await own(call as Call<never>))
+        return c.json(await own(call))
       },
     }),
   ]
@@ -226,7 +234,6 @@ function preferredWait(c: Context<ApiContext>): number {
 
 /** The resource of a run that was accepted this moment, without reading it back. */
 function acceptedResource(run: NewRun, createdAt: string, pricingVersion: string): RunResource {
-  const self = `/v1/workflows/runs/${run.id}`
   return {
     id: run.id,
     workflow: run.workflow,
@@ -265,6 +272,6 @@ function acceptedResource(run: NewRun, createdAt: string, pricingVersion: string
     created_at: createdAt,
     started_at: null,
     finished_at: null,
-    urls: { self, events: `${self}/events`, cancel: `${self}/cancel`, specification: `${self}/specification` },
+    urls: runUrls(run.id),
   }
 }

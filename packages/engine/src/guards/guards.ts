@@ -82,7 +82,7 @@ function checkShape(document: JsonObject, report: Report): void {
   const parsed = Template.safeParse(document)
   if (parsed.success) return
   for (const issue of parsed.error.issues) {
-    const path = issue.path as (string | number)[]
+    const { path } = issue
     const pointer = pointerTo(...path)
     if (pointer === '/schemaVersion' && schemaVersion !== undefined) continue
     if (pointer === '/runtimeSteps' && (runtimeSteps === undefined || issue.code === 'too_small')) continue

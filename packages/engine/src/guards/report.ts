@@ -66,11 +66,11 @@ export function providersOf(document: JsonObject): Record<string, string | strin
 }
 
 /** True where nothing stands at the path, and so something is missing rather than wrong. */
-export function isMissing(document: JsonObject, path: (string | number)[]): boolean {
+export function isMissing(document: JsonObject, path: readonly PropertyKey[]): boolean {
   let value: unknown = document
   for (const key of path) {
     if (typeof value !== 'object' || value === null) return false
-    value = (value as Record<string | number, unknown>)[key]
+    value = (value as Record<PropertyKey, unknown>)[key]
   }
   return value === undefined
 }

@@ -1,5 +1,5 @@
 // Each step by itself: kind, own fields, tool and its arguments, model and its fitness.
-import { isJsonObject, type JsonObject, pointerTo, type Step, StepCommon } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, ownFields, pointerTo, type Step, StepCommon } from '@fabrique/schema'
 import { z } from 'zod'
 import { type Catalog, modelNamesOf, type StepKind } from '../catalog.ts'
 import { placeholdersIn } from '../placeholders.ts'
@@ -39,13 +39,13 @@ export function checkSteps(document: JsonObject, steps: IndexedStep[], catalog: 
 }
 
 function checkOwnFields(step: Step, at: string, kind: StepKind, report: Report): void {
-  const own = Object.fromEntries(Object.entries(step).filter(([key]) => !Object.hasOwn(StepCommon.shape, key)))
+  const own = ownFields(step)
   const parsed = kind.fields.safeParse(own)
   if (parsed.success) return
   const known =
     kind.fields instanceof z.ZodObject ? [...Object.keys(kind.fields.shape), ...Object.keys(StepCommon.shape)] : []
   for (const issue of parsed.error.issues) {
-    const path = issue.path as (string | number)[]
+    const { path } = issue
     if (issue.code === 'unrecognized_keys') {
       for (const key of issue.keys)
         report(`${at}${pointerTo(...path, key)}`, 'unknown-step-field', unknownKey(key, path.length === 0 ? known : []))
@@ -53,7 +53,7 @@ function checkOwnFields(step: Step, at: string, kind: StepKind, report: Report):
       report(
         `${at}${pointerTo(...path)}`,
         'invalid-step',
-        isMissing(own as JsonObject, path) ? `a step of kind "${kind.kind}" needs it` : issue.message,
+        isMissing(own, path) ? `a step of kind "${kind.kind}" needs it` : issue.message,
       )
     }
   }

@@ -1,0 +1,23 @@
+// Places where a test may have the process killed, to prove what survives it.
+// Hides how the test names one, and how it learns that the process got there.
+import { appendFileSync } from 'node:fs'
+import { z } from 'zod'
+
+/** For tests of recovery only: the point at which this process kills itself, and the file to note it in. */
+export const KillpointEnv = {
+  FABRIQUE_TEST_KILLPOINT: z.string().optional(),
+  FABRIQUE_TEST_KILLPOINT_FILE: z.string().optional(),
+}
+
+/** Kills this process with SIGKILL at the point that the environment names; without one, does nothing. */
+export function createKillpoint(env: {
+  FABRIQUE_TEST_KILLPOINT?: string | undefined
+  FABRIQUE_TEST_KILLPOINT_FILE?: string | undefined
+}): (point: string) => void {
+  const { FABRIQUE_TEST_KILLPOINT: armed, FABRIQUE_TEST_KILLPOINT_FILE: file } = env
+  return (point) => {
+    if (point !== armed) return
+    if (file !== undefined) appendFileSync(file, `${point}\n`)
+    process.kill(process.pid, 'SIGKILL')
+  }
+}
