@@ -51,8 +51,8 @@ interface Accepted {
 // Measured: compiling at this size takes 10 to 40 ms by the kind of schema, 60 where it is all patterns of \p{…}. Larger
 // ones stay in the thread.
 const MAX_SIZE_HERE = { nodes: 2_000, subschemas: 250, patternStates: 2_500 }
-// What one validation may take on the event loop, estimated. Measured worst cases within it: 5 to 30 ms, and 70 ms where
-// ten thousand misspelt fields are to be explained. What goes beyond goes to the thread.
+// What one validation may take on the event loop, estimated. Measured worst cases within it: 5 to 60 ms, and 115 ms
+// where ten thousand misspelt fields are to be explained. What goes beyond goes to the thread.
 const MAX_EFFORT_HERE_NS = 20_000_000
 const CHECK_NS = 300
 // Measured: 8 to 16 on long hostile texts, up to 70 on the first twenty characters of one.
