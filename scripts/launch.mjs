@@ -119,7 +119,7 @@ function runtime() {
 
 /** Every package.json of the workspace, the root's first. */
 function manifests() {
-  const folders = ['', 'bench', 'test']
+  const folders = ['', 'bench', 'templates', 'test']
   for (const group of ['apps', 'packages']) {
     if (existsSync(join(root, group))) folders.push(...readdirSync(join(root, group)).map((name) => join(group, name)))
   }

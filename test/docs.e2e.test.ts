@@ -72,7 +72,9 @@ describe('the commands of a page', () => {
       .filter(({ info }) => info[0] === 'sh')
       .flatMap(({ text }) => text.split('\n').filter((line) => line.startsWith('npx fab-workflow ')))
     expect(lines).toHaveLength(1)
-    const { code, stdout, stderr } = await shell(lines[0]?.replace(/^npx /, '') ?? '', {
+    // As it is written, in the checkout: npx must find the command there and install nothing.
+    const { code, stdout, stderr } = await shell(`cd '${root}' && ${lines[0]}`, {
+      npm_config_offline: 'true',
       DATABASE_URL: fabrique.databaseUrl,
       FABRIQUE_HOME: join(folder, '.fabrique'),
     })

@@ -57,7 +57,8 @@ function tooLarge(limitBytes: number): FabriqueError {
 
 /** Adds line and column to problems that point into this document, then throws them on. */
 export function located(error: unknown, document: ParsedDocument): never {
-  if (!FabriqueError.is(error)) throw error
+  // The problems of a draft that cannot run point into the draft, which is not this document.
+  if (!FabriqueError.is(error) || error.code === 'not-runnable') throw error
   const problems = error.problems.map((problem): Problem => ({ ...problem, ...document.locate(problem.pointer) }))
   throw new FabriqueError(error.code, error.message, {
     problems,

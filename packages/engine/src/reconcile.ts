@@ -24,7 +24,7 @@ export function createReconciler(deps: {
   async function runOnce(): Promise<number> {
     const empty = await deps.queue.cameBackEmpty()
     if (empty === true || (empty === false && blind)) {
-      deps.log.info({}, 'the queue is back; every pending run is looked for in it')
+      deps.log.debug({}, 'the queue is new or back; every pending run is looked for in it')
       await deps.store.recheckPending()
       blind = false
     }
