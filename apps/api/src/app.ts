@@ -23,6 +23,11 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
     await next()
     c.res.headers.set('x-request-id', id)
   })
+  app.use(async function host(c, next) {
+    // Such as 1.2.3.999: a name to HTTP, and no URL to anybody else.
+    if (!URL.canParse(c.req.url)) throw new FabriqueError('bad-header', 'The Host header does not name a host.')
+    await next()
+  })
 
   app.onError((error, c) => {
     const known = asFabriqueError(error)
@@ -53,6 +58,9 @@ function mount(
         throw new FabriqueError('forbidden', 'This needs the key of an admin.')
       principal = found
     }
+    // PostgreSQL has no text with a NUL, so nothing that we keep is called that.
+    if (Object.values(c.req.param() as Record<string, string>).some((value) => value.includes('\0')))
+      throw notFound('address')
     const query = parseQuery(route.query, c.req.url)
     return await route.handle({ c, principal, query: query as never, param: (name) => c.req.param(name) ?? '' })
   })

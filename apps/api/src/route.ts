@@ -53,9 +53,10 @@ export function defineRoute<Query extends z.ZodObject = z.ZodObject<Record<never
 
 /** The query by its schema; a name given twice counts as odd, `metadata[k]` is one parameter per key. */
 export function parseQuery(schema: z.ZodObject, url: string): Record<string, unknown> {
-  const raw: Record<string, unknown> = {}
+  const raw: Record<string, unknown> = { __proto__: null }
   const metadata: Record<string, string> = {}
   for (const [name, value] of new URL(url).searchParams) {
+    if (`${name}${value}`.includes('\0')) throw badQuery(name.replaceAll('\0', ''), 'holds a NUL')
     const key = /^metadata\[([^[\]]{1,128})\]$/.exec(name)?.[1]
     if (key !== undefined && 'metadata' in schema.shape) metadata[key] = value
     else if (Object.hasOwn(raw, name)) throw badQuery(name, 'is given twice')

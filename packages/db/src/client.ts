@@ -21,7 +21,12 @@ const AWAY = /^(08|53|57P)|^ECONN|^EPIPE|^ENOTFOUND|^ETIMEDOUT|^EHOSTUNREACH/
 /** True for errors that say "not now": the connection, not the statement, is the fault. */
 function isAway(error: unknown): boolean {
   const { code, message } = error as { code?: string; message?: string }
-  return AWAY.test(code ?? '') || /Connection terminated|timeout exceeded when trying to connect/.test(message ?? '')
+  return (
+    AWAY.test(code ?? '') ||
+    /Connection terminated|timeout exceeded when trying to connect|connection error and is not queryable/.test(
+      message ?? '',
+    )
+  )
 }
 
 /** Throws `unavailable` for a lost connection, the error itself otherwise. */

@@ -21,6 +21,8 @@ type TemplateRow = Selectable<Tables['templates']>
 
 /** The PostgreSQL template store. */
 export function createTemplateStore(db: Db): TemplateStore {
+  // One edit at a time: it holds a connection while `change` asks for others, and many would starve each other.
+  let lastEdit: Promise<void> = Promise.resolve()
   // Documents by id and revision: runs only ask whether the revision still stands.
   const documents = new Map<string, { revision: number; document: JsonObject }>()
   const heads = createSingleFlight(async (id) => {
@@ -103,7 +105,11 @@ export function createTemplateStore(db: Db): TemplateStore {
       })
     },
     async edit(id, change) {
-      return await db.kysely.transaction().execute(async (trx) => {
+      const { promise: done, resolve: end } = Promise.withResolvers<void>()
+      const turn = lastEdit
+      lastEdit = done
+      await turn
+      const edited = db.kysely.transaction().execute(async (trx) => {
         const current = await trx
           .selectFrom('templates')
           .selectAll()
@@ -128,6 +134,7 @@ export function createTemplateStore(db: Db): TemplateStore {
         await freeze(trx, edit)
         return stored(row)
       })
+      return await edited.finally(end)
     },
     async versions(id) {
       const rows = await db.kysely

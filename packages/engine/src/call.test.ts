@@ -87,6 +87,19 @@ describe('a paid call', () => {
     expect(outcomes()).toEqual([['acme/one', 'unknown', 0.25]])
   })
 
+  it('asks nobody else while nobody knows what a broken call cost, where the template says so', async () => {
+    const broken = async () => {
+      throw new StepFailure('server', 'the connection broke', { billed: 'unknown' })
+    }
+    const { call, sent, outcomes } = setup({ serve: broken, onUnknownOutcome: 'fail' })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'unknown_outcome' })
+    await expect(call(), 'a later execution finds it on the books').rejects.toMatchObject({
+      failureClass: 'unknown_outcome',
+    })
+    expect(sent).toHaveLength(1)
+    expect(outcomes()).toEqual([['acme/one', 'unknown', 0.25]])
+  })
+
   it.each([
     ['server', 'no', ['acme/one', 'acme/two'], 0],
     ['server', 'unknown', ['acme/one', 'acme/two'], 0.25],

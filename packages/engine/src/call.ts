@@ -72,6 +72,8 @@ export async function callModel(
     const recovered = await recover(deps, site, interrupted, request, files)
     if (recovered !== null) return recovered
   }
+  const asksAgain = site.definition.onUnknownOutcome === 'retry'
+  if (!asksAgain && site.earlier.some(({ outcome }) => outcome === 'unknown')) throw unknownOutcome()
   let failure: StepFailure | undefined
   for (const { model: name, simulated } of binding.models) {
     const model = deps.catalog.model(name)
@@ -84,6 +86,7 @@ export async function callModel(
       return await send(deps, site, model, record, null, request, files)
     } catch (error) {
       if (!StepFailure.is(error)) throw error
+      if (error.billed === 'unknown' && !asksAgain) throw unknownOutcome(error)
       failure = error
       if (error.failureClass === 'refused' || error.failureClass === 'budget') break
     }
@@ -130,8 +133,13 @@ async function recover(
   await deps.record(unknown)
   site.earlier[site.earlier.indexOf(record)] = unknown
   if (site.definition.onUnknownOutcome === 'retry') return null
-  throw new StepFailure('unknown_outcome', 'A provider call was interrupted and its outcome is not known.', {
+  throw unknownOutcome()
+}
+
+function unknownOutcome(cause?: StepFailure): StepFailure {
+  return new StepFailure('unknown_outcome', 'A provider call was interrupted and its outcome is not known.', {
     billed: 'unknown',
+    cause,
   })
 }
 

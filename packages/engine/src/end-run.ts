@@ -58,6 +58,9 @@ export async function park(state: RunState, open: Gate[]): Promise<'waiting'> {
 
 /** Ends the run with its terminal event; nothing of it changes afterwards. */
 export async function finish(state: RunState, end: End): Promise<'finished'> {
+  // Nobody will ask for these any more: they may have been charged, and count as spent.
+  const open = state.calls().filter(({ outcome }) => outcome === 'pending')
+  state.noteCalls(open.map((call) => ({ ...call, outcome: 'unknown', actualUsd: call.estimatedUsd })))
   const calls = state.calls()
   state.noteEvent(
     endEvent(

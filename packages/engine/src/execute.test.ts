@@ -1,9 +1,10 @@
-import { textOf } from '@fabrique/schema'
+import { FabriqueError, textOf } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { ProviderRequest } from './catalog.ts'
+import { createEngine } from './execute.ts'
 import { StepFailure } from './failure.ts'
 import type { NewRun } from './ports.ts'
-import { aDefinition, aNewRun } from './testing/factories.ts'
+import { aCall, aDefinition, aNewRun, aTransition } from './testing/factories.ts'
 import { createSequentialIds } from './testing/sequential-ids.ts'
 import { answerTo, asking, createTestEngine } from './testing/test-engine.ts'
 
@@ -200,6 +201,43 @@ describe('an execution', () => {
     expect(read()?.status).toBe(status)
     expect(asked).toHaveLength(1)
   })
+
+  it('books what an earlier execution left open, when it is cancelled before it looks', async () => {
+    const { store, id, read, engine } = await setup()
+    const first = await store.claim(id, 'w0', 1)
+    if (first === null) throw new Error('the run can be claimed')
+    await store.commit(aTransition(id, first.fence, { calls: [aCall(`${id}.a.1`, { stepKey: 'a', stepId: 'a' })] }))
+    await store.release(id, first.fence)
+    const cancel = new AbortController()
+    cancel.abort('cancel')
+    await engine.execute(id, cancel.signal)
+    expect((await store.history(id)).calls).toMatchObject([{ outcome: 'unknown', actualUsd: 0.25 }])
+    expect(read()?.events.at(-1)).toMatchObject({ kind: 'workflow.run.cancelled', payload: { cost: { actual: 0.25 } } })
+  })
+
+  it.each([1, 2])(
+    'is handed back when the record is away at its write %i, and then neither fails nor pays twice',
+    async (nth) => {
+      const { store, deps, id, read, asked, deliveries } = await setup()
+      let writes = 0
+      const flaky = createEngine({
+        ...deps,
+        store: {
+          ...store,
+          async commit(transition) {
+            writes += 1
+            if (writes === nth) throw new FabriqueError('unavailable', 'away')
+            return await store.commit(transition)
+          },
+        },
+      })
+      expect(await flaky.execute(id, new AbortController().signal)).toBe('released')
+      expect(deliveries).toMatchObject([{ runId: id, epoch: 1 }])
+      expect(await flaky.execute(id, new AbortController().signal)).toBe('finished')
+      expect(read()?.status).toBe('completed')
+      expect(asked).toEqual(['do a'])
+    },
+  )
 
   it('books the cost of an answer that came after the cancel', async () => {
     const world = await setup(undefined, async ({ request }) => {

@@ -1,9 +1,9 @@
 // The one story of a run: claim, advance step by step behind durable checkpoints, finish or park.
 // Hides order and concurrency; what a step does is its kind's, what is true is the store's.
-import type { Step } from '@fabrique/schema'
+import { FabriqueError, type Step } from '@fabrique/schema'
 import { conclude, finish, park } from './end-run.ts'
 import { createGraph, type Graph, next } from './plan.ts'
-import type { RunHistory, RunQueue, RunStore } from './ports.ts'
+import type { ClaimedRun, RunHistory, RunQueue, RunStore } from './ports.ts'
 import { createRunState, RunTaken, type RunState } from './run-state.ts'
 import { runStep, type RunStepDeps } from './run-step.ts'
 import type { Definition } from './specification.ts'
@@ -38,6 +38,8 @@ export interface Engine {
 
 const DEFINITIONS_CACHED_MAX = 500
 const PARALLEL_STEPS = 8
+/** Spread over one lease: afterwards the lease has run out, and the reconciler does it. */
+const HAND_BACK_TRIES = 20
 const EMPTY: RunHistory = { checkpoints: [], calls: [], artifacts: [], gates: [] }
 
 /** An engine over these ports. Holds nothing but a cache of definitions; any number of runs may be executed at once. */
@@ -61,11 +63,32 @@ export function createEngine(deps: EngineDeps): Engine {
       if (run === null) return 'lost'
       onClaimed?.({ runId, rootRunId: run.rootRunId, fence: run.fence })
       deps.killpoint?.('W2')
-      const { definition, graph } = await prepare(run.definitionHash)
-      const history = run.resumed ? await deps.store.history(runId) : EMPTY
-      return await advance(deps, createRunState(deps, run, definition, graph, history), signal)
+      try {
+        const { definition, graph } = await prepare(run.definitionHash)
+        const history = run.resumed ? await deps.store.history(runId) : EMPTY
+        return await advance(deps, createRunState(deps, run, definition, graph, history), signal)
+      } catch (error) {
+        if (!FabriqueError.is(error, 'unavailable')) throw error
+        return await handBack(deps, run, signal, error)
+      }
     },
   }
+}
+
+/** Gives a run back that the record was away from, as soon as it answers: not its worker's fault, so no lease is lost. */
+async function handBack(deps: EngineDeps, run: ClaimedRun, signal: AbortSignal, cause: Error): Promise<Execution> {
+  for (let tries = 0; tries < HAND_BACK_TRIES; tries += 1) {
+    try {
+      const delivery = await deps.store.release(run.id, run.fence)
+      if (delivery === null) return 'lost'
+      await deps.queue.enqueue([delivery])
+      return 'released'
+    } catch (error) {
+      if (!FabriqueError.is(error, 'unavailable')) throw error
+      await deps.clock.sleep(deps.leaseMs / HAND_BACK_TRIES, signal).catch(() => {})
+    }
+  }
+  throw cause
 }
 
 /** Advances until the run is finished, parked or interrupted. */

@@ -196,7 +196,7 @@ export interface RunQueue {
   enqueue(deliveries: Delivery[]): Promise<void>
   /** True once after the queue has come back without what it held; null while it cannot be reached. */
   cameBackEmpty(): Promise<boolean | null>
-  /** Of these, the ones that no job stands for; an unreachable queue answers none. */
+  /** Of these, the ones that no unfinished job stands for, free to be handed over again; an unreachable queue answers none. */
   missing(deliveries: Delivery[]): Promise<Delivery[]>
   publish(events: RunEvent[]): void
   publishCancel(rootRunId: string): void

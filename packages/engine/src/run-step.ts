@@ -1,6 +1,6 @@
 // One step of a run, from its first attempt to its outcome.
 // Hides rendering, what a kind may do while it runs, the gates that judge it, and which failures are tried again.
-import { type JsonObject, type JsonValue, ownFields, type Step, textOf } from '@fabrique/schema'
+import { FabriqueError, type JsonObject, type JsonValue, ownFields, type Step, textOf } from '@fabrique/schema'
 import { callModel } from './call.ts'
 import type { Catalog, Providers, StepContext } from './catalog.ts'
 import { backoffMs, StepFailure, TRANSIENT } from './failure.ts'
@@ -19,7 +19,7 @@ export interface RunStepDeps {
   killpoint?: (name: string) => void
 }
 
-/** Attempts a step until it is settled or `state.stop` is aborted. Throws `RunTaken` only. */
+/** Attempts a step until it is settled or `state.stop` is aborted. Throws `RunTaken`, or `unavailable` of the record. */
 export async function runStep(deps: RunStepDeps, state: RunState, step: Step): Promise<void> {
   const key = step.id
   const { signal } = state.stop
@@ -39,6 +39,8 @@ export async function runStep(deps: RunStepDeps, state: RunState, step: Step): P
         if (signal.reason === 'cancel') state.noteCalls(attempt.settled)
         return
       }
+      // The record is away, not the step at fault: whoever holds the run next adopts what was staged.
+      if (FabriqueError.is(error, 'unavailable')) throw error
       const failed = StepFailure.is(error) ? error : bug(deps, state, key, error)
       const reason = { code: failed.code, message: failed.message }
       if (number >= maxAttempts || !on.some((wanted) => wanted === failed.failureClass)) {

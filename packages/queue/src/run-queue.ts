@@ -32,13 +32,17 @@ export function queueNames(prefix: string): QueueNames {
   }
 }
 
+function jobIdOf({ runId, epoch }: Pick<Delivery, 'runId' | 'epoch'>): string {
+  return `${runId}-${epoch}`
+}
+
 /** The job of a delivery. Ids only: a job's data is shown on dashboards and kept in Redis. */
 function jobOf({ runId, epoch, workflow, priority }: Delivery) {
   return {
     name: workflow,
     data: { run_id: runId },
     opts: {
-      jobId: `${runId}-${epoch}`,
+      jobId: jobIdOf({ runId, epoch }),
       // Always set: a job without priority goes before all others, and is slow to remove.
       priority: 1 + (100 - priority),
       attempts: 1,
@@ -155,9 +159,12 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
       try {
         const pipeline = redis.pipeline()
         for (const delivery of deliveries)
-          pipeline.exists(laneQueue(delivery.lane).toKey(`${delivery.runId}-${delivery.epoch}`))
-        const found = (await pipeline.exec()) ?? []
-        return deliveries.filter((_, index) => found[index]?.[1] === 0)
+          pipeline.hmget(laneQueue(delivery.lane).toKey(jobIdOf(delivery)), 'timestamp', 'finishedOn')
+        const found = ((await pipeline.exec()) ?? []).map(([, fields]) => (fields ?? []) as (string | null)[])
+        // A finished job stands for nothing while its run is still owed: its worker could not claim. Its name hides the next.
+        const finished = deliveries.filter((_, index) => typeof found[index]?.[1] === 'string')
+        await Promise.all(finished.map((delivery) => laneQueue(delivery.lane).remove(jobIdOf(delivery))))
+        return deliveries.filter((delivery, index) => found[index]?.[0] === null || finished.includes(delivery))
       } catch {
         return []
       }

@@ -72,6 +72,15 @@ export function runQueueContract(name: string, open: () => Promise<RunQueueSetup
       expect(await queue.missing([])).toEqual([])
     })
 
+    it('delivers again what was taken and is still owed, under the same epoch', async () => {
+      const { queue, drained } = await setup()
+      await queue.enqueue([aDelivery('r1')])
+      expect(await drained()).toEqual(['r1'])
+      expect(await queue.missing([aDelivery('r1')])).toEqual([aDelivery('r1')])
+      await queue.enqueue([aDelivery('r1')])
+      expect(await drained()).toEqual(['r1'])
+    })
+
     it('says at most once that it came back empty', async () => {
       const { queue } = await setup()
       await queue.cameBackEmpty()
