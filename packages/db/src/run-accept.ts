@@ -1,6 +1,6 @@
 // Accepting runs: the row, the specification and the first events of many concurrent submits in one statement.
 // Hides idempotency: a key decides inside the statement which of its spellings becomes a run.
-import type { AcceptOutcome, Ids, NewRun } from '@fabrique/engine'
+import type { Ids, NewRun, RunStore } from '@fabrique/engine'
 import type { RunEvent } from '@fabrique/schema'
 import { type Batcher, createBatcher } from './batcher.ts'
 import type { Db } from './client.ts'
@@ -45,7 +45,8 @@ with t as (
 )
 select id, now() as at from ok`
 
-const REPLAYED = 'select digest, run_id from idempotency_keys where organization_id = $1 and key = $2'
+const ACCEPTED_UNDER = `select digest, run_id as "runId" from idempotency_keys
+where organization_id = $1 and key = $2 and created_at >= now() - interval '24 hours'`
 
 interface Item {
   run: NewRun
@@ -53,7 +54,7 @@ interface Item {
 }
 
 /** The accepting half of the run store. */
-export function createAccept(db: Db, ids: Ids): (run: NewRun) => Promise<AcceptOutcome> {
+export function createAccept(db: Db, ids: Ids): Pick<RunStore, 'accept' | 'acceptedUnder'> {
   // Definitions that are in the record already need not travel again.
   const stored = new Set<string>()
 
@@ -98,17 +99,24 @@ export function createAccept(db: Db, ids: Ids): (run: NewRun) => Promise<AcceptO
     run.idempotency === null ? run.id : `${run.organizationId} ${run.idempotency.key}`,
   )
 
-  return async function accept(run) {
-    const eventIds: [string, string] = [ids.next(), ids.next()]
-    const at = await batcher.write({ run, eventIds })
-    if (at !== null) return { outcome: 'accepted', runId: run.id, events: firstEvents(run, eventIds, at) }
-    const { key = '', digest } = run.idempotency ?? {}
-    const [first] = await db.query<{ digest: string; run_id: string }>('runs.replayed', REPLAYED, [
-      run.organizationId,
+  async function acceptedUnder(organizationId: string, key: string) {
+    const [row] = await db.query<{ digest: string; runId: string }>('runs.acceptedUnder', ACCEPTED_UNDER, [
+      organizationId,
       key,
     ])
-    if (first === undefined || first.digest !== digest) return { outcome: 'mismatch' }
-    return { outcome: 'replayed', runId: first.run_id }
+    return row ?? null
+  }
+
+  return {
+    acceptedUnder,
+    async accept(run) {
+      const eventIds: [string, string] = [ids.next(), ids.next()]
+      const at = await batcher.write({ run, eventIds })
+      if (at !== null) return { outcome: 'accepted', runId: run.id, events: firstEvents(run, eventIds, at) }
+      const first = await acceptedUnder(run.organizationId, run.idempotency?.key ?? '')
+      if (first === null || first.digest !== run.idempotency?.digest) return { outcome: 'mismatch' }
+      return { outcome: 'replayed', runId: first.runId }
+    },
   }
 }
 

@@ -12,7 +12,7 @@ import { settleRunsIn } from './run-settle.ts'
 /** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
 export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) => void = () => {}): RunStore {
   return {
-    accept: createAccept(db, ids),
+    ...createAccept(db, ids),
     commit: createCommit(db, ids),
     ...createLeases(db, ids, publish),
 

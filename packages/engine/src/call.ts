@@ -96,7 +96,12 @@ export async function callModel(
 
 function intent(site: CallSite, model: Model, simulated: boolean, request: JsonObject, deps: CallDeps): CallRecord {
   const usages = deps.catalog.provider(model.provider)?.expectedUsage(model, request) ?? []
-  const estimated = priceOf(site.definition.rates, model.name, usages) ?? 0
+  const estimated = priceOf(site.definition.rates, model.name, usages)
+  if (estimated === null) {
+    throw new StepFailure('invalid', `The run's price list has no rate for this call of "${model.name}".`, {
+      code: 'unpriced',
+    })
+  }
   return {
     id: `${site.runId}.${site.stepKey}.${site.earlier.length + 1}`,
     stepKey: site.stepKey,

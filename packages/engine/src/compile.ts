@@ -67,7 +67,9 @@ export function compile(template: Template, catalog: Catalog, pricing: RateTable
     const model = catalog.model(first.model)
     const usages =
       model === undefined ? [] : (catalog.provider(model.provider)?.expectedUsage(model, kind.expects(step)) ?? [])
-    estimatedUsd += priceOf(pricing.rates, first.model, usages) ?? 0
+    const price = priceOf(pricing.rates, first.model, usages)
+    if (price === null) throw notRunnable(`the current price list has no rate for step "${step.id}"`)
+    estimatedUsd += price
   }
   const definition: Definition = {
     templateId: template.id,

@@ -165,6 +165,8 @@ export interface Delivery {
 export interface RunStore {
   /** Concurrent calls may share a statement; each call's outcome is its own. */
   accept(run: NewRun): Promise<AcceptOutcome>
+  /** The run that an Idempotency-Key of the last 24 hours stands for, and the digest of its spec. */
+  acceptedUnder(organizationId: string, key: string): Promise<{ runId: string; digest: string } | null>
   /** Takes the lease of a pending run, or answers null: somebody else has it, or it is over. */
   claim(runId: string, worker: string, leaseMs: number): Promise<ClaimedRun | null>
   definition(hash: string): Promise<Definition | null>

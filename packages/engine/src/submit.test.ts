@@ -22,7 +22,8 @@ const TEMPLATE: Template = {
   artifactSchema: { artifactType: 'example', files: [] },
 }
 
-function setup(unitPriceUsd = 0.25) {
+function setup(unitPriceUsd: number | null = 0.25) {
+  let listed = true
   const store = createMemoryRunStore({ clock: createFakeClock(), ids: createSequentialIds('9') })
   const delivered: string[] = []
   const submitter = createSubmitter({
@@ -30,11 +31,14 @@ function setup(unitPriceUsd = 0.25) {
     queue: { enqueue: async (given) => void delivered.push(...given.map(({ runId }) => runId)), publish() {} },
     sources: {
       findRunnable: async (id, version) =>
-        id === TEMPLATE.id && (version === null || version === TEMPLATE.version) ? TEMPLATE : null,
+        listed && id === TEMPLATE.id && (version === null || version === TEMPLATE.version) ? TEMPLATE : null,
       pricing: async () => ({
         version: '2026.01.01',
         currency: 'USD',
-        rates: [{ model: 'acme/one', unit: 'request', unit_price_usd: unitPriceUsd, assumed: true }],
+        rates:
+          unitPriceUsd === null
+            ? []
+            : [{ model: 'acme/one', unit: 'request', unit_price_usd: unitPriceUsd, assumed: true }],
       }),
       ownsRun: async (organizationId, runId) => organizationId === 'system' && runId === PARENT,
     },
@@ -51,7 +55,7 @@ function setup(unitPriceUsd = 0.25) {
   })
   const submit = (document: JsonValue, over: Partial<Submission> = {}) =>
     submitter.submit({ organizationId: 'system', admin: false, document, ...over })
-  return { submit, store, delivered }
+  return { submit, store, delivered, unlist: () => void (listed = false) }
 }
 
 const GOOD = { workflow: TEMPLATE.id, input: { prompt: 'a fox' } }
@@ -115,5 +119,20 @@ describe('submitting', () => {
     const other = { ...GOOD, input: { prompt: 'an owl' } }
     await expect(submit(other, { idempotencyKey: 'k' })).rejects.toMatchObject({ code: 'idempotency-mismatch' })
     expect(delivered).toHaveLength(1)
+  })
+
+  it('replays a key even after the workflow was pulled: the run exists all the same', async () => {
+    const { submit, delivered, unlist } = setup()
+    await submit(GOOD, { idempotencyKey: 'k' })
+    unlist()
+    expect(await submit(GOOD, { idempotencyKey: 'k' })).toEqual({ outcome: 'replayed', runId: delivered[0] })
+    await expect(submit(GOOD, { idempotencyKey: 'new' })).rejects.toMatchObject({ code: 'not-found' })
+  })
+
+  it('refuses to run what the current price list cannot price: never at $0', async () => {
+    const { submit, delivered } = setup(null)
+    await expect(submit(GOOD)).rejects.toMatchObject({ code: 'not-runnable' })
+    await expect(submit(GOOD, { dryRun: true })).rejects.toMatchObject({ code: 'not-runnable' })
+    expect(delivered).toEqual([])
   })
 })

@@ -37,7 +37,7 @@ export interface SubmitSources {
 }
 
 export interface SubmitDeps {
-  store: Pick<RunStore, 'accept'>
+  store: Pick<RunStore, 'accept' | 'acceptedUnder'>
   queue: Pick<RunQueue, 'enqueue' | 'publish'>
   sources: SubmitSources
   intake: IntakeSchemas
@@ -96,6 +96,15 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
     return entry
   }
 
+  /** A repeated submit answers its run, whatever has become of the workflow, its price or the parent meanwhile. */
+  async function replay({ organizationId, idempotencyKey, dryRun }: Submission, digest: string) {
+    if (idempotencyKey === undefined || dryRun === true) return null
+    const known = await deps.store.acceptedUnder(organizationId, idempotencyKey)
+    if (known === null) return null
+    if (known.digest !== digest) throw mismatch()
+    return { outcome: 'replayed' as const, runId: known.runId }
+  }
+
   return {
     async submit(submission) {
       const spec = parseRunSpec(submission.document, submission.name)
@@ -111,6 +120,9 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
           'Variants are not offered by this version yet; submit the run several times.',
         )
       }
+      const digest = contentHash([spec, submission.version ?? null])
+      const replayed = await replay(submission, digest)
+      if (replayed !== null) return replayed
       const template = await deps.sources.findRunnable(spec.workflow, submission.version ?? null, submission.admin)
       if (template === null) {
         const version = submission.version === undefined ? '' : ` in version ${submission.version}`
@@ -179,19 +191,11 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
         simulated,
         estimatedUsd,
         warnings,
-        idempotency:
-          submission.idempotencyKey === undefined
-            ? null
-            : { key: submission.idempotencyKey, digest: contentHash([spec, submission.version ?? null]) },
+        idempotency: submission.idempotencyKey === undefined ? null : { key: submission.idempotencyKey, digest },
       }
       deps.killpoint?.('A1')
       const accepted = await deps.store.accept(run)
-      if (accepted.outcome === 'mismatch') {
-        throw new FabriqueError(
-          'idempotency-mismatch',
-          'This Idempotency-Key was used for a different run-spec; use a new key.',
-        )
-      }
+      if (accepted.outcome === 'mismatch') throw mismatch()
       if (accepted.outcome === 'replayed') return accepted
       deps.killpoint?.('A2')
       deps.queue.publish(accepted.events)
@@ -207,6 +211,13 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       }
     },
   }
+}
+
+function mismatch(): FabriqueError {
+  return new FabriqueError(
+    'idempotency-mismatch',
+    'This Idempotency-Key was used for a different run-spec; use a new key.',
+  )
 }
 
 /** The run-spec in a plain tree, with the workflow's name from wherever it was given. Throws every problem at once. */

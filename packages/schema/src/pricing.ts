@@ -1,6 +1,7 @@
 // Prices as data: dated versions of a rate table, and the ledger entries that were booked with them.
 // Hides how a rate is found for a call; what a call uses is each provider's own knowledge.
 import { z } from 'zod'
+import { TemplateVersion } from './template.ts'
 
 export const UNITS = [
   'input_token',
@@ -34,7 +35,7 @@ export const Rate = z
 export type Rate = z.infer<typeof Rate>
 
 export const RateTable = z.strictObject({
-  version: z.string().regex(/^\d{4}\.\d{2}\.\d{2}(\.\d{1,3})?$/, 'must look like 2026.11.21'),
+  version: TemplateVersion,
   currency: z.literal('USD'),
   rates: z.array(Rate).max(2000),
 })

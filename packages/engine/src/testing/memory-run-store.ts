@@ -160,6 +160,12 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
   }
 
   return {
+    async acceptedUnder(organizationId, key) {
+      const known = keys.get(`${organizationId} ${key}`)
+      return known === undefined || now() - known.atMs >= IDEMPOTENCY_MS
+        ? null
+        : { runId: known.runId, digest: known.digest }
+    },
     async accept(given) {
       const run = structuredClone(given)
       const { idempotency } = run
