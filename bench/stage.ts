@@ -142,7 +142,7 @@ async function build(
     sources: {
       findRunnable: async (id) => known.get(id) ?? null,
       pricing: async () => pricing,
-      ownsRun: async () => false,
+      earlierRun: async () => null,
     },
     intake: { validate: async (_hash, _schema, value: JsonObject) => ({ problems: [], value, undeclared: [] }) },
     catalog: createStandardCatalog(),

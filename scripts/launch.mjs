@@ -120,7 +120,7 @@ function runtime() {
 /** Every package.json of the workspace, the root's first. */
 function manifests() {
   const folders = ['', 'bench', 'templates', 'test']
-  for (const group of ['apps', 'packages']) {
+  for (const group of ['apps', 'packages', 'examples']) {
     if (existsSync(join(root, group))) folders.push(...readdirSync(join(root, group)).map((name) => join(group, name)))
   }
   return folders.filter((folder) => existsSync(join(root, folder, 'package.json'))).map((folder) => join(root, folder))

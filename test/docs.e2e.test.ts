@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import sharp from 'sharp'
@@ -10,14 +11,18 @@ import { blocksOf, pages, root } from './documents.ts'
 import { type Fabrique, startFabrique } from './harness.ts'
 
 const ADDRESS = 'http://127.0.0.1:3000'
+/** Where the pages let a webhook lead. */
+const RECEIVER_PORT = '8787'
 const REVIEW_PENDING = 6
 
 let fabrique: Fabrique
 let folder: string
+let receiverPort: string
 
 // A folder that looks like the checkout to a reader: the key and the examples are where the pages say.
 beforeAll(async () => {
-  fabrique = await startFabrique()
+  fabrique = await startFabrique({ env: { FABRIQUE_ALLOW_PRIVATE_WEBHOOKS: '1' } })
+  receiverPort = await freePort()
   folder = await mkdtemp(join(tmpdir(), 'fabrique-docs-'))
   await mkdir(join(folder, '.fabrique'))
   await writeFile(join(folder, '.fabrique/admin-key'), `${fabrique.adminKey}\n`)
@@ -29,12 +34,26 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
+async function freePort(): Promise<string> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return String(port)
+}
+
 function shell(script: string, env: NodeJS.ProcessEnv = {}): Promise<{ code: number; stdout: string; stderr: string }> {
   const path = [dirname(process.execPath), join(root, 'node_modules/.bin'), process.env.PATH].join(delimiter)
   return new Promise((resolve) => {
     execFile(
       'bash',
-      ['--norc', '-euo', 'pipefail', '-c', script.replaceAll(ADDRESS, fabrique.url)],
+      [
+        '--norc',
+        '-euo',
+        'pipefail',
+        '-c',
+        script.replaceAll(ADDRESS, fabrique.url).replaceAll(RECEIVER_PORT, receiverPort),
+      ],
       { cwd: folder, env: { PATH: path, HOME: folder, ...env }, timeout: 90_000, maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
     )

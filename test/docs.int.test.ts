@@ -100,6 +100,7 @@ describe('a setting that is not valid', () => {
     FABRIQUE_PROVIDERS: 'sometimes',
     OPENAI_BASE_URL: 'here',
     FAL_BASE_URL: 'there',
+    FABRIQUE_ALLOW_PRIVATE_WEBHOOKS: 'maybe',
     ARTIFACT_STORE: 'ftp://host/folder',
     LOG_LEVEL: 'loud',
     FABRIQUE_LEASE_MS: '1',

@@ -50,8 +50,73 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
   ['unknown-step-kind', '/runtimeSteps/0/kind', (_, steps) => (step(steps, 'render').kind = 'imagine')],
   ['invalid-step', '/runtimeSteps/0/promptTemplate', (_, steps) => delete step(steps, 'render').promptTemplate],
   ['unknown-step-field', '/runtimeSteps/0/promptTemplte', (_, steps) => (step(steps, 'render').promptTemplte = 'x')],
-  ['not-executable', '/runtimeSteps/0/when', (_, steps) => (step(steps, 'render').when = 'true')],
-  ['not-executable', '/onUnknownOutcome', (d) => (d.onUnknownOutcome = 'review')],
+  ['invalid-condition', '/runtimeSteps/0/when', (_, steps) => (step(steps, 'render').when = 'intake.style ==')],
+  ['invalid-condition', '/runtimeSteps/0/when', (_, steps) => (step(steps, 'render').when = '1 + 1')],
+  ['invalid-condition', '/runtimeSteps/0/when', (_, steps) => (step(steps, 'render').when = 'env.HOME == "x"')],
+  ['invalid-condition', '/runtimeSteps/0/when', (_, steps) => (step(steps, 'render').when = 'intake.stile == "x"')],
+  [
+    'invalid-condition',
+    '/runtimeSteps/0/when',
+    (_, steps) => (step(steps, 'render').when = 'intake.prompt.matches("(a+)+$")'),
+  ],
+  [
+    'invalid-condition',
+    '/gates/0/assert',
+    (d) => (d.gates = [{ id: 'a', name: 'A', type: 'assert', assert: 'size(steps) > 0' }]),
+  ],
+  [
+    'unknown-reference',
+    '/runtimeSteps/0/when',
+    (_, steps) => (step(steps, 'render').when = 'has(steps.rendr.output.x)'),
+  ],
+  [
+    'unknown-reference',
+    '/gates/0/assert',
+    (d) =>
+      (d.gates = [{ id: 'a', name: 'A', type: 'assert', after: 'render', assert: 'steps.cutout.output.data == 1' }]),
+  ],
+  ['cycle', '/runtimeSteps', (_, steps) => (step(steps, 'render').when = 'has(steps.cutout.output.data)')],
+  ['invalid-foreach', '/runtimeSteps/0/forEach', (_, steps) => (step(steps, 'render').forEach = 'a, b')],
+  [
+    'invalid-foreach',
+    '/runtimeSteps/0/forEach/items',
+    (_, steps) => (step(steps, 'render').forEach = { items: '{intake.prompt} and more' }),
+  ],
+  [
+    'invalid-foreach',
+    '/runtimeSteps/0/forEach/concurrency',
+    (_, steps) => (step(steps, 'render').forEach = { items: ['a'], concurrency: 0 }),
+  ],
+  [
+    'invalid-foreach',
+    '/runtimeSteps/0/forEach/paralel',
+    (_, steps) => (step(steps, 'render').forEach = { items: ['a'], paralel: 2 }),
+  ],
+  ['invalid-gate', '/gates/0/assert', (d) => (d.gates = [{ id: 'a', name: 'A', type: 'assert' }])],
+  ['invalid-gate', '/gates/0/maxUsd', (d) => (d.gates = [{ id: 'a', name: 'A', type: 'budget', maxUsd: -1 }])],
+  [
+    'invalid-gate',
+    '/gates/0/maxUSD',
+    (d) => (d.gates = [{ id: 'a', name: 'A', type: 'budget', maxUsd: 1, maxUSD: 1 }]),
+  ],
+  [
+    'invalid-gate',
+    '/gates/0/expiresIn',
+    (d) => (d.gates = [{ id: 'a', name: 'A', type: 'review', expiresIn: 'soon' }]),
+  ],
+  ['invalid-gate', '/gates/0/onExpiry', (d) => (d.gates = [{ id: 'a', name: 'A', type: 'review', onExpiry: 'maybe' }])],
+  ['invalid-gate', '/gates/0', (d) => (d.gates = [{ id: 'a', name: 'A', type: 'safety', model: 'openai/gpt-5' }])],
+  [
+    'unknown-model',
+    '/gates/0/model',
+    (d) => (d.gates = [{ id: 'a', name: 'A', type: 'safety', after: 'render', model: 'nobody/judge' }]),
+  ],
+  [
+    'unfit-model',
+    '/gates/0/model',
+    (d) => (d.gates = [{ id: 'a', name: 'A', type: 'safety', after: 'render', model: 'openai/gpt-image-2' }]),
+  ],
+  ['artifact-contract', '/artifactSchema/files', (d) => (d.artifactClass = 'video')],
   ['unknown-tool', '/runtimeSteps/2/tool', (_, steps) => (step(steps, 'raw').tool = 'image.convrt')],
   [
     'unknown-tool-argument',
@@ -70,6 +135,14 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
   ],
   ['unknown-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'nobody/paint-1')],
   ['unfit-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'openai/gpt-5')],
+  [
+    'unknown-model',
+    '/runtimeSteps/0/model',
+    (_, steps) => {
+      const lookup = { from: 'intake.style', map: { best: 'nobody/paint-1' }, default: 'openai/gpt-image-2' }
+      Object.assign(step(steps, 'render'), { model: '{lookup.which}', lookups: { which: lookup } })
+    },
+  ],
   ['no-model', '/runtimeSteps/0', (_, steps) => delete step(steps, 'render').model],
   ['model-and-provider', '/runtimeSteps/0', (_, steps) => (step(steps, 'render').provider = 'image')],
   [
@@ -158,7 +231,9 @@ function codes(problems: Problem[]): string[] {
 
 describe('the publish guards', () => {
   it('find nothing in the shipped templates', async () => {
-    for (const template of shipped.templates) expect(await check(template), textOf(template.id)).toEqual([])
+    const listed = new Map(shipped.templates.map((template) => [textOf(template.id), template as JsonObject]))
+    for (const template of shipped.templates)
+      expect(await check(template, shipped.pricing.rates, listed), textOf(template.id)).toEqual([])
   })
 
   it.each(RULES)('name %s at %s', async (code, pointer, change) => {
@@ -167,6 +242,31 @@ describe('the publish guards', () => {
     const problem = problems.find((one) => one.code === code && one.pointer === pointer)
     expect(problem?.guard).toBe(code === 'unknown-rate' ? 'estimability' : 'executability')
     expect(problem?.detail.length).toBeGreaterThan(10)
+  })
+
+  it.each<[string, (document: JsonObject, steps: JsonObject[]) => void]>([
+    ['a condition on a required field', (_, steps) => (step(steps, 'cutout').when = 'size(intake.prompt) > 3')],
+    ['a condition that asks first', (_, steps) => (step(steps, 'cutout').when = 'has(intake.x) && intake.x == 1')],
+    [
+      'a list of its own',
+      (_, steps) =>
+        void steps.push({
+          id: 'each',
+          kind: 'tool',
+          tool: 'value.pass',
+          forEach: { items: ['a', 'b'], concurrency: 2 },
+          args: { value: '{item}' },
+        }),
+    ],
+    [
+      'a review with a time',
+      (d) => (d.gates = [{ id: 'a', name: 'A', type: 'review', expiresIn: '7d', onExpiry: 'reject' }]),
+    ],
+    ['a budget gate', (d) => (d.gates = [{ id: 'a', name: 'A', type: 'budget', after: 'render', maxUsd: 0 }])],
+    ['a review of unknown outcomes', (d) => (d.onUnknownOutcome = 'review')],
+    ['no files at all', (d) => ((d.artifactSchema as JsonObject).files = [])],
+  ])('find nothing in %s', async (_, change) => {
+    expect(await check(changed(change))).toEqual([])
   })
 
   it('answer all problems at once', async () => {
@@ -223,6 +323,8 @@ describe('the publish guards', () => {
       'promptTemplate',
       'provider',
       'workflow',
+      'when',
+      'forEach',
     ]) {
       for (const value of junk) {
         const document = changed((_, steps) => void ((steps[0] as JsonObject)[key] = value as never))

@@ -3,6 +3,7 @@
 import {
   DOCUMENT_LIMITS,
   type DocumentFormat,
+  type DocumentOutcome,
   FabriqueError,
   formatOfMediaType,
   type ParsedDocument,
@@ -19,10 +20,12 @@ export async function readDocument(c: Context<ApiContext>): Promise<ParsedDocume
   const format = formatOf(c)
   const outcome = parseDocument(await readBounded(c, DOCUMENT_LIMITS.bodyBytes), format)
   if (outcome.ok) return outcome.document
-  const [first] = outcome.problems
-  throw new FabriqueError(STATUS_CODES[outcome.status], first?.detail ?? 'The body cannot be read.', {
-    problems: outcome.problems,
-  })
+  throw unreadable(outcome)
+}
+
+/** The error of a document that could not be read. */
+export function unreadable({ status, problems }: Extract<DocumentOutcome, { ok: false }>): FabriqueError {
+  return new FabriqueError(STATUS_CODES[status], problems[0]?.detail ?? 'The body cannot be read.', { problems })
 }
 
 function formatOf(c: Context<ApiContext>): DocumentFormat {

@@ -1,6 +1,25 @@
 // What the routes are made of; each names the parts that it uses.
-import type { AccountStore, ArtifactReader, PricingStore, RunReader, TemplateStore } from '@fabrique/db'
-import type { ArtifactStore, Authoring, BacktestRun, Catalog, Log, RunStore, Submitter } from '@fabrique/engine'
+import type {
+  AccountStore,
+  ArtifactReader,
+  PricingStore,
+  RunReader,
+  RunSteering,
+  TemplateStore,
+  WebhookStore,
+} from '@fabrique/db'
+import type {
+  ArtifactStore,
+  Authoring,
+  BacktestRun,
+  Catalog,
+  Clock,
+  Ids,
+  Log,
+  RunStore,
+  ScheduleStore,
+  Submitter,
+} from '@fabrique/engine'
 import type { IntakeSchemas } from '@fabrique/intake'
 import type { BullRunQueue, News } from '@fabrique/queue'
 
@@ -11,6 +30,8 @@ export interface AppDeps {
   authoring: Authoring
   backtestRuns(organizationId: string, workflow: string, limit: number): Promise<BacktestRun[]>
   catalog: Catalog
+  clock: Pick<Clock, 'nowMs'>
+  ids: Ids
   intake: IntakeSchemas
   log: Log
   news: News
@@ -18,8 +39,13 @@ export interface AppDeps {
   queue: BullRunQueue
   reader: RunReader
   runs: RunStore
+  schedules: ScheduleStore
+  steering: RunSteering
   submitter: Submitter
   templates: TemplateStore
+  webhooks: WebhookStore
+  /** Why deliveries to this URL cannot be made from here, or null. */
+  webhookUrlProblem(url: string): Promise<string | null>
   /** True while PostgreSQL answers. */
   databaseReachable(): Promise<boolean>
   stopping: AbortSignal

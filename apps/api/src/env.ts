@@ -1,11 +1,12 @@
 // The API's environment variables; units are in the names.
-import { CommonEnv, integerVariable, KillpointEnv, RedisEnv } from '@fabrique/runtime'
+import { CommonEnv, integerVariable, KillpointEnv, RedisEnv, WebhookEnv } from '@fabrique/runtime'
 import { z } from 'zod'
 
 export const ApiEnv = {
   ...CommonEnv,
   ...RedisEnv,
   ...KillpointEnv,
+  ...WebhookEnv,
   PORT: integerVariable(3000, 0, 65_535),
   HOST: z.string().min(1).default('127.0.0.1'),
   /** The bootstrap admin's key, taken at the first start only. */

@@ -10,26 +10,30 @@ const DETAIL: Partial<Record<ErrorCode, string>> = {
   internal: 'The request could not be served; the log names the reason under this request id.',
 }
 
-/** The `application/problem+json` answer to an error. */
-export function problemResponse(c: Context<ApiContext>, error: FabriqueError): Response {
+/** An error as a problem document (RFC 9457). */
+export function problemDocument(error: FabriqueError, requestId: string): ProblemDocument {
   const { status, title } = errorRow(error.code)
-  const body: ProblemDocument = {
+  return {
     type: `urn:fabrique:problem:${error.code}`,
     title,
     status,
     detail: error.message,
     code: error.code,
-    instance: c.req.path,
-    request_id: c.get('requestId'),
+    request_id: requestId,
     ...(error.problems.length === 0 ? {} : { errors: error.problems }),
   }
+}
+
+/** The `application/problem+json` answer to an error. */
+export function problemResponse(c: Context<ApiContext>, error: FabriqueError): Response {
+  const body: ProblemDocument = { ...problemDocument(error, c.get('requestId')), instance: c.req.path }
   const headers: Record<string, string> = { 'content-type': 'application/problem+json' }
   if (error.code === 'unauthenticated') {
     headers['www-authenticate'] = 'Bearer'
     body.instance = '/'
   }
   if (error.retryAfterS !== undefined) headers['retry-after'] = String(error.retryAfterS)
-  return c.body(JSON.stringify(body), status as ContentfulStatusCode, headers)
+  return c.body(JSON.stringify(body), body.status as ContentfulStatusCode, headers)
 }
 
 /** A FabriqueError for anything thrown; what is not one becomes `internal`. */

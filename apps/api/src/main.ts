@@ -10,18 +10,32 @@ import {
   createDb,
   createPricingStore,
   createRunReader,
+  createRunSteering,
   createRunStore,
+  createScheduleStore,
   createTemplateStore,
+  createWebhookStore,
   migrate,
   readBacktestRuns,
+  readEarlierRun,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
 import { createAuthoring, createSubmitter } from '@fabrique/engine'
 import { createIntakeSchemas } from '@fabrique/intake'
 import { createNews, createRunQueue } from '@fabrique/queue'
-import { createKillpoint, createLog, parseEnv, providerConfig, runService, systemIds } from '@fabrique/runtime'
-import { createProviderMode, createStandardCatalog } from '@fabrique/steps'
+import {
+  artifactStoreConfig,
+  createKillpoint,
+  createLog,
+  parseEnv,
+  providerConfig,
+  runService,
+  systemClock,
+  systemIds,
+} from '@fabrique/runtime'
+import { urlProblem } from '@fabrique/safe-fetch'
+import { createProviderMode, createProviders, createStandardCatalog } from '@fabrique/steps'
 import { readShippedDocuments } from '@fabrique/templates'
 import { serve } from '@hono/node-server'
 import { createApp } from './app.ts'
@@ -32,6 +46,7 @@ const log = createLog('api', process.env.LOG_LEVEL)
 await runService(log, async (life) => {
   const env = parseEnv(ApiEnv, process.env)
   const home = resolve(env.FABRIQUE_HOME)
+  const artifactStore = createArtifactStore(artifactStoreConfig(env, join(home, 'artifacts')), log)
   const ids = systemIds()
   const killpoint = createKillpoint(env)
 
@@ -53,10 +68,15 @@ await runService(log, async (life) => {
   const submitter = createSubmitter({
     store: runs,
     queue,
-    sources: { findRunnable: authoring.runnable, pricing: pricing.current, ownsRun: reader.exists },
+    sources: {
+      findRunnable: authoring.runnable,
+      pricing: pricing.current,
+      earlierRun: (organizationId, runId, variantIndex) => readEarlierRun(db, organizationId, runId, variantIndex),
+    },
     intake,
     catalog,
     mode: createProviderMode(providerConfig(env)),
+    missing: createProviders(providerConfig(env)).missing,
     ids,
     killpoint,
   })
@@ -65,8 +85,10 @@ await runService(log, async (life) => {
     artifacts: createArtifactReader(db),
     authoring,
     backtestRuns: (organizationId, workflow, limit) => readBacktestRuns(db, organizationId, workflow, limit),
-    artifactStore: createArtifactStore(env.ARTIFACT_STORE ?? join(home, 'artifacts')),
+    artifactStore,
     catalog,
+    clock: systemClock,
+    ids,
     intake,
     log,
     news,
@@ -74,8 +96,12 @@ await runService(log, async (life) => {
     queue,
     reader,
     runs,
+    schedules: createScheduleStore(db),
+    steering: createRunSteering(db),
     submitter,
     templates,
+    webhooks: createWebhookStore(db, ids),
+    webhookUrlProblem: (url) => urlProblem(url, { allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }),
     databaseReachable: () =>
       db.query('health', 'select 1', []).then(
         () => true,

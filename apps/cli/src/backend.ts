@@ -2,34 +2,69 @@
 // Hides the difference: the same spec, the same events and the same resource come from both.
 import { type JsonObject, type RunEvent, type RunResource, textOf } from '@fabrique/schema'
 
+/** What a run should cost; the range and the steps are there where the engine tells them. */
+export interface Estimate {
+  currency: string
+  expected: number
+  low?: number
+  high?: number
+  pricing_version: string
+  steps?: JsonObject[]
+}
+
 /** What a dry run tells; the same shape from both backends. */
 export type DryRun = {
   workflow: string
   workflow_version: string
   input: JsonObject
-  estimate: { currency: string; expected: number; pricing_version: string }
+  estimate: Estimate
   warnings: string[]
 }
 
+/** A file of a run. */
 export interface FoundArtifact {
+  id: string
+  /** The run that made it: the run asked for, or one of its slots. */
+  runId: string
   role: string
+  status: string
+  mimeType: string
+  sha256: string
   /** A path of this machine, or an address. */
   place: string
 }
 
+/** A step of a run as the display names it, in template order. */
+export interface StepOutline {
+  id: string
+  name: string
+}
+
+export type Hear = (event: RunEvent) => void
+
 export interface Backend {
-  /** The schema that a workflow's input is checked with; null where there is no such workflow. */
-  intakeSchema(workflow: string): Promise<JsonObject | null>
-  dryRun(spec: JsonObject): Promise<DryRun>
+  /** The largest file that may stand in a run-spec, as bytes before they are encoded. */
+  readonly inlineLimitBytes: number
+  /** A workflow as it is now, drafts where they may be seen; null where there is none. Operators see outlines of steps. */
+  workflow(id: string): Promise<JsonObject | null>
+  /** The SHA-256 of the definition of that version; null where it was never listed. */
+  definitionHash(workflow: string, version: string): Promise<string | null>
+  /** Throws `FabriqueError` with pointers into the spec, as `submit` does. */
+  dryRun(spec: JsonObject, version?: string): Promise<DryRun>
   /** Puts the run on record and answers its id; throws `FabriqueError` with pointers into the spec. */
-  submit(spec: JsonObject): Promise<string>
+  submit(spec: JsonObject, version?: string): Promise<string>
   /**
-   * Sees the run through until it has ended or waits for a person; local runs are executed by this. Hears the events
-   * after seq `after`, each once and in order.
+   * Sees the run through until it has ended or waits for a person; local runs are executed by this, and cancelled when
+   * the signal of the context is aborted. Hears the events after seq `after`, each once and in order.
    */
-  follow(runId: string, after: number, onEvent: (event: RunEvent) => void): Promise<RunResource>
+  follow(runId: string, after: number, hear: Hear): Promise<RunResource>
+  /** Only listens, past every wait, until the run has ended. */
+  watch(runId: string, after: number, hear: Hear): Promise<RunResource>
+  /** The log as it is now, behind seq `after`. */
+  events(runId: string, after: number): Promise<RunEvent[]>
   /** Throws `not-found` for an unknown run. */
   get(runId: string): Promise<RunResource>
+  steps(runId: string): Promise<StepOutline[]>
   /**
    * Decides the open review; throws `no-open-gate` where there is none. The run still has to be
    * followed, from the seq that this answers: the last one before the decision.
@@ -37,15 +72,19 @@ export interface Backend {
   decide(runId: string, decision: 'approve' | 'reject', comment: string | undefined): Promise<number>
   /** Cancels the run and answers how it stands; throws `already-finished`. */
   cancel(runId: string): Promise<RunResource>
+  /** A new run with what a failed or cancelled one had finished; answers its id. It still has to be followed. */
+  retry(runId: string): Promise<string>
   /** Newest first. */
   list(limit: number): Promise<RunResource[]>
   workflows(): Promise<JsonObject[]>
   /** The run's files: those that the workflow promises first, in its order, then what was made on the way. */
   artifacts(run: RunResource): Promise<FoundArtifact[]>
+  /** The bytes of an artifact, by its id. */
+  read(artifactId: string): Promise<Uint8Array>
   close(): Promise<void>
 }
 
-/** Final files by the order of the roles that the workflow promises, then the rest; the same file once. */
+/** Final files by the order of the roles that the workflow promises, then the rest; the same file of a run once. */
 export function orderArtifacts(
   artifacts: readonly JsonObject[],
   roles: readonly string[],
@@ -58,7 +97,18 @@ export function orderArtifacts(
   const found = new Map<string, FoundArtifact>()
   for (const artifact of artifacts.toSorted((a, b) => rank(a) - rank(b))) {
     const place = placeOf(artifact)
-    if (!found.has(place)) found.set(place, { role: textOf(artifact.role), place })
+    // Content has one place: a file that came up twice in a run is one, but each slot has its own.
+    const key = `${textOf(artifact.run_id)} ${place}`
+    if (found.has(key)) continue
+    found.set(key, {
+      id: textOf(artifact.id),
+      runId: textOf(artifact.run_id),
+      role: textOf(artifact.role),
+      status: textOf(artifact.status),
+      mimeType: textOf(artifact.mime_type),
+      sha256: textOf(artifact.sha256),
+      place,
+    })
   }
   return [...found.values()]
 }

@@ -1,10 +1,12 @@
 // What every command works with: where runs are, where to print, and when to stop.
 // Hides whether runs are executed here or on a server; the one that is not used is not loaded.
+import { relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Backend } from './backend.ts'
 
 export interface Context {
   json: boolean
-  /** Aborted by Ctrl-C. */
+  /** Aborted by Ctrl-C, and by --timeout. */
   signal: AbortSignal
   /** The server that runs are on, which goes on without us; absent for runs here. */
   apiUrl: string | undefined
@@ -12,6 +14,8 @@ export interface Context {
   print(line: string): void
   /** Everything else, on stderr. */
   say(line: string): void
+  /** The words that start this program again with these arguments, as a person would type them here. */
+  hint(args: string): string
   /** Opened on first use, closed with the context. */
   backend(): Promise<Backend>
   close(): Promise<void>
@@ -34,7 +38,18 @@ export function createContext(options: { apiUrl: string | undefined; json: boole
     apiUrl,
     print: (line) => void process.stdout.write(`${line}\n`),
     say,
+    hint(args) {
+      const program = isUnlinked() ? 'npx fab-workflow' : 'fab-workflow'
+      return `${program} ${args}${apiUrl === undefined ? '' : ` --api-url ${apiUrl}`}`
+    },
     backend: () => (opened ??= open()),
     close: async () => await (await opened?.catch(() => undefined))?.close(),
   }
+}
+
+/** Whether it was started by npx, or in the checkout, where npx finds it and a shell does not unless it was linked. */
+function isUnlinked(): boolean {
+  if (process.env.npm_command === 'exec') return true
+  const below = relative(fileURLToPath(new URL('../../..', import.meta.url)), process.cwd())
+  return !below.startsWith('..') && !below.startsWith('/')
 }

@@ -8,6 +8,7 @@ export const EXIT = {
   notAllowed: 4,
   cancelled: 5,
   review: 6,
+  timeout: 7,
   unreachable: 8,
   interrupted: 130,
 } as const

@@ -2,8 +2,7 @@
 // Hides that other processes may share the record: what another one holds is followed instead of executed.
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { createArtifactStore } from '@fabrique/artifacts'
+import { artifactLocation, createArtifactStore } from '@fabrique/artifacts'
 import {
   createArtifactReader,
   createDb,
@@ -12,18 +11,34 @@ import {
   createRunStore,
   createTemplateStore,
   migrate,
+  readEarlierRun,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
-import { createAuthoring, createEngine, createHost, createSubmitter, type SubmitOutcome } from '@fabrique/engine'
+import {
+  createAuthoring,
+  createEngine,
+  createHost,
+  createSubmitter,
+  estimateResource,
+  type SubmitOutcome,
+} from '@fabrique/engine'
 import { createIntakeSchemas } from '@fabrique/intake'
-import { createMemoryRunQueue } from '@fabrique/queue'
-import { createLog, parseEnv, providerConfig, systemClock, systemIds } from '@fabrique/runtime'
-import { FabriqueError, isJsonObject, isTerminal, type JsonObject, type RunEvent, textOf } from '@fabrique/schema'
+import { createLimits, createMemoryRunQueue } from '@fabrique/queue'
+import {
+  artifactStoreConfig,
+  createLog,
+  parseEnv,
+  providerConfig,
+  providerLimits,
+  systemClock,
+  systemIds,
+} from '@fabrique/runtime'
+import { FabriqueError, isTerminal, type JsonObject, type RunEvent, type RunResource, textOf } from '@fabrique/schema'
 import { openServices } from '@fabrique/services'
 import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 import { readShippedDocuments } from '@fabrique/templates'
-import { type Backend, orderArtifacts } from './backend.ts'
+import { type Backend, type Hear, orderArtifacts } from './backend.ts'
 import { CliEnv } from './env.ts'
 
 const ORGANIZATION = SYSTEM_ORGANIZATION
@@ -31,6 +46,8 @@ const LEASE_MS = 15_000
 const PARALLEL_RUNS = 8
 const LOOK_EVERY_MS = 300
 const PAGE = 500
+/** A spec is kept in the record whole, with the files in it. */
+const INLINE_LIMIT_BYTES = 1_048_576
 /** A holder that died is given up when its lease runs out; a live one hears of a cancel well before that. */
 const CANCEL_WAIT_MS = LEASE_MS + 5_000
 
@@ -38,10 +55,9 @@ const CANCEL_WAIT_MS = LEASE_MS + 5_000
 export async function openLocal({ signal, say }: { signal: AbortSignal; say(line: string): void }): Promise<Backend> {
   const env = parseEnv(CliEnv, process.env)
   const home = resolve(env.FABRIQUE_HOME)
-  const store = env.ARTIFACT_STORE ?? join(home, 'artifacts')
-  const artifactStore = createArtifactStore(store)
-  const folder = store.startsWith('file://') ? fileURLToPath(store) : resolve(store)
   const log = createLog('cli', env.LOG_LEVEL)
+  const storeConfig = artifactStoreConfig(env, join(home, 'artifacts'))
+  const artifactStore = createArtifactStore(storeConfig, log)
   const ids = systemIds()
   const catalog = createStandardCatalog()
 
@@ -62,14 +78,20 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   const reader = createRunReader(db)
   const artifactReader = createArtifactReader(db)
   const listeners = new Set<(events: RunEvent[]) => void>()
-  const queue = createMemoryRunQueue((events) => listeners.forEach((hear) => hear(events)))
+  const queue = createMemoryRunQueue(
+    (events) => listeners.forEach((hear) => hear(events)),
+    (rootRunId) => host.cancel(rootRunId),
+  )
   const runs = createRunStore(db, ids, queue.publish)
+  const providers = createProviders(providerConfig(env))
   const engine = createEngine({
     store: runs,
     queue,
     artifacts: artifactStore,
     catalog,
-    providers: createProviders(providerConfig(env)),
+    providers,
+    intake,
+    limits: createLimits({ rules: providerLimits(env), log }),
     inspect,
     clock: systemClock,
     ids,
@@ -89,10 +111,15 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   const submitter = createSubmitter({
     store: runs,
     queue,
-    sources: { findRunnable: authoring.runnable, pricing: pricing.current, ownsRun: reader.exists },
+    sources: {
+      findRunnable: authoring.runnable,
+      pricing: pricing.current,
+      earlierRun: (organizationId, runId, variantIndex) => readEarlierRun(db, organizationId, runId, variantIndex),
+    },
     intake,
     catalog,
     mode: createProviderMode(providerConfig(env)),
+    missing: providers.missing,
     ids,
   })
 
@@ -105,9 +132,10 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     throw error
   }
 
-  async function submit(spec: JsonObject, dryRun: boolean): Promise<SubmitOutcome> {
+  async function submit(spec: JsonObject, dryRun: boolean, version?: string): Promise<SubmitOutcome> {
     signal.throwIfAborted()
-    return await submitter.submit({ organizationId: ORGANIZATION, admin: true, document: spec, dryRun })
+    const pin = version === undefined ? {} : { version }
+    return await submitter.submit({ organizationId: ORGANIZATION, admin: true, document: spec, dryRun, ...pin })
   }
 
   async function get(runId: string) {
@@ -116,11 +144,34 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     return run
   }
 
-  async function lastSeq(runId: string): Promise<number> {
-    for (let seq = 0; ; ) {
+  /** The log behind `after`, page by page. */
+  async function* pages(runId: string, after: number): AsyncGenerator<RunEvent[]> {
+    for (let seq = after; ; ) {
       const page = (await reader.events(ORGANIZATION, runId, seq, PAGE))?.events ?? []
+      yield page
       seq = page.at(-1)?.seq ?? seq
-      if (page.length < PAGE) return seq
+      if (page.length < PAGE) return
+    }
+  }
+
+  async function lastSeq(runId: string): Promise<number> {
+    let seq = 0
+    for await (const page of pages(runId, 0)) seq = page.at(-1)?.seq ?? seq
+    return seq
+  }
+
+  /** Listens to the record alone, until the run has ended. */
+  async function watch(runId: string, after: number, hear: Hear): Promise<RunResource> {
+    let seen = after
+    for (;;) {
+      // Read before the log: what is terminal now has its whole log written.
+      const run = await get(runId)
+      for await (const page of pages(runId, seen)) {
+        for (const event of page) hear(event)
+        seen = page.at(-1)?.seq ?? seen
+      }
+      if (isTerminal(run.status)) return run
+      await delay(LOOK_EVERY_MS, undefined, { signal })
     }
   }
 
@@ -155,23 +206,38 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   }
 
   return {
-    async intakeSchema(workflow) {
-      const schema = (await templates.get(workflow))?.document.intakeSchema
-      return isJsonObject(schema) ? schema : null
+    inlineLimitBytes: INLINE_LIMIT_BYTES,
+
+    async workflow(id) {
+      const found = await templates.get(id)
+      return found === null ? null : { ...found.document, visibility: found.visibility, owner: found.owner }
     },
 
-    async dryRun(spec) {
-      const outcome = await submit(spec, true)
+    async definitionHash(workflow, version) {
+      const versions = await templates.versions(workflow)
+      return versions.find((one) => one.version === version)?.definitionHash ?? null
+    },
+
+    async dryRun(spec, version) {
+      const outcome = await submit(spec, true, version)
       if (outcome.outcome !== 'dry-run') throw new Error('a dry run was accepted')
-      const { workflow, workflowVersion, input, estimatedUsd, pricingVersion, warnings } = outcome
-      const estimate = { currency: 'USD', expected: estimatedUsd, pricing_version: pricingVersion }
-      return { workflow, workflow_version: workflowVersion, input, estimate, warnings }
+      const { workflow, workflowVersion, input, estimate, warnings } = outcome
+      return { workflow, workflow_version: workflowVersion, input, estimate: estimateResource(estimate), warnings }
     },
 
-    async submit(spec) {
-      const outcome = await submit(spec, false)
+    async submit(spec, version) {
+      const outcome = await submit(spec, false, version)
       if (outcome.outcome !== 'accepted') throw new Error('a run without a key was not accepted')
       return outcome.run.id
+    },
+
+    watch,
+
+    async events(runId, after) {
+      await get(runId)
+      const events: RunEvent[] = []
+      for await (const page of pages(runId, after)) events.push(...page)
+      return events
     },
 
     async follow(runId, after, onEvent) {
@@ -204,6 +270,11 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     },
 
     get,
+
+    async steps(runId) {
+      const spec = await reader.specification(ORGANIZATION, runId)
+      return (spec?.definition.stepInstructions ?? []).map(({ id, name }) => ({ id, name: name ?? '' }))
+    },
 
     async decide(runId, decision, comment) {
       await get(runId)
@@ -238,6 +309,11 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       }
     },
 
+    async retry(runId) {
+      await get(runId)
+      throw new FabriqueError('not-runnable', `Retrying a run is not offered here yet; run its spec again instead.`)
+    },
+
     list: (limit) => reader.list(ORGANIZATION, {}, limit, null),
 
     async workflows() {
@@ -249,7 +325,15 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       const spec = await reader.specification(ORGANIZATION, run.id)
       const roles = spec?.definition.artifactSchema.files.map(({ role }) => role) ?? []
       const found = await artifactReader.list(ORGANIZATION, run.id)
-      return orderArtifacts(found, roles, ({ storage_key: key }) => join(folder, textOf(key)))
+      return orderArtifacts(found, roles, ({ storage_key: key }) => artifactLocation(storeConfig.address, textOf(key)))
+    },
+
+    async read(artifactId) {
+      const found = await artifactReader.get(ORGANIZATION, artifactId)
+      if (found === null) throw new FabriqueError('not-found', `There is no artifact ${artifactId} in ${home}.`)
+      return await artifactStore.get(found.storageKey).catch((cause: unknown) => {
+        throw new FabriqueError('unavailable', `The file of artifact ${artifactId} cannot be read.`, { cause })
+      })
     },
 
     close,

@@ -12,12 +12,14 @@ import {
   type RunResource,
   textOf,
 } from '@fabrique/schema'
-import { type Backend, type DryRun, orderArtifacts } from './backend.ts'
+import { type Backend, type DryRun, type Hear, orderArtifacts } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 
 const RECONNECT_MS = 500
 /** Attempts in a row without an event, about ten seconds, before the server counts as gone. */
 const RECONNECTS_MAX = 20
+/** As base64 it must fit into what one text of a request body may have (64 KiB). */
+const INLINE_LIMIT_BYTES = 48_000
 
 /** A server's API with the key in FABRIQUE_API_KEY. Sends nothing yet. */
 export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: AbortSignal }): Backend {
@@ -47,6 +49,9 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     return (await (await send(path, init)).json()) as T
   }
 
+  const workflowPath = (id: string) => `/v1/workflows/${id.split('/').map(encodeURIComponent).join('/')}`
+  const pin = (version: string | undefined) => (version === undefined ? '' : `version=${encodeURIComponent(version)}`)
+  const get = (runId: string) => json<RunResource>(runPath(runId))
   const runPath = (runId: string) => `/v1/workflows/runs/${encodeURIComponent(runId)}`
 
   /** The events of one connection; ends when it breaks, or when there is nothing left to come. */
@@ -62,21 +67,25 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     }
   }
 
-  async function follow(runId: string, after: number, onEvent: (event: RunEvent) => void): Promise<RunResource> {
+  /** Hears events, whatever becomes of the connection, until `rests` answers a run: that ends it. */
+  async function listen(
+    runId: string,
+    after: number,
+    hear: Hear,
+    rests: (event: RunEvent) => Promise<RunResource | null>,
+  ): Promise<RunResource> {
     let seen = after
     for (let silent = 0; ; silent += 1) {
       try {
         for await (const event of connect(runId, seen)) {
           silent = 0
           seen = event.seq
-          onEvent(event)
-          if (isTerminalKind(event.kind)) return await json<RunResource>(runPath(runId))
-          // The wait may be an earlier one that was decided since.
-          if (event.kind !== 'workflow.run.waiting') continue
-          const run = await json<RunResource>(runPath(runId))
-          if (run.status === 'waiting') return run
+          hear(event)
+          if (isTerminalKind(event.kind)) return await get(runId)
+          const run = await rests(event)
+          if (run !== null) return run
         }
-        const run = await json<RunResource>(runPath(runId))
+        const run = await get(runId)
         if (run.finished_at !== null) return run
       } catch (error) {
         signal.throwIfAborted()
@@ -88,25 +97,52 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
   }
 
   return {
-    async intakeSchema(workflow) {
-      const template = await json<JsonObject>(
-        `/v1/workflows/${workflow.split('/').map(encodeURIComponent).join('/')}`,
-      ).catch((error: unknown) => {
-        if (FabriqueError.is(error, 'not-found')) return null
-        throw error
-      })
-      return isJsonObject(template?.intakeSchema) ? template.intakeSchema : null
+    inlineLimitBytes: INLINE_LIMIT_BYTES,
+    workflow: (id) => json<JsonObject>(workflowPath(id)).catch(nullIfMissing),
+    async definitionHash(workflow, version) {
+      const path = `/v1/workflows/versions?name=${encodeURIComponent(workflow)}`
+      const found = await json<{ data: JsonObject[] }>(path).catch(nullIfMissing)
+      const one = found?.data.find((row) => row.version === version)
+      return one === undefined ? null : textOf(one.definition_sha256)
     },
-    dryRun: (spec) => json<DryRun>('/v1/workflows/runs?dry_run=true', spec),
-    submit: async (spec) => (await json<RunResource>('/v1/workflows/runs', spec)).id,
-    follow,
-    get: (runId) => json<RunResource>(runPath(runId)),
+    dryRun: (spec, version) => json<DryRun>(`/v1/workflows/runs?dry_run=true&${pin(version)}`, spec),
+    submit: async (spec, version) => (await json<RunResource>(`/v1/workflows/runs?${pin(version)}`, spec)).id,
+    async follow(runId, after, hear) {
+      return await listen(runId, after, hear, async ({ kind }) => {
+        if (kind !== 'workflow.run.waiting') return null
+        // The wait may be an earlier one that was decided since.
+        const run = await get(runId)
+        return run.status === 'waiting' ? run : null
+      })
+    },
+    watch: (runId, after, hear) => listen(runId, after, hear, async () => null),
+    events: async (runId, after) => (await json<{ data: RunEvent[] }>(`${runPath(runId)}/events?after=${after}`)).data,
+    get,
+    async steps(runId) {
+      const { stepInstructions } = await json<JsonObject>(`${runPath(runId)}/specification`)
+      const steps = Array.isArray(stepInstructions) ? stepInstructions.filter(isJsonObject) : []
+      return steps.map(({ id, name }) => ({ id: textOf(id), name: textOf(name) }))
+    },
     async decide(runId, decision, comment) {
       const { data } = await json<{ data: RunEvent[] }>(`${runPath(runId)}/events`)
       await json(`${runPath(runId)}/review`, { decision, ...(comment === undefined ? {} : { comment }) })
       return data.at(-1)?.seq ?? 0
     },
     cancel: (runId) => json<RunResource>(`${runPath(runId)}/cancel`, {}),
+    async retry(runId) {
+      await get(runId)
+      const run = await json<RunResource>(`${runPath(runId)}/retry`, {}).catch((error: unknown) => {
+        // The run is there, so what is not there is the route.
+        const isUnknown = FabriqueError.is(error, 'not-found') || FabriqueError.is(error, 'method-not-allowed')
+        if (!isUnknown) throw error
+        throw new FabriqueError(
+          'method-not-allowed',
+          `The server at ${base} does not offer to retry runs; submit the run-spec again instead.`,
+          { cause: error },
+        )
+      })
+      return run.id
+    },
     list: async (limit) => (await json<{ data: RunResource[] }>(`/v1/workflows/runs?limit=${limit}`)).data,
     workflows: async () => (await json<{ data: JsonObject[] }>('/v1/workflows')).data,
     async artifacts(run) {
@@ -118,8 +154,15 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
       const roles = files.map((file) => (isJsonObject(file) ? textOf(file.role) : ''))
       return orderArtifacts(data, roles, ({ id }) => `${base}/v1/artifacts/${textOf(id)}/content`)
     },
+    read: async (artifactId) =>
+      new Uint8Array(await (await send(`/v1/artifacts/${encodeURIComponent(artifactId)}/content`)).arrayBuffer()),
     async close() {},
   }
+}
+
+function nullIfMissing(error: unknown): null {
+  if (FabriqueError.is(error, 'not-found')) return null
+  throw error
 }
 
 /** The server's refusal. Lines and columns are dropped: they are those of the JSON that we sent. */

@@ -1,65 +1,125 @@
-// A run as a person or a script reads it: a line per event while it goes on, then files, cost and an exit code.
-// Hides colours and wording. Results go to stdout, everything else to stderr.
+// A run as a person or a script reads it: what goes on while it goes on, then files, cost and an exit code.
+// Hides wording. Results go to stdout, everything else to stderr.
 import type { JsonValue, RunEvent, RunResource } from '@fabrique/schema'
+import type { Backend, Estimate, StepOutline } from './backend.ts'
 import type { Context } from './context.ts'
+import { openDisplay } from './display.ts'
 import { EXIT } from './exit.ts'
 
-/** Prints each event as one line with the seconds since this was made. */
-export function createProgress(say: (line: string) => void): (event: RunEvent) => void {
-  const startedAt = performance.now()
-  const hasColour = process.stderr.isTTY === true && !process.env.NO_COLOR
-  const dim = (text: string) => (hasColour ? `\u001b[2m${text}\u001b[0m` : text)
-  return (event) => {
-    const seconds = `${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s`
-    const name = event.kind.replace(/^workflow\./, '').padEnd(18)
-    say(`${dim(seconds)}  ${name} ${[event.node_key, noteOn(event)].filter(Boolean).join('  ')}`.trimEnd())
-  }
+/** An event on one line: what happened, to which step, and what there is to know of it. */
+export function eventLine(event: RunEvent): string {
+  const name = event.kind.replace(/^workflow\./, '').padEnd(18)
+  return `${name} ${[event.node_key, noteOn(event)].filter(Boolean).join('  ')}`.trimEnd()
 }
 
-function noteOn({ kind, payload }: RunEvent): string {
+/** What is worth saying of an event besides its kind; often nothing. */
+export function noteOn({ kind, payload }: RunEvent): string {
   if (kind === 'workflow.artifact.created') return `${words(payload.role)} (${words(payload.mime_type)})`
+  if (kind === 'workflow.run.waiting') return 'waits for review'
+  if (kind === 'workflow.run.cancelled') return 'cancelled'
   const error = payload.error
   if (typeof error === 'object' && error !== null && 'message' in error) return words(error.message)
-  return payload.simulated === true && kind === 'workflow.node.completed' ? '(simulated)' : ''
+  return payload.simulated === true && kind.endsWith('.completed') ? '(simulated)' : ''
 }
 
 function words(value: JsonValue | undefined): string {
   return typeof value === 'string' ? value : ''
 }
 
+/** Follows a run that was just submitted, or names it where a server goes on with it alone. */
+export async function handOver(context: Context, runId: string, isWatched: boolean): Promise<number> {
+  if (context.apiUrl === undefined || isWatched) {
+    context.say(`Run ${runId}`)
+    return await followAndReport(context, runId)
+  }
+  context.print(context.json ? JSON.stringify(await (await context.backend()).get(runId), null, 2) : runId)
+  return EXIT.done
+}
+
 /** Sees a run through, from its event `after` on, and reports it; answers the exit code of how it ended. */
 export async function followAndReport(context: Context, runId: string, after = 0): Promise<number> {
   const backend = await context.backend()
-  const run = await backend.follow(runId, after, createProgress(context.say))
+  const run = await follow(context, runId, after)
   const artifacts = await backend.artifacts(run)
   const { say, print } = context
 
   if (run.error !== null) say(`The run failed: ${run.error.message}`)
   if (run.status === 'cancelled') say('The run was cancelled.')
+  if (run.partial) say(`Partly done: ${run.summary.completed} of ${run.summary.total} slots completed.`)
   if (run.simulated) {
-    say('Simulated: built-in simulators stood in for providers; they call no model and bill nothing.')
-    say('Set OPENAI_API_KEY and FAL_KEY (and leave FABRIQUE_PROVIDERS alone) to use the real ones.')
+    sayItIsSimulated(say)
+    say('To use real ones, set OPENAI_API_KEY and FAL_KEY and leave FABRIQUE_PROVIDERS.')
   }
   say(`Cost: ${costOf(run)}`)
   if (run.status === 'waiting') {
-    say(`Run ${run.id} waits for your review of these files. Go on with:`)
-    const where = context.apiUrl === undefined ? '' : ` --api-url ${context.apiUrl}`
-    say(`  fab-workflow approve ${run.id}${where}`)
-    say(`  fab-workflow reject ${run.id}${where}`)
+    say(`Run ${run.id} waits for your review. Go on with:`)
+    say(`  ${context.hint(`approve ${run.id}`)}`)
+    say(`  ${context.hint(`reject ${run.id}`)}`)
   }
   if (context.json) print(JSON.stringify(run, null, 2))
-  else for (const { place } of artifacts) print(place)
+  else if (artifacts.length > 0) for (const { place } of artifacts) print(place)
+  else for (const { output } of run.outputs) if (output !== null) print(JSON.stringify(output, null, 2))
   return exitCodeOf(run)
 }
 
+/** Follows a run with a display of how far it is. */
+async function follow(context: Context, runId: string, after: number): Promise<RunResource> {
+  const backend = await context.backend()
+  const display = openDisplay({
+    say: context.say,
+    lineOf: eventLine,
+    noteOn,
+    steps: () => outlineOf(backend, runId),
+    cost: async () => {
+      const { cost } = await backend.get(runId)
+      return `$${cost.actual} of about $${cost.estimated}`
+    },
+  })
+  try {
+    return await backend.follow(runId, after, display.hear)
+  } finally {
+    await display.close()
+  }
+}
+
+/** What has a line of its own: the slots of a run that has several, else its steps. */
+async function outlineOf(backend: Backend, runId: string): Promise<StepOutline[]> {
+  const { outputs } = await backend.get(runId)
+  if (outputs.length < 2) return await backend.steps(runId)
+  return outputs.map(({ index, workflow, variant_index: variant }) => ({
+    id: `slots/${index}`,
+    name: variant === null ? workflow : `variant ${variant}`,
+  }))
+}
+
+/** Says that what was made is no model's work; in lines that fit 80 columns. */
+export function sayItIsSimulated(say: (line: string) => void): void {
+  say('Simulated: built-in simulators stood in for providers.')
+  say('They call no model and bill nothing.')
+}
+
 /** What it cost, in words. */
-export function costOf({ cost, simulated }: RunResource): string {
+export function costOf({ cost, simulated }: Pick<RunResource, 'cost' | 'simulated'>): string {
   const note = simulated ? '; simulated calls are not billed' : ''
   return `$${cost.actual} (estimated $${cost.estimated}${note})`
 }
 
+/** An estimate as lines: the sum, and the steps where the engine tells them. */
+export function estimateLines({ expected, low, high, pricing_version, steps = [] }: Estimate): string[] {
+  const range = low === undefined || high === undefined || low === high ? '' : `, between $${low} and $${high}`
+  const rows = steps.map((step) => [
+    `  ${words(step.id) || words(step.step)}`,
+    words(step.model) || words(step.tool) || words(step.kind),
+    ['expected', 'expected_usd', 'usd'].map((key) => step[key]).find((value) => typeof value === 'number') ?? '',
+  ])
+  const lines = columns(
+    rows.map(([id = '', what = '', usd]) => [String(id), String(what), usd === '' ? '' : `$${String(usd)}`]),
+  )
+  return [`estimate: $${expected}${range} (prices of ${pricing_version})`, ...lines]
+}
+
 /** The exit code that says how a run stands. */
-export function exitCodeOf(run: RunResource): number {
+export function exitCodeOf(run: Pick<RunResource, 'status' | 'partial'>): number {
   switch (run.status) {
     case 'completed':
       return run.partial ? EXIT.partial : EXIT.done
@@ -78,6 +138,9 @@ export function exitCodeOf(run: RunResource): number {
 export function columns(rows: readonly string[][]): string[] {
   const widths = (rows[0] ?? []).map((_, index) => Math.max(...rows.map((row) => row[index]?.length ?? 0)))
   return rows.map((row) =>
-    row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0))).join('  '),
+    row
+      .map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0)))
+      .join('  ')
+      .trimEnd(),
   )
 }

@@ -1,6 +1,7 @@
 // A run-spec from its layers: --from-file, then --input-file, then each --input, the last one on top.
 // Hides where each value came from, until a problem has to be told at its place.
 import { createReadStream } from 'node:fs'
+import { dirname } from 'node:path'
 import {
   DOCUMENT_LIMITS,
   FabriqueError,
@@ -18,8 +19,14 @@ export interface Layer {
   value: JsonObject
   /** The place of a pointer into the spec, as `file:line:column` or as the argument was given. */
   placeOf(pointer: string): string
+  /** What its file names are relative to. */
+  folder: string
 }
 
+/** A file with keys and values, and where each of them stands. */
+export type SourceFile = Pick<Layer, 'value' | 'placeOf'>
+
+const SEE_WORKFLOWS = 'See: fab-workflow workflows'
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 const REASONS: Record<string, string> = {
   ENOENT: 'there is no such file',
@@ -29,14 +36,14 @@ const REASONS: Record<string, string> = {
 
 /** A run-spec in a file. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
 export async function readSpecFile(path: string): Promise<Layer> {
-  const { value, placeOf } = await readFile(path)
-  return { value, placeOf }
+  return { ...(await readSourceFile(path)), folder: dirname(path) }
 }
 
 /** The contents of `input` in a file of their own. */
 export async function readInputFile(path: string): Promise<Layer> {
-  const { value, placeOf } = await readFile(path)
-  return { value: { input: value }, placeOf: (pointer) => placeOf(pointer.replace(/^\/input/, '')) }
+  const { value, placeOf } = await readSourceFile(path)
+  const folder = dirname(path)
+  return { value: { input: value }, placeOf: (pointer) => placeOf(pointer.replace(/^\/input/, '')), folder }
 }
 
 /**
@@ -56,7 +63,7 @@ export function readArgument(argument: string, schema: JsonObject | null): Layer
   const text = argument.slice(split + 1)
   const value = isJson ? parseJson(text, place) : coerce(text, path, schema)
   const nested = path.reduceRight<JsonValue>((inner, key) => ({ [key]: inner }), value)
-  return { value: { input: nested }, placeOf: () => place }
+  return { value: { input: nested }, placeOf: () => place, folder: '.' }
 }
 
 /** The layers as one spec, low to high: objects merge key by key, everything else replaces what is below it. */
@@ -64,25 +71,30 @@ export function mergeLayers(layers: readonly Layer[]): JsonObject {
   return layers.reduce<JsonObject>((below, { value }) => merge(below, value), {})
 }
 
-/** Every problem of a refused spec at its place: one line each, ready to be shown. Other errors are thrown as they are. */
-export function placed(error: unknown, layers: readonly Layer[]): InvalidRequest {
+/**
+ * Every problem of a refused spec at its place: one line each, ready to be shown. Other errors are thrown as they are.
+ * `remedy` is what to do where there is no such workflow.
+ */
+export function placed(error: unknown, layers: readonly Layer[], remedy = SEE_WORKFLOWS): InvalidRequest {
   if (!FabriqueError.is(error) || error.code === 'unavailable' || error.code === 'internal') throw error
   if (error.code === 'unauthenticated' || error.code === 'forbidden') throw error
-  if (error.code === 'not-found') return invalidAt(layers, '/workflow', `${error.message} See: fab-workflow workflows`)
+  if (error.code === 'not-found') return invalidAt(layers, '/workflow', `${error.message} ${remedy}`)
   const [first] = error.problems
   if (first === undefined) return invalidAt(layers, '', error.message)
-  const lines = error.problems.map(({ pointer, detail }) => `${placeIn(layers, pointer)}: ${withName(pointer, detail)}`)
+  const lines = error.problems.map(
+    ({ pointer, detail }) => `${placeIn(layers, pointer)[1]}: ${withName(pointer, detail)}`,
+  )
   return new InvalidRequest(lines.join('\n'))
 }
 
 function invalidAt(layers: readonly Layer[], pointer: string, detail: string): InvalidRequest {
-  return new InvalidRequest(`${placeIn(layers, pointer)}: ${detail}`)
+  return new InvalidRequest(`${placeIn(layers, pointer)[1]}: ${detail}`)
 }
 
-/** The highest layer that says something at the pointer; else the lowest, at the nearest place that it has. */
-function placeIn(layers: readonly Layer[], pointer: string): string {
+/** The highest layer that says something at the pointer and its place there; else the lowest, at the nearest place. */
+export function placeIn(layers: readonly Layer[], pointer: string): [Layer | undefined, string] {
   const layer = layers.findLast(({ value }) => has(value, pointer)) ?? layers[0]
-  return layer?.placeOf(pointer) ?? 'the run-spec'
+  return [layer, layer?.placeOf(pointer) ?? 'the run-spec']
 }
 
 /** A detail that does not name its place itself begins with it. */
@@ -111,8 +123,8 @@ function merge(below: JsonObject, above: JsonObject): JsonObject {
   return Object.fromEntries(merged)
 }
 
-async function readFile(path: string): Promise<{ value: JsonObject; placeOf(pointer: string): string }> {
-  const format = formatOfPath(path)
+/** A document that is an object. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
+export async function readSourceFile(path: string, format = formatOfPath(path)): Promise<SourceFile> {
   if (format === undefined) {
     throw new InvalidRequest(`${path}: its format cannot be told; name it .yaml, .yml, .toml or .json`)
   }

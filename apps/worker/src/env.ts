@@ -1,11 +1,12 @@
 // The worker's environment variables; units are in the names.
-import { CommonEnv, integerVariable, KillpointEnv, RedisEnv } from '@fabrique/runtime'
+import { CommonEnv, integerVariable, KillpointEnv, RedisEnv, WebhookEnv } from '@fabrique/runtime'
 import { z } from 'zod'
 
 export const WorkerEnv = {
   ...CommonEnv,
   ...RedisEnv,
   ...KillpointEnv,
+  ...WebhookEnv,
   /** Runs in flight over both lanes. */
   CONCURRENCY: integerVariable(50, 1, 1000),
   /** Of these, kept free for the interactive lane; default a fifth, at least one. */

@@ -3,21 +3,29 @@
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createArtifactStore } from '@fabrique/artifacts'
-import { createDb, createRunStore } from '@fabrique/db'
-import { createEngine, createHost, createReconciler } from '@fabrique/engine'
-import { createConsumer, createRunQueue } from '@fabrique/queue'
+import { createDb, createDeliveryStore, createRunStore, createScheduleStore } from '@fabrique/db'
+import { cancelRun, createEngine, createHost, createReconciler, createScheduler } from '@fabrique/engine'
+import { createIntakeSchemas } from '@fabrique/intake'
+import { createConsumer, createLimits, createRunQueue } from '@fabrique/queue'
 import {
+  artifactStoreConfig,
   ConfigurationError,
   createKillpoint,
   createLog,
   parseEnv,
   providerConfig,
+  providerLimits,
   runService,
   systemClock,
   systemIds,
 } from '@fabrique/runtime'
-import { createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
+import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
+import { createDispatcher, createSender } from '@fabrique/webhooks'
 import { WorkerEnv } from './env.ts'
+import { createWorkerSubmitter } from './submitting.ts'
+
+/** How late a schedule fires at most, while a worker lives. */
+const SCHEDULES_EVERY_MS = 1_000
 
 const log = createLog('worker', process.env.LOG_LEVEL)
 
@@ -25,8 +33,16 @@ await runService(
   log,
   async (life) => {
     const env = parseEnv(WorkerEnv, process.env)
+    const artifacts = createArtifactStore(artifactStoreConfig(env, join(resolve(env.FABRIQUE_HOME), 'artifacts')), log)
     const reserved = env.INTERACTIVE_RESERVED ?? Math.max(1, Math.round(env.CONCURRENCY / 5))
     if (reserved > env.CONCURRENCY) throw new ConfigurationError('INTERACTIVE_RESERVED: must not exceed CONCURRENCY')
+    const catalog = createStandardCatalog()
+    const rules = providerLimits(env)
+    for (const { scope } of rules) {
+      const [provider = ''] = scope.split('/')
+      if (catalog.provider(provider) === undefined)
+        throw new ConfigurationError(`PROVIDER_LIMITS: there is no provider "${provider}"`)
+    }
     const worker = `${hostname()}:${process.pid}`
     const ids = systemIds()
     const killpoint = createKillpoint(env)
@@ -35,13 +51,19 @@ await runService(
     const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) =>
       it.close(),
     )
+    const shared = { redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX }
+    const limits = life.own(createLimits({ rules, shared, log }), (it) => it.close())
     const store = createRunStore(db, ids, (events) => queue.publish(events))
+    const intake = life.own(createIntakeSchemas(), (it) => it.close())
+    const providers = createProviders(providerConfig(env))
     const engine = createEngine({
       store,
       queue,
-      artifacts: createArtifactStore(env.ARTIFACT_STORE ?? join(resolve(env.FABRIQUE_HOME), 'artifacts')),
-      catalog: createStandardCatalog(),
-      providers: createProviders(providerConfig(env)),
+      artifacts,
+      catalog,
+      providers,
+      limits,
+      intake,
       inspect,
       clock: systemClock,
       ids,
@@ -84,6 +106,28 @@ await runService(
     })
     const reconciler = createReconciler({ store, queue, clock: systemClock, log, killpoint })
     void life.own(reconciler.run(env.FABRIQUE_RECONCILE_MS, life.stopping), (running) => running)
+    const sender = life.own(createSender({ allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }), (it) =>
+      it.close(),
+    )
+    const dispatcher = createDispatcher({ store: createDeliveryStore(db), sender, clock: systemClock, log, killpoint })
+    void life.own(dispatcher.run(life.stopping), (running) => running)
+    const scheduler = createScheduler({
+      store: createScheduleStore(db),
+      submitter: createWorkerSubmitter({
+        db,
+        store,
+        queue,
+        intake,
+        catalog,
+        mode: createProviderMode(providerConfig(env)),
+        missing: providers.missing,
+        ids,
+      }),
+      cancel: (runId) => cancelRun({ runs: store, queue }, runId),
+      clock: systemClock,
+      log,
+    })
+    void life.own(scheduler.run(Math.min(env.FABRIQUE_RECONCILE_MS, SCHEDULES_EVERY_MS), life.stopping), (it) => it)
     consumer.start()
     log.info({ worker, concurrency: env.CONCURRENCY, reserved }, 'the worker takes runs')
   },

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { artifactStoreContract } from '@fabrique/engine/testing'
@@ -26,6 +26,17 @@ describe('the artifact store on disk', () => {
     await Promise.all(Array.from({ length: 20 }, () => store.put('org_1', bytes, 'text/plain')))
     const files = (await readdir(root, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
     expect(files.map(({ name }) => name)).toEqual([expect.stringMatching(/^[0-9a-f]{64}\.txt$/)])
+  })
+
+  it('leaves nothing of a file that it could not finish', async () => {
+    const { store, root } = await setup()
+    const { storageKey } = await store.put('org_1', bytes, 'text/plain')
+    await rm(join(root, storageKey))
+    // A folder in its place: the bytes can be written, but not under their name.
+    await mkdir(join(root, storageKey, 'in the way'), { recursive: true })
+    await expect(store.put('org_1', bytes, 'text/plain')).rejects.toThrow()
+    const left = await readdir(root, { recursive: true, withFileTypes: true })
+    expect(left.filter((entry) => entry.isFile())).toEqual([])
   })
 
   it('writes a file again that an interrupted write or a full disk left short', async () => {
@@ -68,16 +79,18 @@ describe('the artifact store on disk', () => {
 })
 
 describe('the setting of the artifact store', () => {
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+
   it('names a folder, as a path or as an address', async () => {
     const { root, dispose } = await open()
     onTestFinished(dispose)
-    for (const setting of [root, `file://${root}`]) {
-      const { storageKey } = await createArtifactStore(setting).put('org_1', Uint8Array.of(1), 'image/png')
+    for (const address of [root, `file://${root}`]) {
+      const { storageKey } = await createArtifactStore({ address }, log).put('org_1', Uint8Array.of(1), 'image/png')
       expect((await stat(join(root, storageKey))).size).toBe(1)
     }
   })
 
   it('is refused when there is no store for its scheme', () => {
-    expect(() => createArtifactStore('ftp://host/folder')).toThrow('no store for ftp')
+    expect(() => createArtifactStore({ address: 'ftp://host/folder' }, log)).toThrow('no store for ftp')
   })
 })

@@ -2,7 +2,14 @@
 // Hides pg and kysely from the rest of the system.
 import type { Log } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
-import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
+import {
+  CompiledQuery,
+  Kysely,
+  PostgresDialect,
+  type PostgresPool,
+  type PostgresPoolClient,
+  type Transaction,
+} from 'kysely'
 import { Migrator } from 'kysely/migration'
 import pg from 'pg'
 import { migrations } from './migrations/index.ts'
@@ -15,15 +22,18 @@ export interface Db {
   close(): Promise<void>
 }
 
-// SQLSTATE classes: 08 connection, 53 resources, 57P shutdown and start-up; and what Node says of a dead socket.
-const AWAY = /^(08|53|57P)|^ECONN|^EPIPE|^ENOTFOUND|^ETIMEDOUT|^EHOSTUNREACH/
+/** No statement of ours takes a second; migrations over much data may take longer. */
+const STATEMENT_TIMEOUT_MS = 60_000
+
+// SQLSTATE classes: 08 connection, 53 resources, 57P shutdown and start-up, 57014 given up; and what Node says of a dead socket.
+const AWAY = /^(08|53|57P|57014)|^ECONN|^EPIPE|^ENOTFOUND|^ETIMEDOUT|^EHOSTUNREACH/
 
 /** True for errors that say "not now": the connection, not the statement, is the fault. */
 function isAway(error: unknown): boolean {
   const { code, message } = error as { code?: string; message?: string }
   return (
     AWAY.test(code ?? '') ||
-    /Connection terminated|timeout exceeded when trying to connect|connection error and is not queryable/.test(
+    /Connection terminated|Query read timeout|timeout exceeded when trying to connect|connection error and is not queryable/.test(
       message ?? '',
     )
   )
@@ -65,6 +75,10 @@ export function createDb(options: { databaseUrl: string; connectionsMax?: number
     max: options.connectionsMax ?? 8,
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
+    keepAlive: true,
+    // A server that is there and does not answer is as good as away.
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + 5_000,
     application_name: 'fabrique',
   })
   pool.on('error', (err) => options.log?.warn({ err }, 'a database connection broke'))
@@ -80,6 +94,12 @@ export function createDb(options: { databaseUrl: string; connectionsMax?: number
       if (!pool.ended) await pool.end()
     },
   }
+}
+
+/** `Db.query` inside a transaction, where a statement is not kept prepared. */
+export function queryIn(trx: Transaction<Tables>): Db['query'] {
+  return async <Row extends pg.QueryResultRow>(_name: string, text: string, values: unknown[]) =>
+    (await trx.executeQuery<Row>(CompiledQuery.raw(text, values))).rows
 }
 
 /** Brings the schema up to date. Safe to call from many processes at once. */

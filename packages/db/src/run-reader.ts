@@ -1,6 +1,6 @@
 // Runs as the outside sees them, always within one organization: resource, list, steps, ledger, events, specification.
 // Hides rows, joins and the keyset behind a cursor.
-import type { Definition, Instance } from '@fabrique/engine'
+import { type Definition, type Instance, slotKey } from '@fabrique/engine'
 import {
   type EventKind,
   type JsonObject,
@@ -13,21 +13,15 @@ import {
   runUrls,
 } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
-import { artifactResource } from './artifact-reader.ts'
+import { outputsOf } from './run-outputs.ts'
 import type { Db } from './client.ts'
+import { type RunFilter, runsMatching } from './run-filter.ts'
+import { treeOf, treesOf } from './run-tree.ts'
 import type { Tables } from './tables.ts'
 
 type RunRow = Selectable<Tables['runs']>
 
-export interface RunFilter {
-  status?: RunStatus
-  workflow?: string
-  parentRunId?: string
-  rootRunId?: string
-  metadata?: Record<string, string>
-  createdAfter?: Date
-  createdBefore?: Date
-}
+const NEAREST_RUNS = 5_000
 
 export interface RunReader {
   get(organizationId: string, runId: string): Promise<RunResource | null>
@@ -57,51 +51,79 @@ export function createRunReader(db: Db): RunReader {
     return await owned(organizationId).selectAll().where('id', '=', runId).executeTakeFirst()
   }
 
+  /** The id of the last of the root runs behind `before` that are gone through one by one. */
+  function nearestRuns(organizationId: string, before: string | null) {
+    const behind = before === null ? sql`` : sql`and id < ${before}`
+    return sql<string>`coalesce((select id from runs where organization_id = ${organizationId} and slot_index is null
+      and caller_run_id is null ${behind} order by id desc offset ${NEAREST_RUNS} limit 1), '')`
+  }
+
+  /** The slots of a run as its nodes. */
+  async function slotNodes(runId: string): Promise<JsonObject[]> {
+    const slots = await db.kysely
+      .selectFrom('runs')
+      .selectAll()
+      .where('awaited_by', '=', runId)
+      .orderBy('slot_index')
+      .execute()
+    return slots.map((slot) => ({
+      id: slotKey(slot.slot_index ?? 0),
+      kind: 'slot',
+      name: slot.workflow,
+      status: slot.status,
+      simulated: slot.simulated,
+      error: slot.error === null ? null : { ...slot.error },
+      started_at: slot.started_at?.toISOString() ?? null,
+      finished_at: slot.finished_at?.toISOString() ?? null,
+      runs: [{ run_id: slot.id, status: slot.status, key: slotKey(slot.slot_index ?? 0) }],
+    }))
+  }
+
+  /** The outputs of each run: one for each of its slots, or its own. */
+  async function outputsByRun(rows: RunRow[]): Promise<Map<string, RunOutput[]>> {
+    const roots = rows.filter(({ slots }) => slots !== null).map(({ id }) => id)
+    const slots =
+      roots.length === 0
+        ? []
+        : await db.kysely
+            .selectFrom('runs')
+            .selectAll()
+            .where('awaited_by', 'in', roots)
+            .where('slot_index', 'is not', null)
+            .orderBy('slot_index')
+            .execute()
+    const entries = [...rows.filter((row) => row.slots === null), ...slots]
+    const outputs = await outputsOf(db.kysely, entries)
+    const holders = entries.map(({ id, awaited_by }) => (roots.includes(awaited_by ?? '') ? (awaited_by ?? id) : id))
+    const byRun = new Map<string, RunOutput[]>()
+    outputs.forEach((output, index) => {
+      const holder = holders[index] as string
+      byRun.set(holder, [...(byRun.get(holder) ?? []), output])
+    })
+    return byRun
+  }
+
   /** Turns rows into resources with three look-ups for all of them together. */
   async function resources(rows: RunRow[]): Promise<RunResource[]> {
     if (rows.length === 0) return []
     const ids = rows.map(({ id }) => id)
-    const [costs, artifacts, gates, pricing] = await Promise.all([
-      db.kysely
-        .selectFrom('provider_calls')
-        .select(['run_id', ({ fn }) => fn.sum<string>('actual_usd').as('actual')])
-        .where('run_id', 'in', ids)
-        .groupBy('run_id')
-        .execute(),
-      db.kysely
-        .selectFrom('artifacts')
-        .selectAll()
-        .where('run_id', 'in', ids)
-        .where('status', '!=', 'draft')
-        .orderBy('id')
-        .execute(),
+    const [costs, outputs, gates, pricing] = await Promise.all([
+      sql<{ top: string; actual: string }>`${treesOf(ids)}
+        select top, sum(actual_usd) as actual from provider_calls c join tree on tree.id = c.run_id
+        group by top`.execute(db.kysely),
+      outputsByRun(rows),
       db.kysely.selectFrom('gates').selectAll().where('run_id', 'in', ids).orderBy('changed_at').execute(),
       db.kysely
         .selectFrom('specifications')
-        .select([
-          'hash',
-          sql<string>`definition ->> 'pricingVersion'`.as('version'),
-          sql<string>`definition ->> 'artifactClass'`.as('class'),
-        ])
+        .select(['hash', sql<string>`definition ->> 'pricingVersion'`.as('version')])
         .where('hash', 'in', [...new Set(rows.map((row) => row.definition_hash))])
         .execute(),
     ])
-    const spent = new Map(costs.map(({ run_id, actual }) => [run_id, Number(actual)]))
-    const definitions = new Map(pricing.map((row) => [row.hash, row]))
+    const spent = new Map(costs.rows.map(({ top, actual }) => [top, Number(actual)]))
+    const versions = new Map(pricing.map(({ hash, version }) => [hash, version]))
     return rows.map((row) => {
-      const definition = definitions.get(row.definition_hash)
-      const output: RunOutput = {
-        index: row.slot_index ?? 0,
-        workflow: row.workflow,
-        variant_index: row.instance.variantIndex,
-        run_id: row.id,
-        status: row.status,
-        output: row.output,
-        artifacts: artifacts
-          .filter(({ run_id }) => run_id === row.id)
-          .map((artifact) => artifactResource(artifact, { ...row, artifact_class: definition?.class ?? '' })),
-        error: row.error,
-      }
+      const own = outputs.get(row.id) ?? []
+      const count = (status: RunStatus) => own.filter((output) => output.status === status).length
       return {
         id: row.id,
         workflow: row.workflow,
@@ -120,21 +142,21 @@ export function createRunReader(db: Db): RunReader {
         caller_step_id: row.caller_step_id,
         retry_of: row.retry_of,
         simulated: row.simulated,
-        outputs: [output],
+        outputs: own,
         gates: gates
           .filter(({ run_id }) => run_id === row.id)
           .map(({ id, name, type, status, detail }) => ({ id, name, type, status, detail })),
         summary: {
-          total: 1,
-          completed: row.status === 'completed' ? 1 : 0,
-          failed: row.status === 'failed' ? 1 : 0,
-          cancelled: row.status === 'cancelled' ? 1 : 0,
+          total: own.length,
+          completed: count('completed'),
+          failed: count('failed'),
+          cancelled: count('cancelled'),
         },
         cost: {
           currency: 'USD',
           estimated: Number(row.estimated_usd),
           actual: roundUsd(spent.get(row.id) ?? 0),
-          pricing_version: definition?.version ?? '',
+          pricing_version: versions.get(row.definition_hash) ?? '',
         },
         error: row.error,
         warnings: row.warnings,
@@ -155,43 +177,50 @@ export function createRunReader(db: Db): RunReader {
       return (await owned(organizationId).select('id').where('id', '=', runId).executeTakeFirst()) !== undefined
     },
     async list(organizationId, filter, limit, before) {
-      let query = owned(organizationId).selectAll().orderBy('id', 'desc').limit(limit)
-      if (filter.rootRunId === undefined)
-        query = query.where('slot_index', 'is', null).where('caller_run_id', 'is', null)
-      else query = query.where('root_run_id', '=', filter.rootRunId)
-      if (before !== null) query = query.where('id', '<', before)
-      if (filter.status !== undefined) query = query.where('status', '=', filter.status)
-      if (filter.workflow !== undefined) query = query.where('workflow', '=', filter.workflow)
-      if (filter.parentRunId !== undefined) query = query.where('parent_run_id', '=', filter.parentRunId)
-      if (filter.createdAfter !== undefined) query = query.where('created_at', '>', filter.createdAfter)
-      if (filter.createdBefore !== undefined) query = query.where('created_at', '<', filter.createdBefore)
-      for (const [key, value] of Object.entries(filter.metadata ?? {})) {
-        query = query.where(sql`metadata ->> ${key}`, '=', value)
+      let page = runsMatching(db, organizationId, filter).selectAll().limit(limit)
+      if (before !== null) page = page.where('id', '<', before)
+      if (filter.metadata === undefined || filter.rootRunId !== undefined) {
+        return await resources(await page.orderBy('id', 'desc').execute())
       }
-      return await resources(await query.execute())
+      // PostgreSQL takes matches to be spread evenly, which those of a backfill are not: in search of old ones it would
+      // pass every newer run. So only the nearest are gone through; behind them the index finds all matches first.
+      const near = page.where('id', '>=', nearestRuns(organizationId, before)).orderBy('id', 'desc')
+      const found = await near.execute()
+      if (found.length === limit) return await resources(found)
+      return await resources(await page.orderBy(sql`id || ''`, 'desc').execute())
     },
     async steps(organizationId, runId) {
       const run = await find(organizationId, runId)
       if (run === undefined) return null
-      const [rows, calls, spec] = await Promise.all([
+      const [rows, calls, called, spec] = await Promise.all([
         db.kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
         db.kysely.selectFrom('provider_calls').selectAll().where('run_id', '=', runId).orderBy('id').execute(),
+        db.kysely
+          .selectFrom('runs')
+          .select(['id', 'status', 'caller_step_id'])
+          .where('caller_run_id', '=', runId)
+          .orderBy('id')
+          .execute(),
         db.kysely
           .selectFrom('specifications')
           .select('definition')
           .where('hash', '=', run.definition_hash)
           .executeTakeFirstOrThrow(),
       ])
+      if (run.slots !== null) return await slotNodes(runId)
       return spec.definition.stepInstructions.map((step): JsonObject => {
         const row = rows.find(({ key }) => key === step.id)
         const own = calls.filter(({ step_id }) => step_id === step.id)
+        const isOfStep = (key: string | null) => key === step.id || key?.startsWith(`${step.id}[`) === true
+        const items = rows.filter(({ key }) => key !== step.id && key.endsWith(']') && isOfStep(key))
+        const runs = called.filter(({ caller_step_id }) => isOfStep(caller_step_id))
+        const isBegun = items.length + runs.length > 0 || own.some(({ outcome }) => outcome === 'pending')
         return {
           id: step.id,
           kind: step.kind,
           name: step.name ?? null,
-          status:
-            row?.status ??
-            (own.some(({ outcome }) => outcome === 'pending') && run.status === 'running' ? 'running' : 'pending'),
+          status: row?.status ?? (isBegun && run.status === 'running' ? 'running' : 'pending'),
+          reused: row?.status === 'completed' && row.attempt === 0,
           attempt: row?.attempt ?? 0,
           simulated: row?.simulated ?? own.some(({ simulated }) => simulated),
           model: own.at(-1)?.model ?? null,
@@ -199,6 +228,8 @@ export function createRunReader(db: Db): RunReader {
           error: row?.error === undefined || row.error === null ? null : { ...row.error },
           started_at: row?.started_at.toISOString() ?? null,
           finished_at: row?.finished_at.toISOString() ?? null,
+          items: items.map(({ key, status, attempt }) => ({ key, status, attempt })),
+          runs: runs.map(({ id, status, caller_step_id: key }) => ({ run_id: id, status, key })),
         }
       })
     },
@@ -207,7 +238,7 @@ export function createRunReader(db: Db): RunReader {
       const rows = await db.kysely
         .selectFrom('provider_calls')
         .selectAll()
-        .where('run_id', '=', runId)
+        .where(sql<boolean>`run_id in (${treeOf(runId)} select id from tree)`)
         .orderBy('created_at')
         .orderBy('id')
         .execute()

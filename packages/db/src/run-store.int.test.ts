@@ -9,16 +9,22 @@ import {
 import type { RunError, RunEvent, RunStatus } from '@fabrique/schema'
 import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { createDb } from './client.ts'
+import { createDb, type Db } from './client.ts'
 import { createRunStore } from './run-store.ts'
 import { createTestDb } from './testing.ts'
 
 async function open() {
   const { db, databaseUrl, drop } = await createTestDb()
+  const others: Db[] = []
   return {
     db,
     databaseUrl,
     store: createRunStore(db, createSequentialIds('9')),
+    beside() {
+      const other = createDb({ databaseUrl })
+      others.push(other)
+      return createRunStore(other, createSequentialIds(String(others.length)))
+    },
     // The record compares its own clock with what is written in it: time passes by moving the record into the past.
     async advance(ms: number) {
       const passed = sql`${ms} * interval '1 ms'`
@@ -26,6 +32,11 @@ async function open() {
         .updateTable('runs')
         .set({ due_at: sql`due_at - ${passed}` })
         .execute()
+      await db.kysely
+        .updateTable('gates')
+        .set({ expires_at: sql`expires_at - ${passed}` })
+        .execute()
+      await sql`update capped_calls set day = day - ${Math.floor(ms / 86_400_000)}::int`.execute(db.kysely)
       await db.kysely
         .updateTable('idempotency_keys')
         .set({ created_at: sql`created_at - ${passed}` })
@@ -47,7 +58,10 @@ async function open() {
       }))
       return { status: run.status, error: run.error, events }
     },
-    dispose: drop,
+    async dispose() {
+      await Promise.all(others.map((other) => other.close()))
+      await drop()
+    },
   }
 }
 
@@ -67,7 +81,7 @@ describe('the run store in PostgreSQL', () => {
     for (const run of [pending, waiting]) await store.accept(run)
     await store.claim(waiting.id, 'w', 60_000)
     const gates = [{ id: 'g', name: 'g', type: 'review', status: 'open' as const, detail: null }]
-    await store.commit(aTransition(waiting.id, 1, { gates, end: { status: 'waiting' } }))
+    await store.commit(aTransition(waiting.id, 1, { gates, end: { status: 'waiting', wakeInMs: null } }))
     // A trigger that fails the second step stands for the death between the two.
     await db.kysely.executeQuery(
       sql`create function die() returns trigger language plpgsql as

@@ -1,16 +1,68 @@
 // The record of runs for those who execute and steer them; the outside view is `run-reader.ts`.
 // Hides how the halves share one table: accept and commit are coalesced, decisions are transactions.
-import type { Definition, Ids, RunStore } from '@fabrique/engine'
+import type { ChildRecord, Definition, Ids, RunStore } from '@fabrique/engine'
 import type { Lane, RunEvent } from '@fabrique/schema'
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import type { Db } from './client.ts'
 import { createAccept } from './run-accept.ts'
-import { createCommit } from './run-commit.ts'
+import { createCommit, spentOn } from './run-commit.ts'
 import { createLeases } from './run-lease.ts'
-import { settleRunsIn } from './run-settle.ts'
+import { treeOf, treesOf } from './run-tree.ts'
+import { artifactRecord, checkpointRecord } from './run-records.ts'
+import { inTransaction, settleRunsIn } from './run-settle.ts'
 
 /** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
 export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) => void = () => {}): RunStore {
+  /** Marks what fits and is not over; settles at once what nobody executes. */
+  async function cancel(which: RawBuilder<unknown>) {
+    // One transaction: a run that is marked but not settled could neither be claimed nor end.
+    return await inTransaction(db, async (trx) => {
+      const { rows } = await sql<{ id: string; executed: boolean; slots: number | null }>`
+        update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
+        where (${which}) and status in ('pending', 'running', 'waiting')
+        returning id, slots, status = 'running' and worker is not null as executed`.execute(trx)
+      const idle = rows.filter(({ executed, slots }) => !executed && slots === null).map(({ id }) => id)
+      const outcome = () => ({ status: 'cancelled', error: null }) as const
+      const { events } = await settleRunsIn(trx, ids, { runIds: idle, outcome })
+      return { settled: events, active: rows.filter(({ executed }) => executed).map(({ id }) => id) }
+    })
+  }
+
+  async function childrenOf(runId: string): Promise<ChildRecord[]> {
+    const called = await db.kysely
+      .selectFrom('runs')
+      .select(['id', 'caller_step_id', 'workflow', 'status', 'output', 'error', 'simulated', 'instance'])
+      .where('awaited_by', '=', runId)
+      .where('caller_run_id', '=', runId)
+      .execute()
+    if (called.length === 0) return []
+    const calledIds = called.map(({ id }) => id)
+    const [artifacts, gates, costs] = await Promise.all([
+      db.kysely.selectFrom('artifacts').selectAll().where('run_id', 'in', calledIds).execute(),
+      sql<{ top: string; run_id: string; id: string; name: string }>`${treesOf(calledIds)}
+        select top, g.run_id, g.id, g.name from gates g join tree on tree.id = g.run_id where g.status = 'open'
+        order by g.run_id, g.id`.execute(db.kysely),
+      sql<{ top: string; usd: string }>`${treesOf(calledIds)}
+        select top, sum(coalesce(actual_usd, estimated_usd)) as usd from provider_calls c join tree on tree.id = c.run_id
+        group by top`.execute(db.kysely),
+    ])
+    return called.map((row) => ({
+      id: row.id,
+      callerKey: row.caller_step_id ?? '',
+      workflow: row.workflow,
+      status: row.status,
+      output: row.output,
+      error: row.error,
+      simulated: row.simulated,
+      artifacts: artifacts.filter(({ run_id }) => run_id === row.id).map(artifactRecord),
+      openGates: gates.rows
+        .filter(({ top }) => top === row.id)
+        .map(({ id, name, run_id }) => ({ id, name, runId: run_id })),
+      spentUsd: Number(costs.rows.find(({ top }) => top === row.id)?.usd ?? 0),
+      capUsd: row.instance.capUsd ?? 0,
+    }))
+  }
+
   return {
     ...createAccept(db, ids),
     commit: createCommit(db, ids),
@@ -26,7 +78,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
     },
 
     async history(runId) {
-      const [checkpoints, calls, artifacts, gates] = await Promise.all([
+      const [checkpoints, calls, artifacts, gates, children] = await Promise.all([
         db.kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
         db.kysely
           .selectFrom('provider_calls')
@@ -36,20 +88,16 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           .orderBy('id')
           .execute(),
         db.kysely.selectFrom('artifacts').selectAll().where('run_id', '=', runId).execute(),
-        db.kysely.selectFrom('gates').selectAll().where('run_id', '=', runId).execute(),
+        db.kysely
+          .selectFrom('gates')
+          .selectAll()
+          .select(sql<string | null>`extract(epoch from expires_at - now()) * 1000`.as('in_ms'))
+          .where('run_id', '=', runId)
+          .execute(),
+        childrenOf(runId),
       ])
       return {
-        checkpoints: checkpoints.map((row) => ({
-          key: row.key,
-          stepId: row.step_id,
-          status: row.status,
-          attempt: row.attempt,
-          output: row.output,
-          error: row.error,
-          simulated: row.simulated,
-          startedAt: row.started_at.toISOString(),
-          finishedAt: row.finished_at.toISOString(),
-        })),
+        checkpoints: checkpoints.map(checkpointRecord),
         calls: calls.map((row) => ({
           id: row.id,
           stepKey: row.step_key,
@@ -68,55 +116,36 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           actualUsd: row.actual_usd === null ? null : Number(row.actual_usd),
           simulated: row.simulated,
         })),
-        artifacts: artifacts.map((row) => ({
-          id: row.id,
-          stepKey: row.step_key,
-          role: row.role,
-          status: row.status,
-          mimeType: row.mime_type,
-          bytes: Number(row.bytes),
-          sha256: row.sha256,
-          width: row.width,
-          height: row.height,
-          durationMs: row.duration_ms,
-          storageKey: row.storage_key,
-          simulated: row.simulated,
+        artifacts: artifacts.map(artifactRecord),
+        gates: gates.map(({ id, name, type, status, detail, on_expiry, in_ms }) => ({
+          id,
+          name,
+          type,
+          status,
+          detail,
+          ...(on_expiry === null || in_ms === null
+            ? {}
+            : { expiry: { inMs: Number(in_ms), approve: on_expiry === 'approve' } }),
         })),
-        gates: gates.map(({ id, name, type, status, detail }) => ({ id, name, type, status, detail })),
+        children,
       }
     },
+    children: childrenOf,
+    spentToday: (organizationId, workflow) => spentOn(db.kysely, organizationId, workflow),
 
-    async requestCancel(rootRunId) {
-      // One transaction: a run that is marked but not settled could neither be claimed nor end.
-      return await db.kysely.transaction().execute(async (trx) => {
-        const { rows } = await sql<{ id: string; status: string }>`
-            update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
-            where (root_run_id = ${rootRunId} or id = ${rootRunId}) and status in ('pending', 'running', 'waiting')
-            returning id, status`.execute(trx)
-        const idle = rows.filter(({ status }) => status !== 'running').map(({ id }) => id)
-        const outcome = () => ({ status: 'cancelled', error: null }) as const
-        const settled = await settleRunsIn(trx, ids, { runIds: idle, outcome })
-        return { settled, active: rows.filter(({ status }) => status === 'running').map(({ id }) => id) }
-      })
-    },
+    requestCancel: (runId) => cancel(sql`id in (${treeOf(runId)} select id from tree)`),
+    cancelChildren: (runId) => cancel(sql`id <> ${runId} and id in (${treeOf(runId)} select id from tree)`),
 
     async decide(runId, { approve, gateId, comment, by }) {
       return await db.kysely.transaction().execute(async (trx) => {
-        const run = await trx
-          .selectFrom('runs')
-          .select(['id', 'status'])
-          .where('id', '=', runId)
-          .forUpdate()
-          .executeTakeFirst()
-        if (run?.status !== 'waiting') return null
-        let open = trx
-          .selectFrom('gates')
-          .select('id')
-          .where('run_id', '=', runId)
-          .where('status', '=', 'open')
-          .orderBy('id')
-        if (gateId !== undefined) open = open.where('id', '=', gateId)
-        const gate = await open.executeTakeFirst()
+        // Its own gate, else the nearest of a run that it waits for.
+        const { rows } = await sql<{ run_id: string; id: string }>`
+          ${treeOf(runId)}
+          select g.run_id, g.id from gates g join tree on tree.id = g.run_id join runs r on r.id = g.run_id
+          where g.status = 'open' and r.status = 'waiting' and (g.expires_at is null or g.expires_at > now())
+            and ${gateId === undefined ? sql`true` : sql`g.id = ${gateId}`}
+          order by depth, g.run_id, g.id limit 1 for update of r`.execute(trx)
+        const [gate] = rows
         if (gate === undefined) return null
         await trx
           .updateTable('gates')
@@ -126,13 +155,14 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
             decided_by: by,
             changed_at: sql`now()`,
           })
-          .where('run_id', '=', runId)
+          .where('run_id', '=', gate.run_id)
           .where('id', '=', gate.id)
+          .where('status', '=', 'open')
           .execute()
         const row = await trx
           .updateTable('runs')
           .set({ status: 'pending', epoch: sql`epoch + 1`, due_at: sql`now() + interval '5 seconds'` })
-          .where('id', '=', runId)
+          .where('id', '=', gate.run_id)
           .returning(['id', 'epoch', 'workflow', 'priority', 'lane'])
           .executeTakeFirstOrThrow()
         return {

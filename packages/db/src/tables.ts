@@ -1,11 +1,23 @@
 // The rows of the record as kysely sees them; kept beside the migrations by hand.
 // JSON columns are read as values and written as JSON text.
-import type { JsonObject, JsonValue, Lane, RateTable, RunError, RunStatus, Visibility } from '@fabrique/schema'
+import type {
+  DeliveryStatus,
+  JsonObject,
+  JsonValue,
+  Lane,
+  RateTable,
+  RunError,
+  RunStatus,
+  Visibility,
+  Overlap,
+  ScheduleFault,
+} from '@fabrique/schema'
 import type { Definition, Instance } from '@fabrique/engine'
 import type { ColumnType, Generated } from 'kysely'
 
 /** Read as a value, written as JSON text. */
 type Json<T> = ColumnType<T, string, string>
+type NullableJson<T> = ColumnType<T | null, string | null | undefined, string | null>
 /** Read as text, since a double could not hold it; written as a number. */
 type Numeric = ColumnType<string, number, number>
 type Time = ColumnType<Date, Date | string | undefined, Date | string>
@@ -54,9 +66,9 @@ export interface Tables {
     instance: Json<Instance>
     input: Json<JsonObject>
     metadata: Json<JsonObject>
-    state: Json<JsonObject | null>
-    status: RunStatus
-    partial: boolean
+    state: NullableJson<JsonObject>
+    status: Generated<RunStatus>
+    partial: Generated<boolean>
     priority: number
     lane: Lane
     fail_fast: boolean
@@ -64,12 +76,14 @@ export interface Tables {
     parent_variant_index: number | null
     caller_run_id: string | null
     caller_step_id: string | null
+    awaited_by: string | null
+    slots: number | null
     retry_of: string | null
     simulated: boolean
     estimated_usd: Numeric
     warnings: Json<string[]>
-    output: Json<JsonObject | null>
-    error: Json<RunError | null>
+    output: NullableJson<JsonObject>
+    error: NullableJson<RunError>
     fence: Generated<number>
     epoch: Generated<number>
     lost_leases: Generated<number>
@@ -80,6 +94,26 @@ export interface Tables {
     created_at: Time
     started_at: NullableTime
     finished_at: NullableTime
+  }
+  schedules: {
+    id: string
+    organization_id: string
+    drafts: boolean
+    name: string | null
+    cron: string
+    timezone: string
+    run_spec: Json<JsonObject>
+    overlap: Overlap
+    enabled: boolean
+    done_until: Time
+    firing_at: NullableTime
+    due_at: NullableTime
+    fence: Generated<number>
+    last_fired_at: NullableTime
+    last_run_id: string | null
+    last_skipped_at: NullableTime
+    last_error: Json<ScheduleFault | null>
+    created_at: Time
   }
   idempotency_keys: { organization_id: string; key: string; digest: string; run_id: string; created_at: Time }
   events: {
@@ -150,5 +184,49 @@ export interface Tables {
     detail: string | null
     decided_by: string | null
     changed_at: Time
+    expires_at: NullableTime
+    on_expiry: 'approve' | 'reject' | null
+  }
+  capped_calls: { organization_id: string; workflow: string; day: Time; call_id: string; usd: Numeric }
+  webhook_endpoints: {
+    id: string
+    organization_id: string
+    url: string
+    event_filter: string[]
+    max_retries: number
+    secret: string
+    former_secret: string | null
+    former_until: NullableTime
+    failing_since: NullableTime
+    disabled_at: NullableTime
+    disabled_reason: string | null
+    deleted_at: NullableTime
+    created_at: Time
+  }
+  webhook_deliveries: {
+    endpoint_id: string
+    event_id: string
+    kind: string
+    run_id: string
+    body: string
+    status: DeliveryStatus
+    attempts: Generated<number>
+    failures: Generated<number>
+    fence: Generated<number>
+    claimed_until: NullableTime
+    next_attempt_at: NullableTime
+    last_status: number | null
+    last_error: string | null
+    created_at: Time
+    finished_at: NullableTime
+  }
+  webhook_attempts: {
+    endpoint_id: string
+    event_id: string
+    number: number
+    status: number | null
+    error: string | null
+    duration_ms: number
+    at: Time
   }
 }

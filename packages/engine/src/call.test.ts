@@ -18,14 +18,15 @@ function setup(options: {
   const sent: ProviderRequest[] = []
   const ledger = new Map<string, CallRecord>(earlier.map((call) => [call.id, call]))
   const artifacts = createMemoryArtifactStore()
-  const [step] = definition.stepInstructions
-  if (step === undefined) throw new Error('there is a step')
   const site: CallSite = {
     runId: 'r',
     definition,
-    step,
+    binding: definition.providerBindings.a,
+    stepId: 'a',
+    asksAgain: onUnknownOutcome === 'retry',
     stepKey: 'a',
     attempt: 1,
+    seed: 0,
     signal: new AbortController().signal,
     earlier,
     onProgress: () => {},
@@ -33,6 +34,8 @@ function setup(options: {
   const deps = {
     catalog: createTestCatalog(),
     artifacts,
+    limits: { enter: async () => () => {} },
+    admit: () => {},
     killpoint: () => {},
     record: async (call: CallRecord) => void ledger.set(call.id, call),
     providers: {

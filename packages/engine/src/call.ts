@@ -1,10 +1,10 @@
 // The discipline of a paid call: intent durable before it is sent, answer staged before it is used, outcome booked
 // with the step. Hides recovery: an interrupted call is adopted, looked up, or booked as unknown, never just repeated.
-import { findRate, type JsonObject, type Rate, roundUsd, type Step, type Usage } from '@fabrique/schema'
+import { findRate, type JsonObject, type Rate, roundUsd, type Usage } from '@fabrique/schema'
 import type { Catalog, InputFile, Model, ProviderAnswer, Providers } from './catalog.ts'
 import { StepFailure } from './failure.ts'
-import type { ArtifactStore, CallRecord } from './ports.ts'
-import type { Definition } from './specification.ts'
+import type { ArtifactStore, CallRecord, Limits } from './ports.ts'
+import type { Binding, Definition } from './specification.ts'
 
 /** The price of usages by a rate table, or null where one of them has no rate. */
 export function priceOf(rates: readonly Rate[], model: string, usages: readonly Usage[]): number | null {
@@ -29,6 +29,9 @@ export interface CallDeps {
   catalog: Catalog
   providers: Providers
   artifacts: ArtifactStore
+  limits: Limits
+  /** Throws a `budget` failure where the run may not spend this much more. */
+  admit(estimatedUsd: number): void
   /** Makes the call's row durable under the run's fence; rejects when the run is no longer ours. */
   record(call: CallRecord): Promise<void>
   /** A test's place to kill the process; does nothing otherwise. */
@@ -38,10 +41,14 @@ export interface CallDeps {
 export interface CallSite {
   runId: string
   definition: Definition
-  step: Step
+  binding: Binding | undefined
+  stepId: string
   stepKey: string
   attempt: number
+  seed: number
   signal: AbortSignal
+  /** Whether a call that may have been charged is simply made again. */
+  asksAgain: boolean
   /** Calls of this step key that earlier executions or attempts left on the books. */
   earlier: CallRecord[]
   onProgress: (payload: JsonObject) => void
@@ -54,7 +61,7 @@ export interface SettledCall {
 }
 
 /**
- * Makes one call of a step's binding, trying its models in order; each attempt is a ledger row.
+ * Makes one call of a binding, trying its models in order; each attempt is a ledger row.
  * Throws `StepFailure` of the last model, with the failed rows already durable.
  */
 export async function callModel(
@@ -63,28 +70,34 @@ export async function callModel(
   request: JsonObject,
   files: Record<string, InputFile>,
 ): Promise<SettledCall> {
-  const binding = site.definition.providerBindings[site.step.id]
+  const { binding, asksAgain } = site
   if (binding === undefined || binding.models.length === 0) {
-    throw new StepFailure('invalid', `Step "${site.step.id}" has no model to call.`)
+    throw new StepFailure('invalid', `Step "${site.stepId}" has no model to call.`)
   }
   const interrupted = site.earlier.find((call) => call.outcome === 'pending')
   if (interrupted !== undefined) {
     const recovered = await recover(deps, site, interrupted, request, files)
     if (recovered !== null) return recovered
   }
-  const asksAgain = site.definition.onUnknownOutcome === 'retry'
   if (!asksAgain && site.earlier.some(({ outcome }) => outcome === 'unknown')) throw unknownOutcome()
   let failure: StepFailure | undefined
   for (const { model: name, simulated } of binding.models) {
     const model = deps.catalog.model(name)
     if (model === undefined) throw new StepFailure('invalid', `This worker does not know the model "${name}".`)
     const record = intent(site, model, simulated, request, deps)
+    deps.admit(record.estimatedUsd)
+    // Known from here on, so that a call beside this one is admitted by what is left.
+    site.earlier.push(record)
+    let isRecorded = false
     try {
-      await deps.record(record)
-      site.earlier.push(record)
-      deps.killpoint('W3')
-      return await send(deps, site, model, record, null, request, files)
+      return await inTurn(deps, site, model, simulated, async () => {
+        await deps.record(record)
+        isRecorded = true
+        deps.killpoint('W3')
+        return await send(deps, site, model, record, null, request, files)
+      })
     } catch (error) {
+      if (!isRecorded) site.earlier.splice(site.earlier.indexOf(record), 1)
       if (!StepFailure.is(error)) throw error
       if (error.billed === 'unknown' && !asksAgain) throw unknownOutcome(error)
       failure = error
@@ -92,6 +105,26 @@ export async function callModel(
     }
   }
   throw failure ?? new StepFailure('internal', 'The call had no outcome.')
+}
+
+/** Does the work while a place among all workers is held; a simulated call asks nobody for one. */
+async function inTurn<Result>(
+  { limits }: CallDeps,
+  site: CallSite,
+  model: Model,
+  simulated: boolean,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  if (simulated) return await work()
+  const leave = await limits.enter(model, site.signal)
+  try {
+    const result = await work()
+    leave(null)
+    return result
+  } catch (error) {
+    leave(error instanceof Error ? error : new Error('the call failed'))
+    throw error
+  }
 }
 
 function intent(site: CallSite, model: Model, simulated: boolean, request: JsonObject, deps: CallDeps): CallRecord {
@@ -105,7 +138,7 @@ function intent(site: CallSite, model: Model, simulated: boolean, request: JsonO
   return {
     id: `${site.runId}.${site.stepKey}.${site.earlier.length + 1}`,
     stepKey: site.stepKey,
-    stepId: site.step.id,
+    stepId: site.stepId,
     attempt: site.attempt,
     provider: model.provider,
     operation: model.operation,
@@ -131,13 +164,16 @@ async function recover(
   if (staged !== null) return settle(site, record, staged)
   const model = deps.catalog.model(record.model)
   if (record.requestId !== null && model !== undefined) {
-    return await send(deps, site, model, record, record.requestId, request, files)
+    const { requestId } = record
+    return await inTurn(deps, site, model, record.simulated, () =>
+      send(deps, site, model, record, requestId, request, files),
+    )
   }
   // The process died between sending and saving: nobody can say whether the provider charged for it.
   const unknown: CallRecord = { ...record, outcome: 'unknown', actualUsd: record.estimatedUsd }
   await deps.record(unknown)
   site.earlier[site.earlier.indexOf(record)] = unknown
-  if (site.definition.onUnknownOutcome === 'retry') return null
+  if (site.asksAgain) return null
   throw unknownOutcome()
 }
 
@@ -169,6 +205,7 @@ async function send(
       model,
       request,
       files,
+      seed: site.seed,
       callId: record.id,
       signal: site.signal,
       resumeId,

@@ -1,10 +1,10 @@
 // What the engine can do, as a value: step kinds, tools, providers and gates, each one file and one line to register.
 // Hides the look-up; templates are checked against the same catalog that workers run.
-import type { ArtifactSchema, Gate, JsonObject, JsonValue, Problem, Step, Usage } from '@fabrique/schema'
+import type { ArtifactSchema, Gate, JsonObject, JsonValue, Lookup, Problem, Step, Usage } from '@fabrique/schema'
 import type { z } from 'zod'
 import type { ArtifactRecord, StagedAnswer } from './ports.ts'
 
-export type Capability = 'text' | 'image' | 'speech' | 'video' | 'matte' | 'media'
+export type Capability = 'moderation' | 'text' | 'image' | 'speech' | 'video' | 'matte' | 'media'
 
 /** A model that a provider offers under `provider/name`. */
 export interface Model {
@@ -38,6 +38,8 @@ export interface ProviderRequest {
   /** What the model is asked, by capability: `prompt`, `system`, `params`, `args`, `outputSchema`. */
   request: JsonObject
   files: Record<string, InputFile>
+  /** Tells variants of a run apart; absent is 0. The same request with the same seed is the same request. */
+  seed?: number
   /** Stable across retries of the same attempt: providers that know idempotency keys get it. */
   callId: string
   signal: AbortSignal
@@ -58,6 +60,8 @@ export interface Provider {
   model(name: string): Model | undefined
   /** What one request is expected to use, before it is sent; priced by the rate table. */
   expectedUsage(model: Model, request: JsonObject): Usage[]
+  /** What it uses at least and at most; as expected where absent. */
+  usageRange?(model: Model, request: JsonObject): { low: Usage[]; high: Usage[] }
 }
 
 /** One way to reach a provider, live or simulated. Never retries on its own: the engine is the only retrier. */
@@ -68,6 +72,8 @@ export interface ProviderClient {
 /** The live or the simulated twin of a provider, as a binding asks; the engine does not know which. */
 export interface Providers {
   call(simulated: boolean, request: ProviderRequest): Promise<ProviderAnswer>
+  /** Why a model cannot be called here, for want of a program; null where it can. */
+  missing?(model: Model, simulated: boolean): string | null
 }
 
 /** What a kind or tool may do while it runs. */
@@ -80,6 +86,13 @@ export interface StepContext {
   /** Verifies, hashes and stores a file; answers the reference to put into the output. */
   store(file: ProducedFile): Promise<JsonObject>
   progress(payload: { [key: string]: JsonValue }): void
+  /**
+   * Does a part of the step once: its result is durable before this answers, together with what it paid and made,
+   * and a later execution or attempt gets the same result without doing the work again. `name` is unique in the step.
+   */
+  once(name: string, work: () => Promise<JsonValue>): Promise<JsonValue>
+  /** Runs the step's sub-workflow with this input and answers its output. The step rests until that run has ended. */
+  callWorkflow(input: JsonObject): Promise<JsonObject>
   /** The tool a step names, where it is a local one. */
   tool(name: string): Tool | undefined
 }
@@ -105,6 +118,8 @@ export interface StepKind {
 /** A local tool: unmetered work on values and files. */
 export interface Tool {
   name: string
+  /** What it does, in a sentence: an agent chooses by it. */
+  description: string
   args: z.ZodType
   outputKeys: readonly string[]
   /** A program or library that must be present; its absence is `tool-unavailable` at submit. */
@@ -114,10 +129,13 @@ export interface Tool {
 
 /** What a gate is shown after a step. */
 export interface StepEvidence {
+  gate: Gate
   step: Step
   model: Model | null
   artifacts: { record: ArtifactRecord; bytes: Uint8Array }[]
   output: JsonValue
+  /** Calls the gate's own model, with the whole discipline of paid calls. */
+  ask(request: JsonObject, files: Record<string, InputFile>): Promise<ProviderAnswer>
 }
 
 /** What a gate is shown at the end of a run. */
@@ -131,20 +149,32 @@ export interface EndEvidence {
 export type Verdict = { passed: true } | { passed: false; detail: string }
 
 /**
- * A kind of gate, by where it stands: `before-call` judges prompts, `after-step` outputs, `end` the finished run,
+ * A kind of gate, by where it stands: `before-call` judges prompts, `after-step` outputs, `end` the finished run.
+ * `condition` asks its expression behind its step, or at the end; `spending` caps what the run spends;
  * `review` waits for a person.
  */
-export type GateKind =
-  | { type: string; name: string; stands: 'before-call' }
-  | { type: string; name: string; stands: 'review' }
+export type GateKind = {
+  type: string
+  name: string
+  /** Fields of its own beside the common ones; absent: none. */
+  fields?: z.ZodObject
+  /** Judges one step only, so that `after` must name it. */
+  needsStep?: boolean
+  /** The model that it asks itself. */
+  model?(gate: Gate): string
+  /** The capabilities that such a model may have. */
+  capability?: Capability[]
+} & (
+  | { stands: 'before-call' | 'review' }
+  | { stands: 'condition'; expression(gate: Gate): string }
+  | { stands: 'spending'; limitUsd(gate: Gate): number }
   | {
-      type: string
-      name: string
       stands: 'after-step'
       applies(step: Step, model: Model | null): boolean
       judge(evidence: StepEvidence): Promise<Verdict>
     }
-  | { type: string; name: string; stands: 'end'; judge(evidence: EndEvidence): Promise<Verdict> }
+  | { stands: 'end'; judge(evidence: EndEvidence): Promise<Verdict> }
+)
 
 export interface Catalog {
   kind(name: string): StepKind | undefined
@@ -194,9 +224,14 @@ export function createCatalog(parts: {
 export function modelNamesOf(
   step: Step,
   providers: Record<string, string | string[]>,
-): { role?: string; names: string[] } {
+): { role?: string; lookup?: Lookup; names: string[] } {
   const own = step.model ?? (typeof step.tool === 'string' && step.tool.includes('/') ? step.tool : undefined)
-  if (typeof own === 'string') return { names: [own] }
+  if (typeof own === 'string') {
+    const name = /^\{lookup\.([A-Za-z0-9_-]+)\}$/.exec(own)?.[1]
+    const lookup = name !== undefined && Object.hasOwn(step.lookups ?? {}, name) ? step.lookups?.[name] : undefined
+    if (lookup === undefined) return { names: [own] }
+    return { lookup, names: [...new Set([...Object.values(lookup.map), lookup.default])] }
+  }
   if (typeof step.provider !== 'string') return { names: [] }
   const routed = Object.hasOwn(providers, step.provider) ? providers[step.provider] : undefined
   return { role: step.provider, names: routed === undefined ? [] : [routed].flat() }

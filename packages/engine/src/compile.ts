@@ -8,12 +8,15 @@ import {
   type JsonObject,
   type Rate,
   type RateTable,
-  roundUsd,
+  type Step,
   type Template,
 } from '@fabrique/schema'
-import { priceOf } from './call.ts'
-import { type Catalog, modelNamesOf } from './catalog.ts'
-import type { Binding, Definition } from './specification.ts'
+import { type Catalog, modelNamesOf, type Providers } from './catalog.ts'
+import { itemsOf, priceCall } from './estimate.ts'
+import { resolveLookup } from './placeholders.ts'
+import { dependenciesOf } from './plan.ts'
+import { gateBinding } from './run-step.ts'
+import type { Binding, Definition, Estimate, PricedStep, SubWorkflow } from './specification.ts'
 
 /** Says for a provider whether its calls are real here; throws `provider-key-missing` where they must be and cannot. */
 export type ProviderMode = (provider: string) => 'live' | 'simulated'
@@ -22,7 +25,19 @@ export interface Compiled {
   definition: Definition
   hash: string
   simulated: boolean
-  estimatedUsd: number
+}
+
+/** What a template is bound to when it is compiled. */
+export interface Bindings {
+  catalog: Catalog
+  pricing: RateTable
+  mode: ProviderMode
+  /** Why a model cannot be called here, for want of a program. */
+  missing?: Providers['missing']
+  /** The workflows that its steps call, by step id. */
+  subWorkflows: ReadonlyMap<string, SubWorkflow>
+  /** Chooses the model of a step that takes it from a lookup. */
+  intake: JsonObject
 }
 
 /** The SHA-256 of a value's canonical JSON, in hex. */
@@ -35,41 +50,64 @@ export function budgetOf(policy: string | BudgetPolicy): BudgetPolicy {
   return typeof policy === 'string' ? { description: policy } : policy
 }
 
-/** Binds a template version to models, prices and formats as they are now. Listed templates always compile. */
-export function compile(template: Template, catalog: Catalog, pricing: RateTable, mode: ProviderMode): Compiled {
+/** Binds a template version to models, prices, formats and called workflows as they are now. Listed templates always compile. */
+export function compile(template: Template, bindings: Bindings): Compiled {
+  const { catalog, pricing, subWorkflows, intake } = bindings
   const providerBindings: Record<string, Binding> = {}
   const rates = new Set<Rate>()
-  let estimatedUsd = 0
-  let simulated = false
+  const priced: PricedStep[] = []
+  let simulated = [...subWorkflows.values()].some((called) => called.simulated)
+
+  function bind(place: string, names: string[], role?: string): void {
+    const models = names.map((name) => {
+      const model = catalog.model(name)
+      if (model === undefined) throw notRunnable(`${place} names the unknown model "${name}"`)
+      for (const rate of pricing.rates) if (rate.model === name) rates.add(rate)
+      const isSimulated = bindings.mode(model.provider) === 'simulated'
+      refuseMissing(place, bindings.missing?.(model, isSimulated) ?? null)
+      simulated ||= isSimulated
+      return { model: name, provider: model.provider, endpoint: model.endpoint, simulated: isSimulated }
+    })
+    if (models.length === 0) throw notRunnable(`${place} has no model`)
+    providerBindings[place] = { ...(role === undefined ? {} : { role }), models }
+  }
+
+  function price(place: string, names: string[], request: JsonObject): Estimate {
+    const estimate = priceCall(catalog, pricing.rates, names, request)
+    if (estimate === null) throw notRunnable(`the current price list has no rate for ${place}`)
+    return estimate
+  }
+
+  const conditional = conditionalSteps(template)
   for (const step of template.runtimeSteps) {
     const kind = catalog.kind(step.kind)
     if (kind === undefined) throw notRunnable(`step "${step.id}" has an unknown kind`)
     const local = typeof step.tool === 'string' ? catalog.tool(step.tool) : undefined
-    const missing = local?.missing?.() ?? null
-    if (missing !== null) throw new FabriqueError('tool-unavailable', `Step "${step.id}" cannot run here: ${missing}`)
-    if (kind.capability(step) === null) continue
-    const { role, names } = modelNamesOf(step, template.providers)
-    const models = names.map((name) => {
-      const model = catalog.model(name)
-      if (model === undefined) throw notRunnable(`step "${step.id}" names the unknown model "${name}"`)
-      for (const rate of pricing.rates) if (rate.model === name) rates.add(rate)
-      return {
-        model: name,
-        provider: model.provider,
-        endpoint: model.endpoint,
-        simulated: mode(model.provider) === 'simulated',
-      }
-    })
-    const [first] = models
-    if (first === undefined) throw notRunnable(`step "${step.id}" has no model`)
-    providerBindings[step.id] = { ...(role === undefined ? {} : { role }), models }
-    simulated ||= models.some((model) => model.simulated)
-    const model = catalog.model(first.model)
-    const usages =
-      model === undefined ? [] : (catalog.provider(model.provider)?.expectedUsage(model, kind.expects(step)) ?? [])
-    const price = priceOf(pricing.rates, first.model, usages)
-    if (price === null) throw notRunnable(`the current price list has no rate for step "${step.id}"`)
-    estimatedUsd += price
+    for (const tool of [local, ...toolsOf(step).map((name) => catalog.tool(name))]) {
+      refuseMissing(step.id, tool?.missing?.() ?? null)
+    }
+    const part = {
+      stepId: step.id,
+      kind: step.kind,
+      items: itemsOf(step, template),
+      conditional: conditional.has(step.id),
+    }
+    if (kind.capability(step) === null) {
+      priced.push({ ...part, once: subWorkflows.get(step.id)?.estimate ?? null })
+      continue
+    }
+    const { role, names: all, lookup } = modelNamesOf(step, template.providers)
+    const names = lookup === undefined ? all : [resolveLookup(lookup, intake).fragment]
+    bind(step.id, names, role)
+    priced.push({ ...part, once: price(step.id, names, kind.expects(step)) })
+  }
+  for (const gate of template.gates) {
+    const model = catalog.gate(gate.type)?.model?.(gate)
+    if (model === undefined) continue
+    const place = gateBinding(gate)
+    bind(place, [model])
+    const mayStayOut = gate.after !== undefined && conditional.has(gate.after)
+    priced.push({ stepId: place, kind: 'gate', items: null, conditional: mayStayOut, once: price(place, [model], {}) })
   }
   const definition: Definition = {
     templateId: template.id,
@@ -87,13 +125,42 @@ export function compile(template: Template, catalog: Catalog, pricing: RateTable
     outputAliases: template.outputAliases ?? {},
     budgetPolicy: budgetOf(template.budgetPolicy),
     onUnknownOutcome: template.onUnknownOutcome ?? 'retry',
+    subWorkflows: Object.fromEntries(subWorkflows),
+    priced,
     pricingVersion: pricing.version,
     rates: [...rates],
   }
-  return { definition, hash: contentHash(definition), simulated, estimatedUsd: roundUsd(estimatedUsd) }
+  return { definition, hash: contentHash(definition), simulated }
 }
 
-function notRunnable(detail: string): FabriqueError {
+/** The tools that an agent may use. */
+function toolsOf({ tools }: Step): string[] {
+  return Array.isArray(tools) ? tools.filter((name) => typeof name === 'string') : []
+}
+
+/** The steps that may be skipped: those with a condition, and those that need such a step. */
+function conditionalSteps({ runtimeSteps }: Template): Set<string> {
+  const found = new Set(runtimeSteps.filter(({ when }) => when !== undefined).map(({ id }) => id))
+  for (let before = -1; before !== found.size; ) {
+    before = found.size
+    for (const step of runtimeSteps)
+      if (dependenciesOf(step).some(({ id, optional }) => !optional && found.has(id))) found.add(step.id)
+  }
+  return found
+}
+
+/** What of an intake decides on models: two intakes that agree in it compile to the same definition. */
+export function modelChoices(template: Template, intake: JsonObject): string {
+  const lookups = template.runtimeSteps.flatMap((step) => modelNamesOf(step, template.providers).lookup ?? [])
+  return lookups.map((lookup) => resolveLookup(lookup, intake).fragment).join(' ')
+}
+
+function refuseMissing(place: string, missing: string | null): void {
+  if (missing !== null) throw new FabriqueError('tool-unavailable', `Step "${place}" cannot run here: ${missing}`)
+}
+
+/** Why a workflow cannot be run, other than the caller's doing. */
+export function notRunnable(detail: string): FabriqueError {
   return new FabriqueError('not-runnable', `This workflow cannot run as it stands: ${detail}.`)
 }
 
@@ -108,7 +175,7 @@ export function specificationDocument(
   definition: Definition,
   expanded: boolean,
 ): JsonObject {
-  const { rates: _rates, stepInstructions, ...rest } = definition
+  const { rates: _rates, priced: _priced, stepInstructions, subWorkflows, ...rest } = definition
   const steps = expanded
     ? stepInstructions
     : stepInstructions.map(({ id, kind, name }) => ({ id, kind, ...(name === undefined ? {} : { name }) }))
@@ -121,6 +188,11 @@ export function specificationDocument(
       regenerate: run.instance.regenerate,
       ...rest,
       stepInstructions: steps,
+      subWorkflows: Object.entries(subWorkflows ?? {}).map(([stepId, { workflow, workflowVersion }]) => ({
+        stepId,
+        workflow,
+        workflowVersion,
+      })),
       estimatedCostUsd: run.estimatedUsd,
     }),
   ) as JsonObject

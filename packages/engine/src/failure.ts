@@ -10,6 +10,7 @@ export const FAILURE_CLASSES = [
   'invalid',
   'gate',
   'budget',
+  'sub_workflow',
   'unknown_outcome',
   'internal',
 ] as const

@@ -89,7 +89,7 @@ export function runScope(
       output_dir: `runs/${run.id}`,
     },
     steps: outputs,
-    run: { id: run.id, workflow: run.workflow, variant_index: variantIndex ?? 0 },
+    run: { id: run.id, workflow: run.workflow, variant_index: variantIndex ?? 0, seed: variantIndex ?? 0 },
     regenerate,
     lookups,
   }

@@ -1,18 +1,54 @@
 // Which steps can start: the data flow of a definition as a graph, and a run's state against it.
-// Pure and total; hides how references, `needs` and gates become dependencies.
-import type { Gate, Step } from '@fabrique/schema'
+// Pure and total; hides how references, `needs`, conditions and gates become dependencies.
+import { type Gate, isJsonObject, type JsonValue, type Step } from '@fabrique/schema'
 import type { Catalog, GateKind } from './catalog.ts'
+import { type Expression, parseExpression } from './expression.ts'
 import { placeholdersIn } from './placeholders.ts'
 import type { Checkpoint, GateRecord } from './ports.ts'
 import type { Definition } from './specification.ts'
 
-/** Ids of the steps that a step waits for: those it references, and those it `needs`. */
-export function dependenciesOf(step: Step): string[] {
-  const { id: _, lookups: __, outputSchema: ___, ...fields } = step
-  const referenced = placeholdersIn(fields).flatMap(({ placeholder }) =>
-    placeholder.root === 'steps' && typeof placeholder.path[0] === 'string' ? [placeholder.path[0]] : [],
-  )
-  return [...new Set([...referenced, ...(step.needs ?? [])])]
+/** A step that another waits for. Where every mention of it is `optional`, the other runs without it if it is skipped. */
+export interface Dependency {
+  id: string
+  optional: boolean
+}
+
+const ITEMS_AT_ONCE = 4
+
+/** The steps that a step waits for: those that its fields or its condition reference, and those it `needs`. */
+export function dependenciesOf(step: Step): Dependency[] {
+  const { id: _, lookups: __, outputSchema: ___, when, ...fields } = step
+  const found = new Map<string, boolean>()
+  const note = (id: unknown, optional: boolean) => {
+    if (typeof id === 'string') found.set(id, optional && (found.get(id) ?? true))
+  }
+  for (const { placeholder } of placeholdersIn(fields)) {
+    if (placeholder.root === 'steps') note(placeholder.path[0], placeholder.optional)
+  }
+  for (const { root, key, guarded } of referencesOf(when)) if (root === 'steps') note(key, guarded)
+  for (const id of Array.isArray(step.needs) ? step.needs : []) note(id, false)
+  return [...found].map(([id, optional]) => ({ id, optional }))
+}
+
+/** A guarded mention anywhere in a condition covers the others: `has(steps.a.output.b) && steps.a.output.b`. */
+function referencesOf(when: unknown): Expression['references'] {
+  if (typeof when !== 'string') return []
+  try {
+    const { references } = parseExpression(when)
+    const asked = new Set(references.filter(({ guarded }) => guarded).map(({ root, key }) => `${root}.${key}`))
+    return references.map((one) => ({ ...one, guarded: asked.has(`${one.root}.${one.key}`) }))
+  } catch {
+    return []
+  }
+}
+
+/** The list that a step goes through, and how many items at once; null for a step that runs once. */
+export function forEachOf(step: Step): { items: JsonValue; concurrency: number } | null {
+  const { forEach } = step
+  if (forEach === undefined) return null
+  if (!isJsonObject(forEach)) return { items: forEach, concurrency: ITEMS_AT_ONCE }
+  const { items = null, concurrency } = forEach
+  return { items, concurrency: typeof concurrency === 'number' ? concurrency : ITEMS_AT_ONCE }
 }
 
 /** The ids on a cycle of this graph, in order, or undefined where there is none. */
@@ -43,66 +79,102 @@ export function findCycle(edges: ReadonlyMap<string, readonly string[]>): string
 export interface BoundGate {
   gate: Gate
   kind: GateKind
+  /** Of a `condition`. */
+  expression: Expression | null
+}
+
+export interface Node {
+  step: Step
+  needs: Dependency[]
+  when: Expression | null
 }
 
 /** A definition prepared for planning; made once per definition and worker. */
 export interface Graph {
-  steps: { step: Step; needs: string[] }[]
+  nodes: ReadonlyMap<string, Node>
   gates: BoundGate[]
   /** Review gates that stand behind a step, by that step's id. */
-  reviewsAfter: Map<string, BoundGate[]>
+  reviewsAfter: ReadonlyMap<string, BoundGate[]>
 }
 
 /** Prepares a definition; a gate type that this catalog lacks throws, since it cannot be honoured. */
 export function createGraph(definition: Definition, catalog: Catalog): Graph {
-  const gates = definition.gates.map((gate) => {
+  const gates = definition.gates.map((gate): BoundGate => {
     const kind = catalog.gate(gate.type)
     if (kind === undefined) throw new Error(`this worker has no gate of type "${gate.type}"`)
-    return { gate, kind }
+    return { gate, kind, expression: kind.stands === 'condition' ? parseExpression(kind.expression(gate)) : null }
   })
   const reviewsAfter = Map.groupBy(
     gates.filter(({ gate, kind }) => kind.stands === 'review' && gate.after !== undefined),
     ({ gate }) => gate.after as string,
   )
-  return {
-    steps: definition.stepInstructions.map((step) => ({ step, needs: dependenciesOf(step) })),
-    gates,
-    reviewsAfter,
-  }
+  const nodes = definition.stepInstructions.map((step): [string, Node] => [
+    step.id,
+    { step, needs: dependenciesOf(step), when: step.when === undefined ? null : parseExpression(step.when) },
+  ])
+  return { nodes: new Map(nodes), gates, reviewsAfter }
 }
 
 export interface Progress {
   checkpoints: ReadonlyMap<string, Checkpoint>
   gates: ReadonlyMap<string, GateRecord>
-  running: ReadonlySet<string>
+  /** Started and not settled: at work, or resting until something outside has happened. */
+  busy: ReadonlySet<string>
 }
 
 export interface Next {
-  /** May start now. */
+  /** May start now, if their condition holds. */
   ready: Step[]
   /** Can never start: something they need failed or was skipped. */
   unreachable: Step[]
-  /** Held back by these review gates, which stand open or must be opened. */
-  reviews: BoundGate[]
+  /** Ids of the gates that hold steps back: they stand open, or must be opened. */
+  reviews: string[]
 }
 
-/** What can happen next in a run. All three empty with nothing running means that every step is settled. */
-export function next(graph: Graph, progress: Progress): Next {
+/** The gate that is opened for a step whose paid call has an unknown outcome. */
+export function unknownOutcomeGate(key: string): { id: string; name: string; type: string } {
+  return { id: `unknown-outcome:${key}`, name: `unknown outcome of ${key}`, type: 'review' }
+}
+
+function openUnknownOutcomes(gates: Progress['gates'], stepId: string): string[] {
+  const { id } = unknownOutcomeGate(stepId)
+  const open = [...gates.values()].filter((gate) => gate.status === 'open')
+  return open.map((gate) => gate.id).filter((one) => one === id || one.startsWith(`${id}[`))
+}
+
+/** What can happen next in a run. All three empty with nothing busy means that every step is settled. */
+export function next(graph: Graph, { checkpoints, gates, busy }: Progress): Next {
   const result: Next = { ready: [], unreachable: [], reviews: [] }
-  const reviews = new Set<BoundGate>()
-  for (const { step, needs } of graph.steps) {
-    if (progress.checkpoints.has(step.id) || progress.running.has(step.id)) continue
-    const states = needs.map((id) => progress.checkpoints.get(id)?.status)
-    if (states.some((status) => status === 'failed' || status === 'skipped')) {
+  const reviews = new Set<string>()
+
+  const broken = new Map<string, boolean>()
+  /** Failed, or skipped because of a failure: nothing that reads it can run, however softly it asks. */
+  function isBroken(id: string): boolean {
+    const known = broken.get(id)
+    if (known !== undefined) return known
+    const status = checkpoints.get(id)?.status
+    const answer =
+      status === 'skipped' ? graph.nodes.get(id)?.needs.some((need) => isBroken(need.id)) === true : status === 'failed'
+    broken.set(id, answer)
+    return answer
+  }
+
+  for (const { step, needs } of graph.nodes.values()) {
+    if (checkpoints.has(step.id) || busy.has(step.id)) continue
+    const statusOf = (id: string) => checkpoints.get(id)?.status
+    if (needs.some(({ id, optional }) => isBroken(id) || (!optional && statusOf(id) === 'skipped'))) {
       result.unreachable.push(step)
       continue
     }
-    if (!states.every((status) => status === 'completed')) continue
+    if (!needs.every(({ id }) => statusOf(id) !== undefined)) continue
     const undecided = needs
-      .flatMap((id) => graph.reviewsAfter.get(id) ?? [])
-      .filter(({ gate }) => progress.gates.get(gate.id)?.status !== 'approved')
+      .filter(({ id }) => statusOf(id) === 'completed')
+      .flatMap(({ id }) => graph.reviewsAfter.get(id) ?? [])
+      .map(({ gate }) => gate.id)
+      .filter((id) => gates.get(id)?.status !== 'approved')
+    undecided.push(...openUnknownOutcomes(gates, step.id))
     if (undecided.length === 0) result.ready.push(step)
-    for (const gate of undecided) reviews.add(gate)
+    for (const id of undecided) reviews.add(id)
   }
   result.reviews = [...reviews]
   return result

@@ -5,13 +5,14 @@ import type {
   JsonValue,
   Lane,
   LedgerStatus,
+  Problem,
   RunError,
   RunEvent,
   RunStatus,
   Unit,
   EventKind,
 } from '@fabrique/schema'
-import type { Definition, Instance } from './specification.ts'
+import type { DayCap, Definition, Instance } from './specification.ts'
 
 /** A run to be accepted: its row, its specification and its first events are written together or not at all. */
 export interface NewRun {
@@ -34,8 +35,76 @@ export interface NewRun {
   simulated: boolean
   estimatedUsd: number
   warnings: string[]
+  /** What the run takes over from an earlier one: steps that are neither run nor paid again. */
+  inherited: Inheritance | null
+  /** The runs that this one consists of, by index; it is then not executed itself. Empty for a plain run. */
+  slots: NewSlot[]
   /** Set when the caller sent an Idempotency-Key; the digest is of the spec, to tell a repeat from a misuse. */
   idempotency: { key: string; digest: string } | null
+}
+
+/** A slot of a run: it shares its organization, priority, metadata and fate, and nothing else. */
+export type NewSlot = Pick<
+  NewRun,
+  | 'id'
+  | 'workflow'
+  | 'workflowVersion'
+  | 'definitionHash'
+  | 'definition'
+  | 'instance'
+  | 'input'
+  | 'simulated'
+  | 'estimatedUsd'
+  | 'warnings'
+  | 'inherited'
+>
+
+/** What follows from telling runs of each other: deliver, publish, and have workers stop what is cancelled. */
+export interface Told {
+  deliveries: Delivery[]
+  events: RunEvent[]
+  /** Roots whose slots are cancelled although some are at work. */
+  cancelled: string[]
+}
+
+/** Finished steps of another run and the files that they made, under ids of the new run's own. */
+export interface Inheritance {
+  checkpoints: Checkpoint[]
+  artifacts: ArtifactRecord[]
+}
+
+/** A run that a step of another run calls; it is accepted in the transaction that records the call. */
+export interface ChildRun {
+  id: string
+  /** The step, or the item of a step, that waits for it. */
+  callerKey: string
+  workflow: string
+  workflowVersion: string
+  definitionHash: string
+  definition: Definition
+  instance: Instance
+  input: JsonObject
+  simulated: boolean
+  estimatedUsd: number
+}
+
+/** A called run as its caller sees it. */
+export interface ChildRecord {
+  id: string
+  callerKey: string
+  workflow: string
+  status: RunStatus
+  output: JsonObject | null
+  error: RunError | null
+  simulated: boolean
+  /** Everything that its output may refer to. */
+  artifacts: ArtifactRecord[]
+  /** Its open gates, and those of the runs that it calls itself. */
+  openGates: { id: string; name: string; runId: string }[]
+  /** What it and its own children cost so far. */
+  spentUsd: number
+  /** What was reserved for it when it was called. */
+  capUsd: number
 }
 
 export type AcceptOutcome =
@@ -56,14 +125,21 @@ export interface ClaimedRun {
   metadata: JsonObject
   state: JsonObject | null
   createdAt: string
-  /** True when an earlier execution left checkpoints, calls or gates behind: read `history`. */
+  priority: number
+  lane: Lane
+  /** The run that waits for this one: its caller, or the run that it is a slot of. */
+  awaitedBy: string | null
+  slotIndex: number | null
+  /** True when an earlier execution, or an inheritance, left checkpoints, calls or gates behind: read `history`. */
   resumed: boolean
 }
 
 export interface Checkpoint {
+  /** The step's id; `id[3]` for an item of a forEach; `id#turn-2` for a part that is done once. */
   key: string
   stepId: string
   status: 'completed' | 'failed' | 'skipped'
+  /** 0: taken over from an earlier run. */
   attempt: number
   output: JsonValue
   error: RunError | null
@@ -114,6 +190,8 @@ export interface GateRecord {
   type: string
   status: 'passed' | 'failed' | 'open' | 'approved' | 'rejected'
   detail: string | null
+  /** For a gate that decides itself: in how long, by the record's clock, and which way. Over when it is not above 0. */
+  expiry?: { inMs: number; approve: boolean }
 }
 
 export interface NewEvent {
@@ -131,25 +209,37 @@ export interface Transition {
   artifacts: ArtifactRecord[]
   gates: GateRecord[]
   events: NewEvent[]
-  /** Absent: the run goes on. `waiting` parks it: no lease, no job, until somebody decides. */
+  /** Runs that a step calls; present only where there are some. */
+  children?: ChildRun[]
+  /** Caps of a day that the calls count against; only while each of them holds are new calls recorded. */
+  dayCaps?: DayCap[]
+  /**
+   * Absent: the run goes on. `waiting` parks it until somebody decides, `parked` until a run that it called has ended:
+   * no lease and no job meanwhile. `wakeInMs` has it looked at again then at the latest.
+   */
   end?:
     | { status: 'completed'; output: JsonObject; simulated: boolean }
     | { status: 'failed'; error: RunError; simulated: boolean }
     | { status: 'cancelled' }
-    | { status: 'waiting' }
+    | { status: 'waiting' | 'parked'; wakeInMs: number | null }
 }
 
-/** `lost`: another holder or a terminal status; stop at once. `cancelled`: a cancel stands and this was not its finish. */
+/**
+ * `lost`: another holder or a terminal status; stop at once. `cancelled`: a cancel stands and this was not its finish.
+ * `over-budget`: a day's cap does not allow the calls; nothing was written.
+ */
 export type CommitOutcome =
   | { outcome: 'committed'; events: RunEvent[] }
   | { outcome: 'lost' }
   | { outcome: 'cancelled' }
+  | { outcome: 'over-budget'; cap: DayCap; spentUsd: number }
 
 export interface RunHistory {
   checkpoints: Checkpoint[]
   calls: CallRecord[]
   artifacts: ArtifactRecord[]
   gates: GateRecord[]
+  children: ChildRecord[]
 }
 
 /** A delivery that is owed: the job's name is `<runId>-<epoch>`, so a second one never hides behind the first. */
@@ -171,14 +261,25 @@ export interface RunStore {
   claim(runId: string, worker: string, leaseMs: number): Promise<ClaimedRun | null>
   definition(hash: string): Promise<Definition | null>
   history(runId: string): Promise<RunHistory>
+  /** The runs that this run has called. */
+  children(runId: string): Promise<ChildRecord[]>
+  /**
+   * Tells these runs that one which they wait for has ended, rests or has begun: a caller that rests becomes pending
+   * again, a run of slots is brought up to date, and ended by the last of them.
+   */
+  tell(runIds: string[]): Promise<Told>
+  /** What the organization's runs of the workflow have spent or reserved today. */
+  spentToday(organizationId: string, workflow: string): Promise<number>
   commit(transition: Transition): Promise<CommitOutcome>
   /** Prolongs leases; names those that are no longer held and those that should be cancelled. */
   renew(held: { runId: string; fence: number }[], leaseMs: number): Promise<{ lost: string[]; cancelled: string[] }>
   /** Gives a run back unfinished, without charging it a lost lease: used at shutdown. */
   release(runId: string, fence: number): Promise<Delivery | null>
-  /** Settles what nobody executes at once, and marks what somebody does. */
-  requestCancel(rootRunId: string): Promise<{ settled: RunEvent[]; active: string[] }>
-  /** Decides the open gate. The run becomes pending again; deliver it. */
+  /** A run and everything below it: settles what nobody executes at once, and marks what somebody does. */
+  requestCancel(runId: string): Promise<{ settled: RunEvent[]; active: string[] }>
+  /** Settles what a run has called and still goes on, as `requestCancel` does for a whole tree. */
+  cancelChildren(runId: string): Promise<{ settled: RunEvent[]; active: string[] }>
+  /** Decides the open gate, of the run itself or of one that it waits for. That run becomes pending again; deliver it. */
   decide(
     runId: string,
     decision: { approve: boolean; gateId?: string; comment?: string; by: string },
@@ -187,7 +288,7 @@ export interface RunStore {
    * One pass of what time alone makes due: expired leases become pending again (the third loss without progress
    * fails the run), cancelled ones without a holder are settled, and pending ones that are overdue are returned.
    */
-  recover(limit: number): Promise<{ overdue: Delivery[]; events: RunEvent[] }>
+  recover(limit: number): Promise<{ overdue: Delivery[]; events: RunEvent[]; cancelled: string[] }>
   /** Makes every pending run due at once: for when the queue has come back without its jobs. */
   recheckPending(): Promise<void>
 }
@@ -222,11 +323,29 @@ export interface StagedAnswer {
   usage: { unit: Unit; quantity: number; facts?: Record<string, string> }[]
 }
 
+/** Limits over all workers on what a provider is asked at once and per time, and a breaker for models that keep failing. */
+export interface Limits {
+  /**
+   * Waits for a place for one live call; rejects with a `server` failure while the model's circuit is open.
+   * The answer gives the place back and says how the call went: null, or its failure.
+   */
+  enter(model: { provider: string; name: string }, signal: AbortSignal): Promise<(failure: Error | null) => void>
+}
+
 /** What a produced file turned out to be; rejects with a `bad_output` failure what does not decode. */
 export type Inspect = (
   bytes: Uint8Array,
   promisedType: string,
 ) => Promise<{ mimeType: string; width: number | null; height: number | null; durationMs: number | null }>
+
+/** Checks intake against a template's own schema; see the intake package. */
+export interface IntakeSchemas {
+  validate(
+    schemaHash: string,
+    schema: JsonObject,
+    value: JsonObject,
+  ): Promise<{ problems: Problem[]; value: unknown; undeclared: string[] }>
+}
 
 export interface Clock {
   nowMs(): number

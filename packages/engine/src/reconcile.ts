@@ -14,7 +14,7 @@ export interface Reconciler {
 /** A reconciler over the record and the queue. Rows are taken with SKIP LOCKED, so passes share the work. */
 export function createReconciler(deps: {
   store: Pick<RunStore, 'recover' | 'recheckPending'>
-  queue: Pick<RunQueue, 'cameBackEmpty' | 'missing' | 'enqueue' | 'publish'>
+  queue: Pick<RunQueue, 'cameBackEmpty' | 'missing' | 'enqueue' | 'publish' | 'publishCancel'>
   clock: Clock
   log: Log
   killpoint?: (name: string) => void
@@ -28,8 +28,9 @@ export function createReconciler(deps: {
       await deps.store.recheckPending()
       blind = false
     }
-    const { overdue, events } = await deps.store.recover(PASS_LIMIT)
+    const { overdue, events, cancelled } = await deps.store.recover(PASS_LIMIT)
     deps.queue.publish(events)
+    for (const rootRunId of cancelled) deps.queue.publishCancel(rootRunId)
     deps.killpoint?.('R1')
     // What came due while nobody could look has been put off; it must not wait for its next turn once Redis is back.
     blind ||= empty === null

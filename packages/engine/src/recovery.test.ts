@@ -6,9 +6,10 @@ import type { ProviderRequest } from './catalog.ts'
 import { createEngine } from './execute.ts'
 import { StepFailure } from './failure.ts'
 import type { Clock, RunStore, Transition } from './ports.ts'
+import type { Definition } from './specification.ts'
 import { aDefinition, aNewRun } from './testing/factories.ts'
 import { createSequentialIds } from './testing/sequential-ids.ts'
-import { answerTo, asking, createTestEngine } from './testing/test-engine.ts'
+import { answerTo, asking, createTestEngine, pinned } from './testing/test-engine.ts'
 
 const LEASE_MS = 30_000
 const FAULTS_MAX = 25
@@ -32,6 +33,20 @@ interface Worker {
   asleepUntilMs: number
   parked: (() => void)[]
   executions: number
+}
+
+const PARTS = 3
+
+/** Calls a workflow twice at once beside a step of its own, and asks about what came of it. */
+function calling(called: Definition): Definition {
+  return aDefinition({
+    ...asking([
+      { id: 'a' },
+      { id: 'd', kind: 'call', forEach: { items: ['x', 'y'] }, input: { prompt: '{item}' }, prompt: undefined },
+      { id: 'e', prompt: '{steps.d.output[1].b.text?} {steps.a.output.text}', needs: ['d'] },
+    ]),
+    subWorkflows: { d: pinned(called) },
+  })
 }
 
 /** Everything that one scenario does, decided by its seed alone. */
@@ -85,6 +100,9 @@ async function scenario(seed: number) {
     slowStore.definition = slow(store.definition)
     slowStore.history = slow(store.history)
     slowStore.release = slow(store.release)
+    slowStore.children = slow(store.children)
+    slowStore.tell = slow(store.tell)
+    slowStore.cancelChildren = slow(store.cancelChildren)
     slowStore.commit = slow(async (transition: Transition) => {
       const before = store.read(transition.runId)
       const outcome = await store.commit(transition)
@@ -150,6 +168,16 @@ async function scenario(seed: number) {
       gates: [{ id: 'look', name: 'look', type: 'review' }],
     }),
     aDefinition(asking([{ id: 'a' }, { id: 'b', needs: ['a'] }], ['acme/one', 'acme/queued'])),
+    aDefinition(
+      asking([
+        { id: 'a', forEach: { items: ['x', 'y', 'z'], concurrency: 2 }, prompt: 'do {item}' },
+        { id: 'b', kind: 'parts', count: PARTS, prompt: '{steps.a.output[2].text}' },
+      ]),
+    ),
+    calling(aDefinition(asking([{ id: 'a' }, { id: 'b', prompt: '{steps.a.output.text}' }]))),
+    calling(
+      aDefinition({ ...asking([{ id: 'a' }]), gates: [{ id: 'look', name: 'look', type: 'review', after: 'a' }] }),
+    ),
   ]
   const runIds: string[] = []
   for (let n = 0; n < 4; n += 1) {
@@ -163,7 +191,7 @@ async function scenario(seed: number) {
 
   const awake = () => workers.filter(({ dead, asleepUntilMs }) => !dead && asleepUntilMs <= clock.nowMs())
   const settled = () =>
-    runIds.every((id) => {
+    store.runIds().every((id) => {
       const status = store.read(id)?.status
       return status === 'waiting' || (status !== undefined && isTerminal(status))
     })
@@ -179,7 +207,7 @@ async function scenario(seed: number) {
   async function fault(): Promise<void> {
     faults += 1
     const worker = pick(awake())
-    const runId = pick(runIds)
+    const runId = pick(store.runIds())
     if (worker === undefined || runId === undefined) return
     const kind = random()
     if (kind < 0.3) {
@@ -216,9 +244,9 @@ async function scenario(seed: number) {
   }
 
   if (steps === STEPS_MAX) violations.push(`no rest after ${STEPS_MAX} steps`)
-  for (const id of runIds) {
+  for (const id of store.runIds()) {
     const run = store.read(id)
-    const { calls } = await store.history(id)
+    const { calls, checkpoints } = await store.history(id)
     if (run === null) throw new Error('the run is gone')
     const problem = (text: string) => violations.push(`${id}: ${text}`)
     const ends = run.events.filter(({ kind }) => isTerminalKind(kind))
@@ -238,8 +266,10 @@ async function scenario(seed: number) {
       (call) => call.stepId,
     )) {
       // Each claim but the first is an interruption; a failure that may be retried is told by its event.
-      const retries = calls.filter((call) => call.stepId === stepId && call.outcome === 'failed').length
-      if (charged.length > run.fence + retries) problem(`${stepId} was paid ${charged.length} times`)
+      const own = calls.filter(({ stepKey }) => stepKey === stepId)
+      const retries = own.filter(({ outcome }) => outcome === 'failed').length
+      const parts = checkpoints.filter(({ key }) => key.startsWith(`${stepId}#`)).length
+      if (charged.length > run.fence + retries + parts) problem(`${stepId} was paid ${charged.length} times`)
       if (new Set(charged.map(({ callId }) => callId)).size !== charged.length)
         problem(`${stepId}: one call sent twice`)
       for (const { callId } of charged) {
@@ -256,7 +286,7 @@ async function scenario(seed: number) {
 
 describe('runs under crashes, zombies, lost and repeated deliveries', () => {
   const first = Number(process.env.FABRIQUE_TEST_SEED ?? 1)
-  const count = process.env.FABRIQUE_TEST_SEED === undefined ? 150 : 1
+  const count = process.env.FABRIQUE_TEST_SEED === undefined ? 250 : 1
 
   it('all end once, without gaps, without a stale write, and paid no more often than they were interrupted', async () => {
     const statuses = new Map<string, number>()

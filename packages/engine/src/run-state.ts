@@ -1,14 +1,26 @@
 // What one execution knows of its run, and what of that is not on the record yet.
 // Hides how facts gather in a draft, who hears of them once they are durable, and what a refused commit leaves behind.
-import type { EventKind, JsonObject, JsonValue, RunError, Step } from '@fabrique/schema'
+import {
+  type EventKind,
+  isTerminal,
+  type JsonObject,
+  type JsonValue,
+  roundUsd,
+  type RunError,
+  type Step,
+} from '@fabrique/schema'
 import type { Verdict } from './catalog.ts'
-import type { Scope } from './placeholders.ts'
+import type { ExpressionScope } from './expression.ts'
+import { StepFailure } from './failure.ts'
+import { runScope, type Scope } from './placeholders.ts'
 import type { Graph } from './plan.ts'
 import type {
   ArtifactRecord,
   ArtifactStore,
   CallRecord,
   Checkpoint,
+  ChildRecord,
+  ChildRun,
   ClaimedRun,
   Clock,
   GateRecord,
@@ -18,7 +30,7 @@ import type {
   RunStore,
   Transition,
 } from './ports.ts'
-import type { Definition } from './specification.ts'
+import type { DayCap, Definition } from './specification.ts'
 
 export interface RunStateDeps {
   store: Pick<RunStore, 'commit'>
@@ -28,10 +40,18 @@ export interface RunStateDeps {
   killpoint?: (name: string) => void
 }
 
-/** One attempt of a step and what it has brought about so far, which is true whether or not it succeeds. */
+/** What is attempted, settled and remembered by itself: a step, or one item of a step with forEach. */
+export interface Unit {
+  step: Step
+  /** The step's id; `id[3]` for an item. */
+  key: string
+  item?: { value: JsonValue; index: number }
+}
+
+/** One attempt of a unit and what it has brought about so far, which is true whether or not it succeeds. */
 export interface Attempt {
   number: number
-  /** When the first attempt of the step began. */
+  /** When the first attempt of the unit began. */
   startedAt: string
   made: ArtifactRecord[]
   /** Calls that have an answer, to be booked together with the outcome. */
@@ -53,6 +73,12 @@ export interface RunState {
   readonly checkpoints: ReadonlyMap<string, Checkpoint>
   readonly gates: ReadonlyMap<string, GateRecord>
   readonly artifacts: ReadonlyMap<string, ArtifactRecord>
+  /** Runs that this one has called, by the key of the unit that waits for them. */
+  readonly children: ReadonlyMap<string, ChildRecord>
+  /** Units that rest until a run that they called has ended. */
+  readonly resting: Set<string>
+  /** Ids of the gates that stood open before this execution: who watches has heard of them. */
+  readonly announced: ReadonlySet<string>
   /** Of the first step that failed. */
   readonly failure: RunError | null
   /** Stops what is in flight. Aborted by whoever ends the execution, and by a commit that is refused. */
@@ -60,24 +86,39 @@ export interface RunState {
   now(): string
   /** The outputs of the completed steps, by step id. */
   outputs(): Scope['steps']
+  /** What conditions may see: as `outputs`, but with an empty output for a step that was skipped. */
+  expressionScope(): ExpressionScope
+  /** Throws a `budget` failure where the run may not spend this much more. */
+  admit(estimatedUsd: number): void
+  /** What is left under the tightest cap of the run; infinite where it has none. */
+  leftUsd(): number
+  /** Booked, reserved for calls under way, and spent by or reserved for the runs that it has called. */
+  spentUsd(): number
   /** A step's calls, of earlier executions too. The array itself: who makes a call keeps it current. */
   callsOf(stepKey: string): CallRecord[]
   /** Every call of the run as it stands, or will stand after the next commit. */
   calls(): CallRecord[]
 
-  noteStart(step: Step): void
+  noteStart(unit: Unit): void
   noteEvent(event: NewEvent): void
   noteCalls(calls: CallRecord[]): void
-  noteGate(gate: GateName, status: GateRecord['status'], detail: string | null): void
+  /** `expiry` goes with a gate that is opened and decides itself if nobody does. */
+  noteGate(gate: GateName, status: GateRecord['status'], detail: string | null, expiry?: GateRecord['expiry']): void
   /** Notes what a gate found; answers what to say where it did not pass. */
   noteVerdict(gate: GateName, verdict: Verdict): string | null
   /** Notes an artifact that has changed. */
   noteArtifact(artifact: ArtifactRecord): void
-  /** Notes how a step came out, for planning too. */
-  settle(step: Step, attempt: Attempt, outcome: Outcome): void
+  /** Notes how a unit came out, for planning too. */
+  settle(unit: Unit, attempt: Attempt, outcome: Outcome): void
+  /** Notes the result of a part of a unit, under a key of its own, with what the part paid and made. */
+  remember(unit: Unit, key: string, attempt: Attempt, output: JsonValue): void
+  /** Renews what is known of the runs that this one has called. */
+  noteChildren(children: ChildRecord[]): void
 
-  /** Commits calls of a step ahead of its outcome, and nothing else of the draft. Throws `RunTaken`. */
+  /** Commits calls of a step ahead of its outcome, and nothing else of the draft. Throws `RunTaken`, or a `budget` failure. */
   commitCalls(stepKey: string, calls: CallRecord[], events?: NewEvent[]): Promise<void>
+  /** Commits a called run, with everything noted so far. Throws `RunTaken`. */
+  commitChild(child: ChildRun, capUsd: number): Promise<void>
   /** Commits the draft; does nothing where it is empty and the run goes on. Throws `RunTaken`. */
   save(killpoint: string, end?: Transition['end']): Promise<void>
 }
@@ -103,9 +144,12 @@ export function createRunState(
   const gates = new Map(history.gates.map((gate) => [gate.id, gate]))
   const artifacts = new Map(history.artifacts.map((artifact) => [artifact.id, artifact]))
   const calls = Map.groupBy(history.calls, (call) => call.stepKey)
+  const children = new Map(history.children.map((child) => [child.callerKey, child]))
+  const caps = capsOf(run, definition, graph)
+  const dayCaps = dayCapsOf(run, definition)
   const stop = new AbortController()
   const unannounced = new Map<string, NewEvent>()
-  let failure = history.checkpoints.find(({ error }) => error !== null)?.error ?? null
+  let failure = history.checkpoints.find(({ key, stepId, error }) => key === stepId && error !== null)?.error ?? null
   let draft = emptyTransition(run)
 
   function now(): string {
@@ -126,6 +170,12 @@ export function createRunState(
       deps.queue.publish(outcome.events)
       return
     }
+    if (outcome.outcome === 'over-budget') {
+      draft.events.unshift(...transition.events)
+      const { workflow, maxUsd } = outcome.cap
+      const detail = `"${workflow}" may spend $${maxUsd} a day, and $${roundUsd(outcome.spentUsd)} of it is spent or reserved.`
+      throw new StepFailure('budget', detail, { code: 'budget-exceeded' })
+    }
     stop.abort(outcome.outcome === 'lost' ? 'lost' : 'cancel')
     // What happened before the cancel was heard of is true all the same: it is booked with the run's end.
     if (outcome.outcome === 'cancelled') {
@@ -137,15 +187,65 @@ export function createRunState(
     throw new RunTaken(outcome.outcome)
   }
 
+  function allCalls(): CallRecord[] {
+    const known = [...calls.values()].flat()
+    return [...new Map([...known, ...draft.calls].map((call) => [call.id, call])).values()]
+  }
+
+  function spentUsd(): number {
+    const own = allCalls().reduce((sum, call) => sum + (call.actualUsd ?? call.estimatedUsd), 0)
+    const called = [...children.values()].reduce((sum, child) => sum + reservedFor(child), 0)
+    return roundUsd(own + called)
+  }
+
+  function addCheckpoint(unit: Unit, key: string, attempt: Attempt, outcome: Outcome): Checkpoint {
+    const checkpoint: Checkpoint = {
+      key,
+      stepId: unit.step.id,
+      status: outcome.status,
+      attempt: attempt.number,
+      output: outcome.status === 'completed' ? outcome.output : null,
+      error: outcome.status === 'failed' ? outcome.error : null,
+      simulated: outcome.status === 'completed' && isSimulated(unit, attempt),
+      startedAt: attempt.startedAt,
+      finishedAt: now(),
+    }
+    checkpoints.set(key, checkpoint)
+    draft.checkpoints.push(checkpoint)
+    draft.calls.push(...attempt.settled)
+    for (const artifact of attempt.made) {
+      noteArtifact(artifact)
+      draft.events.push({ kind: 'workflow.artifact.created', nodeKey: unit.key, payload: artifactSummary(artifact) })
+    }
+    return checkpoint
+  }
+
+  /** A unit is as real as the least real of what it paid for, made, called or remembered. */
+  function isSimulated(unit: Unit, attempt: Attempt): boolean {
+    const parts = [...checkpoints.values()].filter(
+      ({ key }) => key.startsWith(`${unit.key}#`) || key.startsWith(`${unit.key}[`),
+    )
+    const called = children.get(unit.key)
+    return [...attempt.settled, ...attempt.made, ...parts, ...(called === undefined ? [] : [called])].some(
+      ({ simulated }) => simulated,
+    )
+  }
+
   function noteArtifact(artifact: ArtifactRecord): void {
     artifacts.set(artifact.id, artifact)
     draft.artifacts = [...draft.artifacts.filter(({ id }) => id !== artifact.id), artifact]
   }
 
-  function noteGate(gate: GateName, status: GateRecord['status'], detail: string | null): void {
-    const record: GateRecord = { id: gate.id, name: gate.name, type: gate.type, status, detail }
-    gates.set(gate.id, record)
-    draft.gates = [...draft.gates.filter(({ id }) => id !== gate.id), record]
+  function noteGate(
+    gate: GateName,
+    status: GateRecord['status'],
+    detail: string | null,
+    expiry?: GateRecord['expiry'],
+  ) {
+    const { id, name, type } = gate
+    const record: GateRecord = { id, name, type, status, detail, ...(expiry === undefined ? {} : { expiry }) }
+    gates.set(id, record)
+    draft.gates = [...draft.gates.filter((one) => one.id !== id), record]
   }
 
   return {
@@ -155,6 +255,9 @@ export function createRunState(
     checkpoints,
     gates,
     artifacts,
+    children,
+    resting: new Set(),
+    announced: new Set(history.gates.filter(({ status }) => status === 'open').map(({ id }) => id)),
     stop,
     get failure() {
       return failure
@@ -162,8 +265,39 @@ export function createRunState(
     now,
 
     outputs() {
-      const completed = [...checkpoints.values()].filter(({ status }) => status === 'completed')
+      const completed = [...checkpoints.values()].filter(
+        ({ key, stepId, status }) => key === stepId && status === 'completed',
+      )
       return Object.fromEntries(completed.map(({ stepId, output }) => [stepId, { output }]))
+    },
+
+    expressionScope() {
+      const { intake, steps, run: facts } = runScope(run, this.outputs(), {})
+      const skipped = [...checkpoints.values()].filter(({ status }) => status === 'skipped')
+      return {
+        intake,
+        steps: { ...Object.fromEntries(skipped.map(({ stepId }) => [stepId, { output: {} }])), ...steps },
+        run: facts,
+      }
+    },
+
+    spentUsd,
+    leftUsd: () => Math.min(...caps.map(({ maxUsd }) => maxUsd - spentUsd())),
+    admit(estimatedUsd) {
+      const wanted = roundUsd(spentUsd() + estimatedUsd)
+      const broken = caps.find(({ maxUsd }) => wanted > maxUsd)
+      if (broken === undefined) return
+      const detail = `the next call would bring the run to $${wanted}, over its limit of $${broken.maxUsd}.`
+      if (broken.gate !== null) noteGate(broken.gate, 'failed', detail)
+      throw new StepFailure(
+        'budget',
+        broken.gate === null
+          ? `Stopped before a call: ${detail}`
+          : `The gate "${broken.gate.name}" did not pass: ${detail}`,
+        {
+          code: 'budget-exceeded',
+        },
+      )
     },
 
     callsOf(stepKey) {
@@ -172,16 +306,13 @@ export function createRunState(
       return known
     },
 
-    calls() {
-      const known = [...calls.values()].flat()
-      return [...new Map([...known, ...draft.calls].map((call) => [call.id, call])).values()]
-    },
+    calls: allCalls,
 
-    noteStart(step) {
-      unannounced.set(step.id, {
+    noteStart({ step, key, item }) {
+      unannounced.set(key, {
         kind: 'workflow.node.started',
-        nodeKey: step.id,
-        payload: { step: step.id, kind: step.kind },
+        nodeKey: key,
+        payload: { step: step.id, kind: step.kind, ...(item === undefined ? {} : { index: item.index }) },
       })
     },
 
@@ -192,42 +323,23 @@ export function createRunState(
 
     noteVerdict(gate, verdict) {
       const detail = verdict.passed ? null : verdict.detail
+      // It judges many steps and items: that one passes does not undo that another did not.
+      if (verdict.passed && gates.get(gate.id)?.status === 'failed') return null
       noteGate(gate, verdict.passed ? 'passed' : 'failed', detail)
       return detail === null ? null : `The gate "${gate.name}" did not pass: ${detail}`
     },
 
-    settle(step, attempt, outcome) {
-      const error = outcome.status === 'failed' ? outcome.error : null
-      const checkpoint: Checkpoint = {
-        key: step.id,
-        stepId: step.id,
-        status: outcome.status,
-        attempt: attempt.number,
-        output: outcome.status === 'completed' ? outcome.output : null,
-        error,
-        simulated: outcome.status === 'completed' && attempt.settled.some(({ simulated }) => simulated),
-        startedAt: attempt.startedAt,
-        finishedAt: now(),
-      }
-      failure ??= error
-      checkpoints.set(checkpoint.key, checkpoint)
-      draft.checkpoints.push(checkpoint)
-      draft.calls.push(...attempt.settled)
-      draft.events.push(...takeStarted(checkpoint.key))
-      for (const artifact of attempt.made) {
-        noteArtifact(artifact)
-        draft.events.push({
-          kind: 'workflow.artifact.created',
-          nodeKey: checkpoint.key,
-          payload: artifactSummary(artifact),
-        })
-      }
+    settle(unit, attempt, outcome) {
+      draft.events.push(...takeStarted(unit.key))
+      const checkpoint = addCheckpoint(unit, unit.key, attempt, outcome)
+      const { key, stepId, error } = checkpoint
+      if (key === stepId) failure ??= error
       const kind: EventKind = `workflow.node.${checkpoint.status}`
       draft.events.push({
         kind,
-        nodeKey: checkpoint.key,
+        nodeKey: key,
         payload: {
-          step: checkpoint.stepId,
+          step: stepId,
           attempt: checkpoint.attempt,
           simulated: checkpoint.simulated,
           ...(error === null ? {} : { error: { ...error } }),
@@ -235,11 +347,39 @@ export function createRunState(
       })
     },
 
-    commitCalls: (stepKey, noted, events = []) =>
-      commit({ ...emptyTransition(run), calls: noted, events: [...takeStarted(stepKey), ...events] }),
+    remember(unit, key, attempt, output) {
+      draft.events.push(...takeStarted(unit.key))
+      addCheckpoint(unit, key, attempt, { status: 'completed', output })
+    },
+
+    noteChildren(known) {
+      for (const child of known) children.set(child.callerKey, child)
+    },
+
+    async commitCalls(stepKey, noted, events = []) {
+      const caps = dayCaps.length > 0 ? { dayCaps } : {}
+      await commit({ ...emptyTransition(run), ...caps, calls: noted, events: [...takeStarted(stepKey), ...events] })
+    },
+
+    async commitChild(child, capUsd) {
+      const caps = dayCaps.length > 0 ? { dayCaps } : {}
+      const events = [...draft.events, ...takeStarted(child.callerKey)]
+      const transition = { ...draft, ...caps, children: [child], events }
+      draft = emptyTransition(run)
+      // Reserved from here on, so that what is called beside it gets what is left.
+      children.set(child.callerKey, { ...newChild(child), capUsd })
+      try {
+        await commit(transition)
+      } catch (error) {
+        children.delete(child.callerKey)
+        throw error
+      }
+      deps.killpoint?.('W12')
+      for (const { id } of transition.calls) await deps.artifacts.unstage(id)
+    },
 
     async save(killpoint, end) {
-      const transition = end === undefined ? draft : { ...draft, end }
+      const transition = { ...draft, ...(end === undefined ? {} : { end }), ...(dayCaps.length > 0 ? { dayCaps } : {}) }
       if (isEmpty(transition)) return
       draft = emptyTransition(run)
       await commit(transition)
@@ -247,6 +387,51 @@ export function createRunState(
       // Answers that are booked need no safekeeping any more.
       for (const { id } of transition.calls) await deps.artifacts.unstage(id)
     },
+  }
+}
+
+/** A cap on what the run spends, and the gate that sets it; null for the template's and the caller's. */
+interface Cap {
+  maxUsd: number
+  gate: GateName | null
+}
+
+function capsOf({ instance }: ClaimedRun, { budgetPolicy }: Definition, { gates }: Graph): Cap[] {
+  const given = [budgetPolicy.maxPerRunUsd, instance.capUsd].filter((maxUsd) => maxUsd !== undefined)
+  return [
+    ...given.map((maxUsd) => ({ maxUsd, gate: null })),
+    ...gates.flatMap(({ gate, kind }) =>
+      kind.stands === 'spending' && gate.after === undefined ? [{ maxUsd: kind.limitUsd(gate), gate }] : [],
+    ),
+  ]
+}
+
+/** The caps of the day that a run's calls count against: its own workflow's, and those of whoever called it. */
+export function dayCapsOf(
+  { workflow, instance }: Pick<ClaimedRun, 'workflow' | 'instance'>,
+  { budgetPolicy }: Definition,
+): DayCap[] {
+  const maxUsd = budgetPolicy.maxPerDayUsd
+  return [...(maxUsd === undefined ? [] : [{ workflow, maxUsd }]), ...(instance.dayCaps ?? [])]
+}
+
+/** While a called run goes on, all that it may spend is reserved for it. */
+function reservedFor({ status, spentUsd, capUsd }: ChildRecord): number {
+  return isTerminal(status) ? spentUsd : Math.max(spentUsd, capUsd)
+}
+
+function newChild({ id, callerKey, workflow, simulated }: ChildRun): Omit<ChildRecord, 'capUsd'> {
+  return {
+    id,
+    callerKey,
+    workflow,
+    simulated,
+    status: 'pending',
+    output: null,
+    error: null,
+    artifacts: [],
+    openGates: [],
+    spentUsd: 0,
   }
 }
 

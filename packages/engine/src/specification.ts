@@ -1,12 +1,57 @@
 // The specification: everything a run needs to know of its template, frozen before the run begins.
 // Hides nothing; it is the only program the engine reads.
-import type { ArtifactClass, ArtifactSchema, BudgetPolicy, Gate, JsonObject, Rate, Step } from '@fabrique/schema'
+import type {
+  ArtifactClass,
+  ArtifactSchema,
+  BudgetPolicy,
+  Gate,
+  JsonObject,
+  JsonValue,
+  Rate,
+  Step,
+} from '@fabrique/schema'
 
 /** Which model serves a step, in fallback order. `simulated` was decided at submit and does not change afterwards. */
 export interface Binding {
   /** The role in the template's `providers` that led here, if the step named one. */
   role?: string
   models: { model: string; provider: string; endpoint: string; simulated: boolean }[]
+}
+
+/** A called workflow, pinned: everything that a run of it needs. */
+export interface SubWorkflow {
+  workflow: string
+  workflowVersion: string
+  hash: string
+  definition: Definition
+  intakeSchema: JsonObject
+  simulated: boolean
+  estimate: Estimate
+}
+
+/** What an organization's runs of a workflow may spend on one day (UTC), all calls below them included. */
+export interface DayCap {
+  workflow: string
+  maxUsd: number
+}
+
+/** A step's price for one time, and how often it may run. */
+export interface PricedStep {
+  stepId: string
+  kind: string
+  /** Null for a step that costs nothing, whatever happens. */
+  once: Estimate | null
+  /** Of a step with forEach: the list, and how long it is where it is made on the way. */
+  items: { list: JsonValue; likely: Estimate } | null
+  /** May be skipped. */
+  conditional: boolean
+}
+
+/** What something is expected to cost, in USD: if all goes well, likely, and at most. */
+export type Estimate = {
+  low: number
+  expected: number
+  high: number
 }
 
 /**
@@ -26,6 +71,10 @@ export interface Definition {
   outputAliases: Record<string, string>
   budgetPolicy: BudgetPolicy
   onUnknownOutcome: 'retry' | 'review' | 'fail'
+  /** The workflows that steps call, by step id, in the version that was current when the run was accepted. */
+  subWorkflows: Record<string, SubWorkflow>
+  /** What each step and asking gate was expected to cost, for one time. */
+  priced: PricedStep[]
   pricingVersion: string
   /** The rows of the pricing version that this definition's models can be charged by. */
   rates: Rate[]
@@ -37,4 +86,10 @@ export interface Instance {
   regenerate: JsonObject
   variantIndex: number | null
   variants: number
+  /** Some of its steps were taken over from an earlier run. */
+  inherited?: true
+  /** What a run that was called may spend, by its caller's leave; absent for one that nobody called. */
+  capUsd?: number
+  /** Caps of the day of the workflows that called this one. */
+  dayCaps?: DayCap[]
 }

@@ -1,6 +1,7 @@
 import type { JsonValue, Template } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { createSubmitter, type Submission } from './submit.ts'
+import { aCall, aTransition } from './testing/factories.ts'
 import { createFakeClock } from './testing/fake-clock.ts'
 import { createMemoryRunStore } from './testing/memory-run-store.ts'
 import { createSequentialIds } from './testing/sequential-ids.ts'
@@ -22,7 +23,7 @@ const TEMPLATE: Template = {
   artifactSchema: { artifactType: 'example', files: [] },
 }
 
-function setup(unitPriceUsd: number | null = 0.25) {
+function setup(unitPriceUsd: number | null = 0.25, template: Template = TEMPLATE) {
   let listed = true
   const store = createMemoryRunStore({ clock: createFakeClock(), ids: createSequentialIds('9') })
   const delivered: string[] = []
@@ -31,7 +32,7 @@ function setup(unitPriceUsd: number | null = 0.25) {
     queue: { enqueue: async (given) => void delivered.push(...given.map(({ runId }) => runId)), publish() {} },
     sources: {
       findRunnable: async (id, version) =>
-        listed && id === TEMPLATE.id && (version === null || version === TEMPLATE.version) ? TEMPLATE : null,
+        listed && id === TEMPLATE.id && (version === null || version === TEMPLATE.version) ? template : null,
       pricing: async () => ({
         version: '2026.01.01',
         currency: 'USD',
@@ -40,7 +41,10 @@ function setup(unitPriceUsd: number | null = 0.25) {
             ? []
             : [{ model: 'acme/one', unit: 'request', unit_price_usd: unitPriceUsd, assumed: true }],
       }),
-      ownsRun: async (organizationId, runId) => organizationId === 'system' && runId === PARENT,
+      earlierRun: async (organizationId, runId) =>
+        organizationId === 'system' && runId === PARENT
+          ? { workflow: TEMPLATE.id, checkpoints: [], artifacts: [] }
+          : null,
     },
     intake: {
       validate: async (_hash, _schema, value) => ({
@@ -72,7 +76,10 @@ describe('submitting', () => {
 
   it('stores and delivers nothing for a dry run', async () => {
     const { submit, store, delivered } = setup()
-    expect(await submit(GOOD, { dryRun: true })).toMatchObject({ outcome: 'dry-run', estimatedUsd: 0.25 })
+    expect(await submit(GOOD, { dryRun: true })).toMatchObject({
+      outcome: 'dry-run',
+      estimate: { low: 0.25, expected: 0.25, high: 0.25 },
+    })
     expect([store.runIds(), delivered]).toEqual([[], []])
   })
 
@@ -127,6 +134,25 @@ describe('submitting', () => {
     unlist()
     expect(await submit(GOOD, { idempotencyKey: 'k' })).toEqual({ outcome: 'replayed', runId: delivered[0] })
     await expect(submit(GOOD, { idempotencyKey: 'new' })).rejects.toMatchObject({ code: 'not-found' })
+  })
+
+  it('refuses a run that is estimated above what the day has left, and accepts one that just fits', async () => {
+    const { submit, store, delivered } = setup(0.1, { ...TEMPLATE, budgetPolicy: { maxPerDayUsd: 0.3 } })
+    const dayCaps = [{ workflow: TEMPLATE.id, maxUsd: 0.3 }]
+    for (let n = 1; n <= 3; n += 1) {
+      expect((await submit(GOOD)).outcome, `run ${n}`).toBe('accepted')
+      const id = delivered.at(-1) ?? ''
+      const claim = await store.claim(id, 'w', 60_000)
+      const calls = [aCall(`${id}.a.1`, { estimatedUsd: 0.1 })]
+      await store.commit(aTransition(id, claim?.fence ?? 0, { calls, dayCaps }))
+    }
+    await expect(submit(GOOD)).rejects.toMatchObject({
+      code: 'budget-exceeded',
+      message: expect.stringContaining('$0.3 is spent or reserved'),
+    })
+    await expect(submit(GOOD, { dryRun: true })).rejects.toMatchObject({ code: 'budget-exceeded' })
+    expect((await submit(GOOD, { organizationId: 'other' })).outcome).toBe('accepted')
+    expect(delivered).toHaveLength(4)
   })
 
   it('refuses to run what the current price list cannot price: never at $0', async () => {

@@ -12,37 +12,28 @@ import {
   type RateTable,
   RUN_SPEC_KEYS,
   RunSpec,
-  type Template,
   UNIVERSAL_INPUT_KEYS,
 } from '@fabrique/schema'
-import type { Catalog } from './catalog.ts'
-import { type Compiled, compile, contentHash, type ProviderMode } from './compile.ts'
-import type { Ids, NewRun, RunQueue, RunStore } from './ports.ts'
-
-/** Checks intake against a template's own schema; see the intake package. */
-export interface IntakeSchemas {
-  validate(
-    schemaHash: string,
-    schema: JsonObject,
-    value: JsonObject,
-  ): Promise<{ problems: Problem[]; value: unknown; undeclared: string[] }>
-}
+import { contentHash } from './compile.ts'
+import { type StepEstimate, sumOf } from './estimate.ts'
+import type { EarlierRun } from './inherit.ts'
+import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from './ports.ts'
+import { createPreparer, type PrepareDeps, type Prepared } from './prepare.ts'
+import { slotKey } from './slots.ts'
+import type { Definition, Estimate } from './specification.ts'
 
 /** What submitting has to read. `findRunnable` answers null for unknown, unlisted and foreign alike. */
 export interface SubmitSources {
-  findRunnable(id: string, version: string | null, drafts: boolean): Promise<Template | null>
+  findRunnable: PrepareDeps['findRunnable']
   pricing(): Promise<RateTable>
-  /** True when the run exists in the organization. */
-  ownsRun(organizationId: string, runId: string): Promise<boolean>
+  /** A run of the organization with what it has finished, or the slot of it with this index; null where there is none. */
+  earlierRun(organizationId: string, runId: string, variantIndex: number | null): Promise<EarlierRun | null>
 }
 
-export interface SubmitDeps {
-  store: Pick<RunStore, 'accept' | 'acceptedUnder'>
+export interface SubmitDeps extends Omit<PrepareDeps, 'store' | 'findRunnable'> {
+  store: Pick<RunStore, 'accept' | 'acceptedUnder' | 'spentToday'>
   queue: Pick<RunQueue, 'enqueue' | 'publish'>
   sources: SubmitSources
-  intake: IntakeSchemas
-  catalog: Catalog
-  mode: ProviderMode
   ids: Ids
   killpoint?: (name: string) => void
 }
@@ -67,34 +58,32 @@ export type SubmitOutcome =
       workflow: string
       workflowVersion: string
       input: JsonObject
-      estimatedUsd: number
-      pricingVersion: string
+      estimate: RunEstimate
       warnings: string[]
     }
 
-const COMPILED_CACHED_MAX = 500
+/** What a run should cost, in sum and by step; a step of a slot is named `slots/<index>/<step>`. */
+export interface RunEstimate extends Estimate {
+  pricingVersion: string
+  steps: StepEstimate[]
+}
+
+/** An estimate's public spelling. */
+export function estimateResource({ pricingVersion, steps, ...estimate }: RunEstimate) {
+  return { currency: 'USD' as const, ...estimate, pricing_version: pricingVersion, steps }
+}
 
 export interface Submitter {
   /** Accepts, replays or only tries a run-spec; throws `FabriqueError` with every problem of the first rule broken. */
   submit(submission: Submission): Promise<SubmitOutcome>
 }
 
-/** A submitter over these ports. It caches compiled templates by their content, never by name alone. */
-export function createSubmitter(deps: SubmitDeps): Submitter {
-  const compiled = new Map<string, Compiled & { intakeHash: string }>()
+type Spec = RunSpec & { workflow: string }
+type Input = NonNullable<RunSpec['input']>
 
-  function compileCached(template: Template, pricing: RateTable) {
-    const key = `${template.id}@${template.version}#${pricing.version}`
-    const known = compiled.get(key)
-    if (known !== undefined && known.definition.stepInstructions === template.runtimeSteps) return known
-    if (compiled.size >= COMPILED_CACHED_MAX) compiled.delete(compiled.keys().next().value as string)
-    const entry = {
-      ...compile(template, deps.catalog, pricing, deps.mode),
-      intakeHash: contentHash(template.intakeSchema),
-    }
-    compiled.set(key, entry)
-    return entry
-  }
+/** A submitter over these ports. */
+export function createSubmitter(deps: SubmitDeps): Submitter {
+  const preparer = createPreparer({ ...deps, findRunnable: deps.sources.findRunnable })
 
   /** A repeated submit answers its run, whatever has become of the workflow, its price or the parent meanwhile. */
   async function replay({ organizationId, idempotencyKey, dryRun }: Submission, digest: string) {
@@ -105,81 +94,102 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
     return { outcome: 'replayed' as const, runId: known.runId }
   }
 
+  async function earlierOf(
+    organizationId: string,
+    parent: Parent | null,
+    index: number | null,
+  ): Promise<EarlierRun | null> {
+    if (parent === null) return null
+    const earlier = await deps.sources.earlierRun(organizationId, parent.runId, parent.variantIndex ?? index)
+    if (earlier !== null) return earlier
+    throw new FabriqueError('validation-failed', 'The parent run does not exist.', {
+      problems: [{ pointer: parent.pointer, detail: `there is no run ${parent.runId}`, code: 'unknown-parent' }],
+    })
+  }
+
+  /** One prepared run for a plain spec, one for each variant, one for each entry of a bundle. */
+  async function prepareAll(
+    submission: Submission,
+    spec: Spec,
+    parent: Parent | null,
+    pricing: RateTable,
+  ): Promise<Prepared[]> {
+    const { organizationId, admin, version = null } = submission
+    const prepareOne = async (workflow: string, given: Input, of: { parent: Parent | null; index: number | null }) => {
+      const { variants: _, regenerate = {}, ...input } = given
+      const { parent_run_id: __, parent_variant_index: ___, ...wishes } = regenerate
+      return await preparer.prepare({
+        workflow,
+        version: spec.bundle === undefined ? version : null,
+        drafts: admin,
+        input: input as JsonObject,
+        regenerate: definedOnly(wishes),
+        earlier: () => earlierOf(organizationId, of.parent, of.index),
+        pricing,
+      })
+    }
+    if (spec.bundle !== undefined) {
+      return await eachEntry(spec.bundle, (entry, index) =>
+        prepareOne(entry.workflow, entry.input, {
+          parent: parentIn(entry.input, `/bundle/${index}/input`) ?? parent,
+          index,
+        }),
+      )
+    }
+    const input = spec.input ?? {}
+    const variants = input.variants ?? 1
+    const prepared: Prepared[] = []
+    for (let index = 0; index < variants; index += 1) {
+      const of = { parent, index: variants === 1 ? null : index }
+      prepared.push(await prepareOne(spec.workflow, input, of).catch((error: unknown) => below('/input', error)))
+    }
+    return prepared
+  }
+
   return {
     async submit(submission) {
       const spec = parseRunSpec(submission.document, submission.name)
-      if (spec.workflow === BUNDLE_WORKFLOW || spec.input === undefined) {
-        throw new FabriqueError(
-          'not-runnable',
-          'Bundles are not offered by this version yet; submit the entries one by one.',
-        )
-      }
-      if ((spec.input.variants ?? 1) > 1) {
-        throw new FabriqueError(
-          'not-runnable',
-          'Variants are not offered by this version yet; submit the run several times.',
-        )
-      }
       const digest = contentHash([spec, submission.version ?? null])
       const replayed = await replay(submission, digest)
       if (replayed !== null) return replayed
-      const template = await deps.sources.findRunnable(spec.workflow, submission.version ?? null, submission.admin)
-      if (template === null) {
-        const version = submission.version === undefined ? '' : ` in version ${submission.version}`
-        throw new FabriqueError('not-found', `There is no workflow "${spec.workflow}"${version} that this key can run.`)
-      }
       const pricing = await deps.sources.pricing()
-      const { definition, hash, simulated, estimatedUsd, intakeHash } = compileCached(template, pricing)
-
-      const { variants: _, regenerate = {}, ...own } = spec.input
-      const checked = await deps.intake.validate(intakeHash, template.intakeSchema, own as JsonObject)
-      if (checked.problems.length > 0) {
-        throw new FabriqueError('validation-failed', 'The input does not fit the workflow.', {
-          problems: checked.problems.map((problem) => ({ ...problem, pointer: `/input${problem.pointer}` })),
-        })
-      }
       const parent = parentOf(spec)
-      if (parent !== null && !(await deps.sources.ownsRun(submission.organizationId, parent.runId))) {
-        throw new FabriqueError('validation-failed', 'The parent run does not exist.', {
-          problems: [{ pointer: parent.pointer, detail: `there is no run ${parent.runId}`, code: 'unknown-parent' }],
-        })
-      }
-      const cap = definition.budgetPolicy.maxPerRunUsd
-      if (cap !== undefined && estimatedUsd > cap) {
-        throw new FabriqueError(
-          'budget-exceeded',
-          `The run is estimated at $${estimatedUsd}, over the template's limit of $${cap} per run.`,
-        )
-      }
-      const warnings = checked.undeclared.map(
-        (key) => `input.${key} is not declared by ${template.id}; it is passed through to the steps.`,
-      )
-      const input = spec.input as JsonObject
+      const prepared = await prepareAll(submission, spec, parent, pricing)
+      await preparer.checkDay(submission.organizationId, prepared)
+      const [first] = prepared
+      if (first === undefined) throw new Error('a spec has at least one run')
+      const isPlain = spec.bundle === undefined && prepared.length === 1
+      const warnings = [...new Set(prepared.flatMap((one) => one.warnings))]
+      const estimate = sumOf(prepared.map((one) => one.estimate))
+      const workflow =
+        spec.bundle === undefined ? first : { workflow: BUNDLE_WORKFLOW, workflowVersion: BUNDLE_VERSION }
       if (submission.dryRun === true) {
+        const steps = isPlain
+          ? first.steps
+          : prepared.flatMap(({ steps: own }, index) => own.map((step) => inSlot(step, index)))
         return {
           outcome: 'dry-run',
-          workflow: template.id,
-          workflowVersion: template.version,
-          input,
-          estimatedUsd,
-          pricingVersion: pricing.version,
+          workflow: workflow.workflow,
+          workflowVersion: workflow.workflowVersion,
+          input: (spec.input ?? {}) as JsonObject,
+          estimate: { ...estimate, pricingVersion: pricing.version, steps },
           warnings,
         }
       }
+      const slots = isPlain
+        ? []
+        : prepared.map((one, index) =>
+            one.toSlot(
+              spec.bundle === undefined
+                ? { variantIndex: index, variants: prepared.length }
+                : { variantIndex: null, variants: 1 },
+            ),
+          )
+      const root = isPlain ? first.toSlot({ variantIndex: null, variants: 1 }) : rootOf(deps.ids, spec, slots, pricing)
       const run: NewRun = {
-        id: deps.ids.next(),
+        ...root,
         organizationId: submission.organizationId,
-        workflow: template.id,
-        workflowVersion: template.version,
-        definitionHash: hash,
-        definition,
-        instance: {
-          intake: checked.value as JsonObject,
-          regenerate: regenerate as JsonObject,
-          variantIndex: null,
-          variants: 1,
-        },
-        input,
+        input: (spec.input ?? {}) as JsonObject,
         metadata: spec.metadata ?? {},
         state: spec.state ?? null,
         priority: spec.priority,
@@ -188,9 +198,9 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
         parentRunId: parent?.runId ?? null,
         parentVariantIndex: parent?.variantIndex ?? null,
         retryOf: null,
-        simulated,
-        estimatedUsd,
+        estimatedUsd: estimate.expected,
         warnings,
+        slots,
         idempotency: submission.idempotencyKey === undefined ? null : { key: submission.idempotencyKey, digest },
       }
       deps.killpoint?.('A1')
@@ -199,9 +209,15 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       if (accepted.outcome === 'replayed') return accepted
       deps.killpoint?.('A2')
       deps.queue.publish(accepted.events)
-      await deps.queue.enqueue([
-        { runId: run.id, epoch: 0, workflow: run.workflow, priority: run.priority, lane: run.lane },
-      ])
+      await deps.queue.enqueue(
+        (isPlain ? [run] : slots).map(({ id, workflow: name }) => ({
+          runId: id,
+          epoch: 0,
+          workflow: name,
+          priority: run.priority,
+          lane: run.lane,
+        })),
+      )
       deps.killpoint?.('A3')
       return {
         outcome: 'accepted',
@@ -211,6 +227,97 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       }
     },
   }
+}
+
+const BUNDLE_VERSION = '2026.01.01'
+
+/** The run that slots belong to: of their workflow for variants, of the bundle's for entries. It executes nothing. */
+function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): NewSlot {
+  const [first] = slots
+  if (first === undefined) throw new Error('a run of slots has at least one')
+  const simulated = slots.some((slot) => slot.simulated)
+  const instance = { intake: {}, regenerate: {}, variantIndex: null, variants: slots.length }
+  if (spec.bundle === undefined) {
+    return {
+      ...first,
+      id: ids.next(),
+      simulated,
+      inherited: null,
+      instance: { ...instance, intake: first.instance.intake },
+    }
+  }
+  const definition: Definition = {
+    templateId: BUNDLE_WORKFLOW,
+    templateVersion: BUNDLE_VERSION,
+    schemaVersion: 'workflow-schema-v1',
+    artifactClass: 'knowledge',
+    providerBindings: {},
+    stepInstructions: [],
+    gates: [],
+    artifactSchema: { artifactType: 'bundle', files: [] },
+    fileFormats: [],
+    outputAliases: {},
+    budgetPolicy: {},
+    onUnknownOutcome: 'retry',
+    subWorkflows: {},
+    priced: [],
+    pricingVersion: pricing.version,
+    rates: [],
+  }
+  return {
+    ...first,
+    id: ids.next(),
+    workflow: BUNDLE_WORKFLOW,
+    workflowVersion: BUNDLE_VERSION,
+    definition,
+    definitionHash: contentHash(definition),
+    instance,
+    simulated,
+    inherited: null,
+  }
+}
+
+function inSlot(step: StepEstimate, index: number): StepEstimate {
+  return { ...step, step: `${slotKey(index)}/${step.step}` }
+}
+
+/** Prepares every entry, and answers the problems of all of them at once. */
+async function eachEntry<Entry>(
+  entries: readonly Entry[],
+  prepareEntry: (entry: Entry, index: number) => Promise<Prepared>,
+): Promise<Prepared[]> {
+  const prepared: Prepared[] = []
+  const problems: Problem[] = []
+  for (const [index, entry] of entries.entries()) {
+    try {
+      prepared.push(await prepareEntry(entry, index))
+    } catch (error) {
+      if (FabriqueError.is(error, 'not-found')) {
+        problems.push({ pointer: `/bundle/${index}/workflow`, detail: error.message, code: 'unknown-workflow' })
+      } else if (FabriqueError.is(error, 'validation-failed')) {
+        problems.push(...error.problems.map((one) => ({ ...one, pointer: placed(`/bundle/${index}/input`, one) })))
+      } else throw error
+    }
+  }
+  if (problems.length > 0) throw invalid(problems)
+  return prepared
+}
+
+/** Problems of an input as problems of the document that holds it. */
+function below(at: string, error: unknown): never {
+  if (!FabriqueError.is(error, 'validation-failed')) throw error
+  const problems = error.problems.map((one) => ({ ...one, pointer: placed(at, one) }))
+  throw new FabriqueError('validation-failed', error.message, { problems, cause: error })
+}
+
+/** An unknown parent is named by where the document names it; everything else lies in the input. */
+function placed(at: string, { pointer, code }: Problem): string {
+  return code === 'unknown-parent' ? pointer : `${at}${pointer}`
+}
+
+function definedOnly<Wishes extends object>(wishes: Wishes): { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> } {
+  const given = Object.entries(wishes).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(given) as { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> }
 }
 
 function mismatch(): FabriqueError {
@@ -260,11 +367,27 @@ function keysAt(path: readonly PropertyKey[]): string[] {
   }
 }
 
-function parentOf(spec: RunSpec): { runId: string; variantIndex: number | null; pointer: string } | null {
-  const { parent_run_id: regenerated, parent_variant_index: regeneratedIndex } = spec.input?.regenerate ?? {}
+interface Parent {
+  runId: string
+  variantIndex: number | null
+  /** Where the document names it. */
+  pointer: string
+}
+
+/** What an input itself says it regenerates. */
+function parentIn({ regenerate }: Input, at: string): Parent | null {
+  const { parent_run_id: runId, parent_variant_index: variantIndex = null } = regenerate ?? {}
+  return runId === undefined ? null : { runId, variantIndex, pointer: `${at}/regenerate/parent_run_id` }
+}
+
+function parentOf(spec: RunSpec): Parent | null {
+  const regenerated = spec.input === undefined ? null : parentIn(spec.input, '/input')
   const { parent } = spec
-  const both = parent !== undefined && regenerated !== undefined
-  if (both && (parent.run_id !== regenerated || (regeneratedIndex ?? parent.variant_index) !== parent.variant_index)) {
+  if (parent === undefined) return regenerated
+  const differs =
+    regenerated !== null &&
+    (parent.run_id !== regenerated.runId || (regenerated.variantIndex ?? parent.variant_index) !== parent.variant_index)
+  if (differs) {
     throw invalid([
       {
         pointer: '/parent',
@@ -273,10 +396,7 @@ function parentOf(spec: RunSpec): { runId: string; variantIndex: number | null; 
       },
     ])
   }
-  if (parent !== undefined)
-    return { runId: parent.run_id, variantIndex: parent.variant_index ?? null, pointer: '/parent/run_id' }
-  if (regenerated === undefined) return null
-  return { runId: regenerated, variantIndex: regeneratedIndex ?? null, pointer: '/input/regenerate/parent_run_id' }
+  return { runId: parent.run_id, variantIndex: parent.variant_index ?? null, pointer: '/parent/run_id' }
 }
 
 function invalid(problems: Problem[]): FabriqueError {

@@ -1,5 +1,6 @@
 // Delivery and news: the only package that imports bullmq and ioredis.
 export { createConsumer, type Consumer, type ConsumerOptions } from './consumer.ts'
+export { type ClosableLimits, createLimits, type LimitRule, type LimitsOptions } from './limits.ts'
 export { createMemoryRunQueue, type MemoryRunQueue } from './memory-queue.ts'
 export { createNews, type News } from './news.ts'
 export { type BullRunQueue, createRunQueue, type LaneStats, LANES, queueNames } from './run-queue.ts'

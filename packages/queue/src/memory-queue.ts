@@ -7,8 +7,11 @@ export interface MemoryRunQueue extends RunQueue {
   take(): Delivery | undefined
 }
 
-/** An empty queue; `onEvents` hears everything that is published. */
-export function createMemoryRunQueue(onEvents: (events: RunEvent[]) => void = () => {}): MemoryRunQueue {
+/** An empty queue; `onEvents` and `onCancel` hear everything that is published. */
+export function createMemoryRunQueue(
+  onEvents: (events: RunEvent[]) => void = () => {},
+  onCancel: (rootRunId: string) => void = () => {},
+): MemoryRunQueue {
   const waiting: Delivery[] = []
   return {
     async enqueue(deliveries) {
@@ -20,7 +23,7 @@ export function createMemoryRunQueue(onEvents: (events: RunEvent[]) => void = ()
     },
     cameBackEmpty: async () => false,
     publish: onEvents,
-    publishCancel() {},
+    publishCancel: onCancel,
     take: () => waiting.shift(),
   }
 }

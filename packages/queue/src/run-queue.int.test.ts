@@ -7,7 +7,7 @@ import { Redis } from 'ioredis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createConsumer } from './consumer.ts'
 import { createNews } from './news.ts'
-import { createRunQueue, LANES, queueNames } from './run-queue.ts'
+import { type BullRunQueue, createRunQueue, LANES, queueNames } from './run-queue.ts'
 
 const log: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
@@ -102,6 +102,54 @@ describe('the queue on Redis', () => {
     expect(await queue.cameBackEmpty()).toBe(false)
   })
 
+  it('moves a waiting job behind those of its new priority', async () => {
+    const { queue, take } = await setup()
+    for (const [id, priority] of [
+      ['r1', 50],
+      ['r2', 60],
+      ['r3', 10],
+    ] as const)
+      await queue.enqueue([aDelivery(id, priority)])
+    await queue.reprioritise([{ ...aDelivery('r3', 60), formerLane: 'batch' }])
+    expect([await take(), await take(), await take()]).toEqual(['r2', 'r3', 'r1'])
+  })
+
+  it('moves a waiting job to the lane of its new priority', async () => {
+    const { queue, take } = await setup()
+    await queue.enqueue([aDelivery('r1'), aDelivery('r2')])
+    await queue.reprioritise([{ ...aDelivery('r2', 90), formerLane: 'batch' }])
+    const { 'runs-batch': batch, 'runs-interactive': interactive } = await queue.stats()
+    expect([batch?.backlog, interactive?.backlog]).toEqual([1, 1])
+    expect([await take(), await take(), await take()]).toEqual(['r2', 'r1', null])
+  })
+
+  it('hands over a job that was lost when its priority changes', async () => {
+    const { queue, take } = await setup()
+    await queue.reprioritise([{ ...aDelivery('r1', 60), formerLane: 'batch' }])
+    expect(await take()).toBe('r1')
+  })
+
+  it('discards the jobs of runs that have ended, and no others', async () => {
+    const { queue, take } = await setup()
+    await queue.enqueue(['r1', 'r2', 'r3'].map((id) => aDelivery(id)))
+    await queue.discard([aDelivery('r1'), aDelivery('r3'), aDelivery('unknown')])
+    expect([await take(), await take()]).toEqual(['r2', null])
+  })
+
+  it('tells the age of the oldest job, whatever its priority, and zeros where there is none', async () => {
+    const { queue, redis, names } = await setup()
+    expect(await queue.stats()).toEqual({
+      'runs-interactive': { backlog: 0, active: 0, oldest_age_s: 0 },
+      'runs-batch': { backlog: 0, active: 0, oldest_age_s: 0 },
+    })
+    await queue.enqueue([aDelivery('old', 0), aDelivery('new', 74)])
+    const key = `${names.prefix}:${names.lane('batch')}:old-0`
+    await redis.hset(key, 'timestamp', Date.now() - 60_000)
+    const { 'runs-batch': batch } = await queue.stats()
+    expect(batch).toMatchObject({ backlog: 2, oldest_age_s: expect.any(Number) })
+    expect(batch?.oldest_age_s).toBeGreaterThanOrEqual(60)
+  })
+
   it('gives up within a second when Redis is away, and asks for nothing to be repeated', async () => {
     const queue = createRunQueue({ redisUrl: 'redis://127.0.0.1:1', prefix: 'away', log })
     onTestFinished(() => queue.close())
@@ -112,6 +160,20 @@ describe('the queue on Redis', () => {
     expect(await queue.reachable()).toBe(false)
     queue.publish([])
     queue.publishCancel('r1')
+    expect(performance.now() - began).toBeLessThan(1_000)
+  })
+})
+
+describe('the queue without Redis', () => {
+  it.each<[string, (queue: BullRunQueue) => Promise<unknown>]>([
+    ['a change of priority', (queue) => queue.reprioritise([{ ...aDelivery('r1'), formerLane: 'interactive' }])],
+    ['a removal', (queue) => queue.discard([aDelivery('r1')])],
+    ['figures', (queue) => expect(queue.stats()).rejects.toMatchObject({ code: 'unavailable' })],
+  ])('gives up on %s within a second', async (_, ask) => {
+    const queue = createRunQueue({ redisUrl: 'redis://127.0.0.1:1', prefix: 'away', log })
+    onTestFinished(() => queue.close())
+    const began = performance.now()
+    await ask(queue)
     expect(performance.now() - began).toBeLessThan(1_000)
   })
 })

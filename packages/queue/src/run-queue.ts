@@ -1,13 +1,18 @@
 // Delivery by BullMQ: two lanes, one job per owed delivery, coalesced adds, and news by pub/sub.
 // Hides Redis' absence: nothing here waits for it longer than a moment, since the record delivers again.
 import type { Delivery, Log, RunQueue } from '@fabrique/engine'
-import type { Lane, RunEvent } from '@fabrique/schema'
-import { Queue } from 'bullmq'
+import { FabriqueError, type Lane, type RunEvent } from '@fabrique/schema'
+import { Job, Queue } from 'bullmq'
 import { connectForCommands } from './redis.ts'
 
 export const LANES: readonly Lane[] = ['interactive', 'batch']
 const ENQUEUE_LIMIT_MS = 400
 const BULK_MAX = 500
+const ANSWER_LIMIT_MS = 800
+/** Priorities 0 to 100, as BullMQ spells them: low comes first. */
+const PRIORITY_MAX = 101
+/** BullMQ's score of a waiting job: its priority times this, plus a counter. */
+const PRIORITY_STRIDE = 2 ** 32
 /** Finished jobs that Bull Board can still show; the history is in PostgreSQL. */
 const FINISHED_KEPT = 1_000
 
@@ -58,8 +63,16 @@ export interface LaneStats {
   oldest_age_s: number
 }
 
+/** A delivery whose job was handed over for another lane. */
+export type MovedDelivery = Delivery & { formerLane: Lane }
+
 export interface BullRunQueue extends RunQueue {
+  /** Throws `unavailable` while Redis is away. */
   stats(): Promise<Record<string, LaneStats>>
+  /** Moves waiting jobs behind those of their new priority. Never rejects; without Redis they stay where they are. */
+  reprioritise(moved: MovedDelivery[]): Promise<void>
+  /** Removes waiting jobs whose runs have ended. Never rejects: a job that stays finds nothing to do. */
+  discard(deliveries: Pick<Delivery, 'runId' | 'epoch' | 'lane'>[]): Promise<void>
   /** For Bull Board. */
   queues: Queue[]
   reachable(): Promise<boolean>
@@ -129,11 +142,51 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     if (pipeline.length > 0) await pipeline.exec()
   }
 
+  /** Gives up on what waits for Redis: BullMQ itself waits for a connection however long that takes. */
+  async function soon<T>(work: Promise<T>): Promise<T> {
+    const late = Promise.withResolvers<never>()
+    const timer = setTimeout(() => late.reject(new Error('Redis did not answer in time')), ANSWER_LIMIT_MS)
+    return await Promise.race([work, late.promise]).finally(() => clearTimeout(timer))
+  }
+
+  async function moveJob(delivery: MovedDelivery): Promise<void> {
+    const id = jobIdOf(delivery)
+    if (delivery.lane !== delivery.formerLane) await laneQueue(delivery.formerLane).remove(id)
+    const job = await Job.fromId(laneQueue(delivery.lane), id)
+    if (job === undefined) await queue.enqueue([delivery])
+    else await job.changePriority({ priority: jobOf(delivery).opts.priority })
+  }
+
+  /** When the oldest waiting job was handed over; undefined where none waits. */
+  async function oldestWaitingMs(lane: Queue): Promise<number | undefined> {
+    // Of one priority the first is the oldest; of all of them, any of those may be.
+    const firsts = redis.pipeline().lindex(lane.toKey('wait'), -1)
+    for (let priority = 1; priority <= PRIORITY_MAX; priority += 1) {
+      const [from, to] = [priority * PRIORITY_STRIDE, (priority + 1) * PRIORITY_STRIDE]
+      firsts.zrangebyscore(lane.toKey('prioritized'), from, `(${to}`, 'LIMIT', 0, 1)
+    }
+    const ids = ((await firsts.exec()) ?? []).flatMap(([, found]) => (found ?? []) as string | string[])
+    const times = redis.pipeline()
+    for (const id of ids) times.hget(lane.toKey(id), 'timestamp')
+    const known = ((await times.exec()) ?? []).flatMap(([, at]) => (typeof at === 'string' ? [Number(at)] : []))
+    return known.length === 0 ? undefined : Math.min(...known)
+  }
+
+  async function laneStats(lane: Queue): Promise<LaneStats> {
+    const [counts, oldestMs] = await Promise.all([
+      lane.getJobCounts('prioritized', 'waiting', 'delayed', 'active'),
+      oldestWaitingMs(lane),
+    ])
+    const backlog = (counts.prioritized ?? 0) + (counts.waiting ?? 0) + (counts.delayed ?? 0)
+    const age = oldestMs === undefined ? 0 : Math.max(0, Math.round((Date.now() - oldestMs) / 1000))
+    return { backlog, active: counts.active ?? 0, oldest_age_s: age }
+  }
+
   function swallow(what: string) {
     return (error: unknown) => log.debug({ err: error }, `${what} was not sent; Redis is away`)
   }
 
-  return {
+  const queue: BullRunQueue = {
     queues: [...queues.values()],
     enqueue(deliveries) {
       const handed = deliveries.map(
@@ -184,18 +237,20 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     publishCancel(rootRunId) {
       redis.publish(names.cancelChannel, rootRunId).catch(swallow('a cancel'))
     },
+    async reprioritise(moved) {
+      await soon(Promise.all(moved.map(moveJob))).catch(swallow('a change of priority'))
+    },
+    async discard(deliveries) {
+      const removals = deliveries.map((delivery) => laneQueue(delivery.lane).remove(jobIdOf(delivery)))
+      await soon(Promise.all(removals)).catch(swallow('the removal of jobs'))
+    },
     async stats() {
-      const entries = await Promise.all(
-        LANES.map(async (lane) => {
-          const queue = laneQueue(lane)
-          const counts = await queue.getJobCounts('prioritized', 'waiting', 'delayed', 'active')
-          const [oldest] = await queue.getJobs(['prioritized', 'waiting'], 0, 0, true)
-          const backlog = (counts.prioritized ?? 0) + (counts.waiting ?? 0) + (counts.delayed ?? 0)
-          const age = oldest === undefined ? 0 : Math.max(0, Math.round((Date.now() - oldest.timestamp) / 1000))
-          return [queue.name, { backlog, active: counts.active ?? 0, oldest_age_s: age }] as const
-        }),
-      )
-      return Object.fromEntries(entries)
+      try {
+        const entries = LANES.map(laneQueue).map(async (lane) => [lane.name, await laneStats(lane)] as const)
+        return Object.fromEntries(await soon(Promise.all(entries)))
+      } catch (cause) {
+        throw new FabriqueError('unavailable', 'The queue is not reachable at the moment.', { cause, retryAfterS: 2 })
+      }
     },
     async reachable() {
       return await redis.ping().then(
@@ -204,8 +259,9 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
       )
     },
     async close() {
-      await Promise.allSettled([...queues.values()].map((queue) => queue.close()))
+      await Promise.allSettled([...queues.values()].map((each) => each.close()))
       redis.disconnect()
     },
   }
+  return queue
 }

@@ -16,6 +16,7 @@ const CODES = {
   'not-retryable': { status: 409, title: 'Only a failed or cancelled run can be retried', retry: false },
   'id-immutable': { status: 409, title: 'The id of a workflow cannot change', retry: false },
   'version-immutable': { status: 409, title: 'A published version cannot change', retry: false },
+  'webhook-disabled': { status: 409, title: 'The webhook is disabled', retry: false },
   'workflow-in-use': { status: 409, title: 'Other workflows need this one', retry: false },
   'version-conflict': { status: 412, title: 'Somebody else changed it first', retry: false },
   'body-too-large': { status: 413, title: 'The body is too large', retry: false },

@@ -21,7 +21,7 @@ const ULID_TEXT = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/
 export const WorkflowId = z
   .string()
   .max(128)
-  .regex(/^[a-z0-9][a-z0-9-]*(\/[a-z0-9][a-z0-9-]*)?$/, 'must be a workflow id such as video/talking-head')
+  .regex(/^[a-z0-9][a-z0-9-]*(\/[a-z0-9][a-z0-9-]*)?$/, 'must be a workflow id such as category/name')
 
 export const RunId = z.string().regex(ULID_TEXT, 'must be a run id (26 characters, a ULID)')
 

@@ -110,44 +110,26 @@ export function isTerminalKind(kind: EventKind): boolean {
 
 /** The event that ends a run: the whole outcome, so that whoever hears it has nothing left to ask. */
 export function endEvent(
-  run: {
-    id: string
-    workflow: string
-    instance: { variantIndex: number | null }
-    state: JsonObject | null
-    metadata: JsonObject
-  },
+  run: { state: JsonObject | null; metadata: JsonObject },
   end: {
     status: 'completed' | 'failed' | 'cancelled'
-    index: number
-    output: JsonObject | null
-    artifacts: JsonObject[]
+    partial: boolean
+    outputs: RunOutput[]
     error: RunError | null
   },
   cost: Omit<RunCost, 'currency'>,
 ): { kind: EventKind; payload: JsonObject } {
-  const { status, index, output, artifacts } = end
-  const error = end.error === null ? null : { ...end.error }
-  const slot: JsonObject = {
-    index,
-    workflow: run.workflow,
-    variant_index: run.instance.variantIndex,
-    run_id: run.id,
-    status,
-    output,
-    artifacts,
-    error,
-  }
+  const { status, partial, outputs, error } = end
   return {
     kind: `workflow.run.${status}`,
     payload: {
       status,
-      partial: false,
+      partial,
       state: run.state,
       metadata: run.metadata,
-      outputs: [slot],
+      outputs: outputs.map((output) => ({ ...output, error: output.error === null ? null : { ...output.error } })),
       cost: { currency: 'USD', ...cost },
-      error,
+      error: error === null ? null : { ...error },
     },
   }
 }

@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { orderSetRuns, readInputSource, setRunDependencies, WorkflowSet } from './workflow-set.ts'
+import {
+  orderSetRuns,
+  readInputSource,
+  readSetOutput,
+  sampleSetInputs,
+  setOutputNames,
+  setRunDependencies,
+  WorkflowSet,
+} from './workflow-set.ts'
 
 const run = (name: string, inputs_from?: Record<string, string>) => ({
   name,
@@ -67,6 +75,34 @@ describe('an input source', () => {
     for (const text of ['', 'hooks', 'hooks.', 'hooks.0', 'hooks.10.text', '.0.text', 'hooks.0.', 'a b.text', 'a..b']) {
       expect(readInputSource(text), text).toBeUndefined()
     }
+  })
+})
+
+describe('what a source reads', () => {
+  test('is a member of the output by its whole name, else by a path of members and indexes', () => {
+    const output = { text: 'a', 'a.b': 1, a: { b: 2, list: [{ x: 3 }] }, none: null }
+    expect(readSetOutput(output, 'text')).toBe('a')
+    expect(readSetOutput(output, 'a.b')).toBe(1)
+    expect(readSetOutput(output, 'a.list.0.x')).toBe(3)
+    expect(readSetOutput(output, 'none')).toBeNull()
+    for (const alias of ['b', 'a.c', 'a.list.1', 'a.list.x', 'text.length', 'constructor']) {
+      expect(readSetOutput(output, alias), alias).toBeUndefined()
+    }
+  })
+
+  test('is named by the declared aliases, else by the steps', () => {
+    const runtimeSteps = [{ id: 'one' }, { id: 'two' }]
+    expect(setOutputNames({ runtimeSteps, outputAliases: { text: 'steps.one.output.text' } })).toEqual(['text'])
+    expect(setOutputNames({ runtimeSteps, outputAliases: {} })).toEqual(['one', 'two'])
+    expect(setOutputNames({})).toEqual([])
+  })
+
+  test('is stood for by a value that its field takes, until it is made', () => {
+    const schema = { properties: { count: { type: 'integer', minimum: 3 }, list: { type: 'array', minItems: 2 } } }
+    const { count, list, extra } = sampleSetInputs(schema, ['count', 'list', 'extra'])
+    expect(count).toBeGreaterThanOrEqual(3)
+    expect(list).toHaveLength(2)
+    expect(extra).toBeDefined()
   })
 })
 

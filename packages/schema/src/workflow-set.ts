@@ -1,6 +1,9 @@
 // The workflow set: a manifest of several runs, where outputs of some become inputs of others.
 // Hides the rules between its runs: names, sources and the order that follows from them; starting them is the CLI's.
 import { z } from 'zod'
+import { nearestKey } from './document.ts'
+import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
+import { createPlaceholders } from './scaffold-placeholder.ts'
 import { BUNDLE_WORKFLOW, RunSpec, WorkflowId } from './run-spec.ts'
 
 const RUN_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/
@@ -79,7 +82,9 @@ export const WorkflowSet = z
       for (const [field, text] of Object.entries(run.inputs_from ?? {})) {
         const source = readInputSource(text)
         if (source !== undefined && !names.includes(source.run)) {
-          problem(['runs', index, 'inputs_from', field], `there is no run "${source.run}" in this set`)
+          const near = nearestKey(source.run, names)
+          const remedy = near === undefined ? '' : `; did you mean "${near}"?`
+          problem(['runs', index, 'inputs_from', field], `there is no run "${source.run}" in this set${remedy}`)
         }
       }
     })
@@ -115,4 +120,42 @@ export function orderSetRuns(runs: readonly Pick<WorkflowSetRun, 'name' | 'input
   const waiting = [...dependencies.keys()].filter((name) => wanted.has(name))
   for (let next = waiting.find(isReady); next !== undefined; next = waiting.find(isReady)) ordered.add(next)
   return [...ordered]
+}
+
+/** The keys that a workflow set may have at a path, for whoever names the nearest one. */
+export function workflowSetKeysAt(path: readonly PropertyKey[]): string[] {
+  const isRun = path.length === 2 && path[0] === 'runs'
+  return Object.keys(isRun ? SetRun.shape : WorkflowSet.shape).filter((key) => key !== '$schema')
+}
+
+/**
+ * What an alias stands for in the output of a run: a member of that name, else a path of members and indexes.
+ * Undefined where the output has no such thing.
+ */
+export function readSetOutput(output: JsonObject, alias: string): JsonValue | undefined {
+  if (Object.hasOwn(output, alias)) return output[alias]
+  let value: JsonValue | undefined = output
+  for (const part of alias.split('.')) {
+    if (Array.isArray(value)) value = /^\d+$/.test(part) ? value[Number(part)] : undefined
+    else value = isJsonObject(value) && Object.hasOwn(value, part) ? value[part] : undefined
+  }
+  return value
+}
+
+/**
+ * The names that an alias may begin with in a workflow's output: the declared aliases, else the steps, whose outputs
+ * stand by their ids.
+ */
+export function setOutputNames(template: JsonObject): string[] {
+  const aliases = isJsonObject(template.outputAliases) ? Object.keys(template.outputAliases) : []
+  if (aliases.length > 0) return aliases
+  const steps = Array.isArray(template.runtimeSteps) ? template.runtimeSteps : []
+  return steps.flatMap((step) => (isJsonObject(step) && typeof step.id === 'string' ? [step.id] : []))
+}
+
+/** Values that the intake schema accepts for these inputs, to check a run whose real ones are not made yet. */
+export function sampleSetInputs(intakeSchema: JsonObject, names: readonly string[]): JsonObject {
+  const placeholders = createPlaceholders(intakeSchema)
+  const fields = new Map(placeholders.fields(intakeSchema).map(({ name, schema }) => [name, schema]))
+  return Object.fromEntries(names.map((name) => [name, placeholders.placeholder(fields.get(name) ?? true, name)]))
 }

@@ -2,6 +2,8 @@
 // Hides magic bytes and decoders; a promise by name or header counts for nothing.
 import { type Inspect, StepFailure } from '@fabrique/engine'
 import sharp from 'sharp'
+import { mp3Facts, mp4Facts } from './containers.ts'
+import { wavFacts } from './sound.ts'
 
 /** Pictures beyond this are refused before they are decoded: 100 megapixels are 400 MB of memory. */
 export const IMAGE_PIXELS_MAX = 100_000_000
@@ -21,7 +23,8 @@ export const inspect: Inspect = async (bytes, promisedType) => {
   if (bytes.byteLength > FILE_BYTES_MAX) throw bad('is larger than 256 MiB')
   const family = promisedType.split('/')[0]
   if (family === 'image') return await inspectImage(bytes)
-  if (family === 'audio' || family === 'video') return inspectMedia(bytes, family)
+  if (family === 'audio') return inspectSound(bytes)
+  if (family === 'video') return inspectFilm(bytes)
   return inspectText(bytes, promisedType)
 }
 
@@ -39,36 +42,56 @@ async function inspectImage(bytes: Uint8Array) {
   }
 }
 
-function inspectMedia(bytes: Uint8Array, family: 'audio' | 'video') {
-  const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const text = (from: number, to: number) => data.toString('latin1', from, to)
-  const found = (mimeType: string, durationMs: number | null = null) => ({
-    mimeType,
-    width: null,
-    height: null,
-    durationMs,
-  })
-  if (family === 'audio') {
-    if (text(0, 4) === 'RIFF' && text(8, 12) === 'WAVE' && data.length > 44) {
-      const bytesPerSecond = data.readUInt32LE(28)
-      return found('audio/wav', bytesPerSecond === 0 ? null : Math.round(((data.length - 44) / bytesPerSecond) * 1000))
-    }
-    if (text(0, 3) === 'ID3' || (data.length > 2 && data.readUInt16BE(0) >= 0xffe0)) return found('audio/mpeg')
-    if (text(0, 4) === 'OggS') return found('audio/ogg')
+function inspectSound(bytes: Uint8Array) {
+  const facts = (mimeType: string, durationMs: number | null) => ({ mimeType, width: null, height: null, durationMs })
+  const starts = startsOf(bytes)
+  if (starts.wave) {
+    const wav = wavFacts(bytes)
+    if (wav === null) throw bad('is a WAV that is cut off or holds no sound')
+    return facts('audio/wav', wav.durationMs)
   }
-  if (text(4, 8) === 'ftyp') return found(family === 'audio' ? 'audio/mp4' : 'video/mp4')
-  if (data.length > 4 && data.readUInt32BE(0) === 0x1a45dfa3) return found(`${family}/webm`)
-  throw bad(`is not a known kind of ${family}`)
+  if (starts.ogg) return facts('audio/ogg', null)
+  if (starts.webm) return facts('audio/webm', null)
+  if (starts.mp4) {
+    const mp4 = mp4Facts(bytes)
+    if (mp4 === null || !mp4.hasSound) throw bad('is an MP4 that is cut off or holds no sound')
+    return facts('audio/mp4', mp4.durationMs)
+  }
+  const mp3 = mp3Facts(bytes)
+  if (mp3 === null) throw bad('is not a known kind of sound')
+  return facts('audio/mpeg', mp3.durationMs)
+}
+
+function inspectFilm(bytes: Uint8Array) {
+  const starts = startsOf(bytes)
+  if (starts.webm) return { mimeType: 'video/webm', width: null, height: null, durationMs: null }
+  if (!starts.mp4) throw bad('is not a known kind of video')
+  const mp4 = mp4Facts(bytes)
+  if (mp4 === null || mp4.picture === null) throw bad('is an MP4 that is cut off or holds no pictures')
+  return { mimeType: 'video/mp4', ...mp4.picture, durationMs: mp4.durationMs }
+}
+
+function startsOf(bytes: Uint8Array) {
+  const data = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 12))
+  const text = (from: number, to: number) => data.toString('latin1', from, to)
+  return {
+    wave: text(0, 4) === 'RIFF' && text(8, 12) === 'WAVE',
+    ogg: text(0, 4) === 'OggS',
+    mp4: text(4, 8) === 'ftyp',
+    webm: data.length >= 12 && data.readUInt32BE(0) === 0x1a45dfa3,
+  }
 }
 
 function inspectText(bytes: Uint8Array, promisedType: string) {
+  let text: string
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     if (promisedType === 'application/json') JSON.parse(text)
-    return { mimeType: promisedType, width: null, height: null, durationMs: null }
   } catch (error) {
     throw bad(`is not ${promisedType}`, error)
   }
+  if (text.trim() === '') throw bad('has no text in it')
+  return { mimeType: promisedType, width: null, height: null, durationMs: null }
 }
 
 function bad(what: string, cause?: unknown): StepFailure {

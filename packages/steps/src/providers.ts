@@ -4,7 +4,7 @@ import type { ProviderClient, ProviderMode, Providers } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
 import type { ProviderAdapter, ProviderSettings } from './providers/adapter.ts'
-import { createSimulatedClient } from './simulated/client.ts'
+import { createSimulatedClient, simulationMissing } from './simulated/client.ts'
 
 export interface ProviderConfig {
   mode: 'live' | 'simulated' | 'auto'
@@ -47,6 +47,7 @@ export function createProvidersFrom(adapters: readonly ProviderAdapter[], config
   }
 
   return {
+    missing: (model, simulated) => (simulated ? simulationMissing(model.capability) : null),
     async call(simulated, request) {
       return await clientOf(request.model.provider, simulated).call(request)
     },

@@ -3,11 +3,15 @@ import type { AppDeps } from '../deps.ts'
 import type { Route } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { artifactRoutes } from './artifacts.ts'
+import { batchRoutes } from './batch.ts'
 import { docsRoutes, healthRoutes } from './health.ts'
 import { opsRoutes } from './ops.ts'
 import { pricingRoutes } from './pricing.ts'
 import { runEventRoutes } from './run-events.ts'
+import { runLifecycleRoutes } from './run-lifecycle.ts'
 import { runRoutes } from './runs.ts'
+import { scheduleRoutes } from './schedules.ts'
+import { webhookRoutes } from './webhooks.ts'
 import { workflowRoutes } from './workflows.ts'
 
 /** Every route of the API. */
@@ -17,9 +21,13 @@ export function createRoutes(deps: AppDeps): Route[] {
     ...accountRoutes(deps),
     ...runEventRoutes(deps),
     ...runRoutes(deps),
+    ...runLifecycleRoutes(deps),
+    ...batchRoutes(deps),
+    ...scheduleRoutes(deps),
     ...artifactRoutes(deps),
     ...opsRoutes(deps),
     ...pricingRoutes(deps),
+    ...webhookRoutes(deps),
     ...workflowRoutes(deps),
   ]
   return [...docsRoutes(routes), ...routes]

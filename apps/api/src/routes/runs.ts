@@ -1,26 +1,18 @@
 // Runs: submit, look, steer. Everything below belongs to the key's own organization.
-import {
-  FabriqueError,
-  isTerminal,
-  RUN_STATUSES,
-  RunId,
-  type RunResource,
-  RunSpec,
-  runUrls,
-  WorkflowId,
-} from '@fabrique/schema'
-import { type NewRun, specificationDocument } from '@fabrique/engine'
+import { FabriqueError, isTerminal, RunId, type RunResource, RunSpec, runUrls } from '@fabrique/schema'
+import { cancelRun, estimateResource, type NewRun, specificationDocument } from '@fabrique/engine'
 import type { Context } from 'hono'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { located, readDocument } from '../body.ts'
 import { notFound } from '../errors.ts'
+import { idempotencyKeyOf } from '../idempotency-key.ts'
 import { parseBody } from '../parse-body.ts'
 import { type ApiContext, type Call, defineRoute, type Route } from '../route.ts'
+import { RUN_FILTER, runFilter } from '../run-filter.ts'
 import { waitForEnd } from '../wait-for-end.ts'
 
 const Name = z.string().max(128)
-const Instant = z.iso.datetime({ offset: true })
 const Limit = z.coerce.number().int().min(1).max(100).default(20)
 
 const Review = z.strictObject({
@@ -46,10 +38,7 @@ export function runRoutes(deps: RunDeps): Route[] {
     principal,
     query,
   }: Call<{ name?: string | undefined; version?: string | undefined; dry_run?: 'true' | 'false' | undefined }>) {
-    const idempotencyKey = c.req.header('idempotency-key')
-    if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,255}$/.test(idempotencyKey)) {
-      throw new FabriqueError('bad-header', 'An Idempotency-Key is 1 to 255 printable characters without spaces.')
-    }
+    const idempotencyKey = idempotencyKeyOf(c)
     const waitS = preferredWait(c)
     const document = await readDocument(c)
     const outcome = await submitter
@@ -64,9 +53,14 @@ export function runRoutes(deps: RunDeps): Route[] {
       })
       .catch((error: unknown) => located(error, document))
     if (outcome.outcome === 'dry-run') {
-      const { workflow, workflowVersion, input, estimatedUsd, pricingVersion, warnings } = outcome
-      const estimate = { currency: 'USD', expected: estimatedUsd, pricing_version: pricingVersion }
-      return c.json({ workflow, workflow_version: workflowVersion, input, estimate, warnings })
+      const { workflow, workflowVersion, input, estimate, warnings } = outcome
+      return c.json({
+        workflow,
+        workflow_version: workflowVersion,
+        input,
+        estimate: estimateResource(estimate),
+        warnings,
+      })
     }
     const runId = outcome.outcome === 'accepted' ? outcome.run.id : outcome.runId
     const headers: Record<string, string> = { location: runUrls(runId).self }
@@ -76,7 +70,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       headers['preference-applied'] = `wait=${waitS}`
     }
     const resource =
-      outcome.outcome === 'accepted' && waitS === 0
+      outcome.outcome === 'accepted' && waitS === 0 && outcome.run.slots.length === 0
         ? acceptedResource(outcome.run, outcome.createdAt, outcome.pricingVersion)
         : await reader.get(principal.organizationId, runId)
     return c.json(resource, 202, headers)
@@ -105,31 +99,13 @@ export function runRoutes(deps: RunDeps): Route[] {
       method: 'get',
       path: '/v1/workflows/runs',
       access: 'operator',
-      query: z.strictObject({
-        status: z.enum(RUN_STATUSES).optional(),
-        workflow: WorkflowId.optional(),
-        parent_run_id: RunId.optional(),
-        root_run_id: RunId.optional(),
-        metadata: z.record(z.string(), z.string()).optional(),
-        created_after: Instant.optional(),
-        created_before: Instant.optional(),
-        limit: Limit,
-        cursor: RunId.optional(),
-      }),
+      query: z.strictObject({ ...RUN_FILTER, limit: Limit, cursor: RunId.optional() }),
       docs: { summary: 'List runs, newest first', tag, answers: { 200: 'A page of runs and the cursor of the next.' } },
       async handle({ c, principal, query }) {
-        const filter = {
-          ...(query.status === undefined ? {} : { status: query.status }),
-          ...(query.workflow === undefined ? {} : { workflow: query.workflow }),
-          ...(query.parent_run_id === undefined ? {} : { parentRunId: query.parent_run_id }),
-          ...(query.root_run_id === undefined ? {} : { rootRunId: query.root_run_id }),
-          ...(query.metadata === undefined ? {} : { metadata: query.metadata }),
-          ...(query.created_after === undefined ? {} : { createdAfter: new Date(query.created_after) }),
-          ...(query.created_before === undefined ? {} : { createdBefore: new Date(query.created_before) }),
-        }
-        const found = await reader.list(principal.organizationId, filter, query.limit + 1, query.cursor ?? null)
-        const data = found.slice(0, query.limit)
-        return c.json({ data, next_cursor: found.length > query.limit ? (data.at(-1)?.id ?? null) : null })
+        const { limit, cursor = null } = query
+        const found = await reader.list(principal.organizationId, runFilter(query), limit + 1, cursor)
+        const data = found.slice(0, limit)
+        return c.json({ data, next_cursor: found.length > limit ? (data.at(-1)?.id ?? null) : null })
       },
     }),
     defineRoute({
@@ -188,10 +164,8 @@ export function runRoutes(deps: RunDeps): Route[] {
       async handle(call) {
         const run = await own(call)
         if (isTerminal(run.status)) throw new FabriqueError('already-finished', `The run is ${run.status}.`)
-        const { settled, active } = await runs.requestCancel(run.id)
-        queue.publish(settled)
-        if (active.length > 0) queue.publishCancel(run.id)
-        else if (settled.length === 0) throw new FabriqueError('already-finished', 'The run has just finished.')
+        if (!(await cancelRun({ runs, queue }, run.id)))
+          throw new FabriqueError('already-finished', 'The run has just finished.')
         return call.c.json(await own(call), 202)
       },
     }),

@@ -20,7 +20,9 @@ export const list: Command = (program, act) => {
           return EXIT.done
         }
         const { columns } = await import('../report.ts')
-        for (const line of columns(runs.map((run) => [run.id, run.status, run.created_at, run.workflow]))) {
+        for (const line of columns(
+          runs.map((run) => [run.id, run.status, run.created_at.slice(0, 16), run.workflow]),
+        )) {
           context.print(line)
         }
         return EXIT.done

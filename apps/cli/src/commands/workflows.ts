@@ -20,7 +20,9 @@ export const workflows: Command = (program, act) => {
           textOf(version),
           textOf(description) || textOf(name),
         ])
-        for (const line of columns(rows)) context.print(line)
+        // A description is a courtesy: on a terminal it ends where the line does.
+        const most = process.stdout.isTTY === true ? process.stdout.columns || 80 : Infinity
+        for (const line of columns(rows)) context.print(line.length > most ? `${line.slice(0, most - 1)}…` : line)
         return EXIT.done
       }),
     )

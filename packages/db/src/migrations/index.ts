@@ -1,7 +1,15 @@
 // The migrations, oldest first: one file and one line each.
 import type { Migration } from 'kysely/migration'
 import * as foundation from './0001-foundation.ts'
+import * as runTrees from './0002-run-trees.ts'
+import * as webhooks from './0003-webhooks.ts'
+import * as schedules from './0004-schedules.ts'
+import * as runLists from './0005-run-lists.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
+  '0002-run-trees': runTrees,
+  '0003-webhooks': webhooks,
+  '0004-schedules': schedules,
+  '0005-run-lists': runLists,
 }

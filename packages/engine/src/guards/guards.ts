@@ -1,6 +1,8 @@
 // The publish guards: everything that keeps a template from being listed, all at once, each with place and remedy.
 // Hides the order of checks; a template without problems compiles, and every metered step of it has a price.
 import {
+  ARTIFACT_CLASSES,
+  type ArtifactClass,
   findRate,
   isJsonObject,
   type JsonObject,
@@ -12,7 +14,8 @@ import {
   textOf,
 } from '@fabrique/schema'
 import { type Catalog, modelNamesOf } from '../catalog.ts'
-import { checkGates, checkReferences } from './references.ts'
+import { checkConditions, checkGates } from './conditions.ts'
+import { checkReferences } from './references.ts'
 import { type IndexedStep, isMissing, providersOf, type Report, stepsOf, unknownKey } from './report.ts'
 import { checkSteps } from './steps.ts'
 
@@ -57,7 +60,9 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   const steps = stepsOf(document)
   checkSteps(document, steps, deps.catalog, executability)
   checkReferences(document, steps, deps.catalog, executability)
+  checkConditions(document, steps, executability)
   checkGates(document, steps, deps.catalog, executability)
+  checkArtifacts(document, executability)
   await checkCalls(document, steps, deps, executability)
   checkPrices(document, steps, deps.catalog, (await deps.pricing.current()).rates, report('estimability'))
   return problems
@@ -75,9 +80,6 @@ function checkShape(document: JsonObject, report: Report): void {
   }
   if (runtimeSteps === undefined || (Array.isArray(runtimeSteps) && runtimeSteps.length === 0)) {
     report('/runtimeSteps', 'no-steps', 'a listed template needs at least one step that the engine can execute')
-  }
-  if (document.onUnknownOutcome === 'review') {
-    report('/onUnknownOutcome', 'not-executable', 'this version of the engine opens no gate for it; use retry or fail')
   }
   const parsed = Template.safeParse(document)
   if (parsed.success) return
@@ -99,6 +101,27 @@ function checkShape(document: JsonObject, report: Report): void {
       report(pointer, path[0] === 'version' ? 'invalid-version' : 'invalid-field', issue.message)
     }
   }
+}
+
+/** What a class of artifact must have among its files, where it has files at all. */
+const CONTRACTS: Record<ArtifactClass, { type: RegExp; what: string }> = {
+  visual: { type: /^image\//, what: 'a picture (image/…)' },
+  video: { type: /^video\//, what: 'a video (video/…)' },
+  research: { type: /^(text|application)\//, what: 'a document (text/…, application/json, application/pdf)' },
+  knowledge: { type: /^(text|application)\//, what: 'a document (text/…, application/json, application/pdf)' },
+}
+
+function checkArtifacts({ artifactClass, artifactSchema }: JsonObject, report: Report): void {
+  const contract = ARTIFACT_CLASSES.find((known) => known === artifactClass)
+  const files = isJsonObject(artifactSchema) && Array.isArray(artifactSchema.files) ? artifactSchema.files : []
+  if (contract === undefined || files.length === 0) return
+  const { type, what } = CONTRACTS[contract]
+  if (files.some((file) => isJsonObject(file) && type.test(textOf(file.mimeType)))) return
+  report(
+    '/artifactSchema/files',
+    'artifact-contract',
+    `an artifact of class "${contract}" has ${what} among its files; add it, or choose another artifactClass`,
+  )
 }
 
 /** Sub-workflows: listed, and never calling themselves, however long the chain. */
@@ -169,15 +192,22 @@ function checkPrices(
       const usages =
         model === undefined ? [] : (catalog.provider(model.provider)?.expectedUsage(model, kind.expects(step)) ?? [])
       for (const usage of usages) {
-        if (findRate(rates, name, usage) !== undefined) continue
-        report(
-          at,
-          'unknown-rate',
-          `the current price list has no rate for one ${usage.unit} of "${name}"; add it with POST /v1/pricing, or use a priced model`,
-        )
+        if (findRate(rates, name, usage) === undefined) report(at, 'unknown-rate', unpriced(usage.unit, name))
       }
     }
   }
+  for (const [index, gate] of (Array.isArray(document.gates) ? document.gates : []).entries()) {
+    if (!isJsonObject(gate) || typeof gate.type !== 'string' || typeof gate.model !== 'string') continue
+    const model = catalog.gate(gate.type)?.model === undefined ? undefined : catalog.model(gate.model)
+    for (const usage of (model && catalog.provider(model.provider)?.expectedUsage(model, {})) ?? []) {
+      if (findRate(rates, gate.model, usage) === undefined)
+        report(pointerTo('gates', index), 'unknown-rate', unpriced(usage.unit, gate.model))
+    }
+  }
+}
+
+function unpriced(unit: string, model: string): string {
+  return `the current price list has no rate for one ${unit} of "${model}"; add it with POST /v1/pricing, or use a priced model`
 }
 
 function shown(value: unknown): string {

@@ -1,11 +1,11 @@
 // Everything in a template that points somewhere: placeholders, needs, lookups, aliases, files, gates.
-import { isJsonObject, type JsonObject, pointerTo, type Step, textOf } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, pointerTo, type Step } from '@fabrique/schema'
 import type { Catalog } from '../catalog.ts'
 import { type Placeholder, parsePath, placeholdersIn } from '../placeholders.ts'
 import { dependenciesOf, findCycle } from '../plan.ts'
 import { choices, type IndexedStep, type Report } from './report.ts'
 
-const RUN_FIELDS = ['id', 'workflow', 'variant_index']
+const RUN_FIELDS = ['id', 'workflow', 'variant_index', 'seed']
 const REGENERATE_FIELDS = ['direction', 'keep', 'extra_instructions']
 const UNIVERSAL_FIELDS = ['variants', 'regenerate', 'output_dir']
 
@@ -18,7 +18,7 @@ export function checkReferences(document: JsonObject, steps: IndexedStep[], cata
       : null
 
   function checkOutput(pointer: string, placeholder: Placeholder): void {
-    const [id, slot, first] = placeholder.path
+    const [id, slot, ...inside] = placeholder.path
     const step = byId.get(String(id))
     if (step === undefined) {
       report(
@@ -36,6 +36,16 @@ export function checkReferences(document: JsonObject, steps: IndexedStep[], cata
       )
       return
     }
+    // With forEach the output is a list: an item of it comes first, then what one run of the step gives.
+    if (step.forEach !== undefined && inside[0] !== undefined && !/^\d+$/.test(String(inside[0]))) {
+      report(
+        pointer,
+        'unknown-output',
+        `${placeholder.text}: "${step.id}" has forEach, so its output is a list; read one item, as in {steps.${step.id}.output[0].${String(inside[0])}}`,
+      )
+      return
+    }
+    const first = step.forEach === undefined ? inside[0] : inside[1]
     const tool = typeof step.tool === 'string' ? catalog.tool(step.tool) : undefined
     const keys = catalog.kind(step.kind)?.outputKeys(step, tool) ?? null
     if (first !== undefined && keys !== null && !keys.includes(String(first))) {
@@ -98,7 +108,7 @@ export function checkReferences(document: JsonObject, steps: IndexedStep[], cata
   }
 
   for (const { step, at } of steps) {
-    const { id: _, kind: __, name: ___, lookups, outputSchema: ____, ...fields } = step
+    const { id: _, kind: __, name: ___, lookups, outputSchema: ____, when: _____, ...fields } = step
     for (const { at: path, placeholder } of placeholdersIn(fields))
       checkPlaceholder(`${at}${pointerTo(...path)}`, step, placeholder)
     for (const [index, need] of (Array.isArray(step.needs) ? step.needs : []).entries()) {
@@ -145,34 +155,5 @@ export function checkReferences(document: JsonObject, steps: IndexedStep[], cata
 }
 
 function safeDependencies(step: Step): string[] {
-  return dependenciesOf({
-    ...step,
-    needs: Array.isArray(step.needs) ? step.needs.filter((need) => typeof need === 'string') : [],
-  })
-}
-
-/** Known types, unique ids, existing steps and gates. */
-export function checkGates(document: JsonObject, steps: IndexedStep[], catalog: Catalog, report: Report): void {
-  if (!Array.isArray(document.gates)) return
-  const ids = document.gates.map((gate) => (isJsonObject(gate) ? textOf(gate.id) : ''))
-  document.gates.forEach((gate, index) => {
-    if (!isJsonObject(gate) || typeof gate.type !== 'string') return
-    const at = pointerTo('gates', index)
-    if (catalog.gate(gate.type) === undefined) {
-      report(
-        at,
-        'unknown-gate',
-        `there is no gate "${textOf(gate.name ?? gate.type)}"; ${choices(gate.type, catalog.names.gates)}`,
-      )
-    }
-    if (ids.indexOf(textOf(gate.id)) !== index)
-      report(`${at}/id`, 'duplicate-gate-id', `two gates are called "${textOf(gate.id)}"; give each its own id`)
-    if (typeof gate.after === 'string' && !steps.some(({ step }) => step.id === gate.after)) {
-      report(`${at}/after`, 'unknown-reference', `there is no step "${gate.after}"`)
-    }
-    for (const [place, unlocked] of (Array.isArray(gate.unlocks) ? gate.unlocks : []).entries()) {
-      if (!ids.includes(textOf(unlocked)))
-        report(`${at}/unlocks/${place}`, 'unknown-gate', `there is no gate with the id "${textOf(unlocked)}"`)
-    }
-  })
+  return dependenciesOf(step).map(({ id }) => id)
 }

@@ -5,9 +5,6 @@ import { type Catalog, modelNamesOf, type StepKind } from '../catalog.ts'
 import { placeholdersIn } from '../placeholders.ts'
 import { choices, type IndexedStep, isMissing, providersOf, type Report, unknownKey } from './report.ts'
 
-/** Fields of the language that this version of the engine does not execute yet: listing them would be a lie. */
-const NOT_EXECUTED = ['when', 'forEach'] as const
-
 /** Each step by itself: id, kind, the kind's own fields, tool, model. */
 export function checkSteps(document: JsonObject, steps: IndexedStep[], catalog: Catalog, report: Report): void {
   const seen = new Set<string>()
@@ -23,14 +20,6 @@ export function checkSteps(document: JsonObject, steps: IndexedStep[], catalog: 
         `there is no step kind "${step.kind}"; ${choices(step.kind, catalog.names.kinds)}`,
       )
       continue
-    }
-    for (const field of NOT_EXECUTED) {
-      if (step[field] !== undefined)
-        report(
-          `${at}/${field}`,
-          'not-executable',
-          `"${field}" is not executed by this version of the engine; remove it`,
-        )
     }
     checkOwnFields(step, at, kind, report)
     checkTool(step, at, catalog, report)
@@ -60,6 +49,14 @@ function checkOwnFields(step: Step, at: string, kind: StepKind, report: Report):
 }
 
 function checkTool(step: Step, at: string, catalog: Catalog, report: Report): void {
+  for (const [index, name] of (Array.isArray(step.tools) ? step.tools : []).entries()) {
+    if (typeof name === 'string' && catalog.tool(name) === undefined)
+      report(
+        `${at}/tools/${index}`,
+        'unknown-tool',
+        `there is no local tool "${name}"; ${choices(name, catalog.names.tools)}`,
+      )
+  }
   if (typeof step.tool !== 'string') return
   const tool = catalog.tool(step.tool)
   if (tool === undefined) {

@@ -1,6 +1,7 @@
 // What every artifact store must hold, as tests.
 // Hides where bytes lie.
 import { createHash } from 'node:crypto'
+import { FabriqueError } from '@fabrique/schema'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { ArtifactStore, StagedAnswer } from '../ports.ts'
 
@@ -8,17 +9,20 @@ import type { ArtifactStore, StagedAnswer } from '../ports.ts'
 export interface ArtifactStoreSetup {
   store: ArtifactStore
   dispose(): Promise<void>
+  /** Makes the store unreachable; for a store that can be. */
+  goAway?(): Promise<void>
 }
 
 const BYTES = Uint8Array.from([0, 255, 10, 13, 128, 7])
 
 /** Defines the contract's tests for the store that `open` makes; each test opens its own. */
 export function artifactStoreContract(name: string, open: () => Promise<ArtifactStoreSetup>): void {
-  async function setup() {
-    const opened = await open()
-    onTestFinished(() => opened.dispose())
-    return opened.store
+  async function opened() {
+    const one = await open()
+    onTestFinished(() => one.dispose())
+    return one
   }
+  const setup = async () => (await opened()).store
 
   describe(name, () => {
     it('gives back the bytes that it was given, under their hash', async () => {
@@ -42,6 +46,33 @@ export function artifactStoreContract(name: string, open: () => Promise<Artifact
       const store = await setup()
       const { storageKey } = await store.put('org_1', BYTES, 'image/png')
       await expect(store.get(storageKey.replaceAll(/[0-9]/g, 'a'))).rejects.toThrow()
+    })
+
+    it.each([
+      ['no bytes', 0],
+      ['some megabytes', 3_000_001],
+    ])('keeps %s as they are', async (_, size) => {
+      const store = await setup()
+      const bytes = Uint8Array.from({ length: size }, (_, index) => (index * 31) % 251)
+      const { storageKey } = await store.put('org_1', bytes, 'video/mp4')
+      expect(Buffer.compare(await store.get(storageKey), bytes)).toBe(0)
+    })
+
+    it('follows no key that it did not make', async () => {
+      const store = await setup()
+      const { storageKey } = await store.put('org_1', BYTES, 'image/png')
+      await store.stage('call', { output: {}, files: [], usage: [] })
+      const staged = `staging/${createHash('sha256').update('call').digest('hex')}`
+      const keys = [
+        '',
+        '/',
+        `/${storageKey}`,
+        `x/../${storageKey}`,
+        `${storageKey}?x=1`,
+        encodeURIComponent(storageKey),
+        staged,
+      ]
+      for (const key of keys) await expect(store.get(key), key).rejects.toThrow()
     })
 
     it('keeps a staged answer whole until it is taken away', async () => {
@@ -73,6 +104,21 @@ export function artifactStoreContract(name: string, open: () => Promise<Artifact
         await store.stage('c', { output: { text }, files: [], usage: [] })
       }
       expect((await store.staged('c'))?.output).toEqual({ text: 'second' })
+    })
+
+    it('tells a store that is away from one that has nothing', async (test) => {
+      const { store, goAway } = await opened()
+      if (goAway === undefined) return test.skip()
+      const { storageKey } = await store.put('org_1', BYTES, 'image/png')
+      const answer: StagedAnswer = { output: {}, files: [], usage: [] }
+      await goAway()
+      const isAway = (error: unknown) => FabriqueError.is(error, 'unavailable')
+      await expect(store.get(storageKey)).rejects.toSatisfy(isAway)
+      await expect(store.put('org_1', BYTES, 'image/png')).rejects.toSatisfy(isAway)
+      await expect(store.stage('call', answer)).rejects.toSatisfy(isAway)
+      await expect(store.staged('call')).rejects.toSatisfy(isAway)
+      // What is booked needs no safekeeping: a run does not wait for its cleaning up.
+      await expect(store.unstage('call')).resolves.toBeUndefined()
     })
 
     it('takes any text as a call id', async () => {

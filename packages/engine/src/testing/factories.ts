@@ -20,6 +20,8 @@ export function aDefinition(over: Partial<Definition> & { stepInstructions?: Ste
     outputAliases: {},
     budgetPolicy: {},
     onUnknownOutcome: 'retry',
+    subWorkflows: {},
+    priced: [],
     pricingVersion: '2026.01.01',
     rates: [],
     ...over,
@@ -50,6 +52,8 @@ export function aNewRun(id: string, over: Partial<NewRun> = {}): NewRun {
     simulated: false,
     estimatedUsd: 0,
     warnings: [],
+    inherited: null,
+    slots: [],
     idempotency: null,
     ...over,
   }
@@ -131,6 +135,9 @@ export function anEnd(
   end: NonNullable<Transition['end']>,
   over: Partial<Transition> = {},
 ): Transition {
-  const event: NewEvent = { kind: `workflow.run.${end.status}`, payload: { status: end.status } }
+  const event: NewEvent = {
+    kind: end.status === 'parked' ? 'workflow.node.progress' : `workflow.run.${end.status}`,
+    payload: { status: end.status },
+  }
   return aTransition(runId, fence, { ...over, events: [...(over.events ?? []), event], end })
 }

@@ -2,6 +2,7 @@
 export { artifactStoreContract, type ArtifactStoreSetup } from './artifact-store-contract.ts'
 export * from './factories.ts'
 export { createFakeClock, type FakeClock } from './fake-clock.ts'
+export { limitsContract, type LimitsSetup } from './limits-contract.ts'
 export { createMemoryArtifactStore, type MemoryArtifactStore } from './memory-artifact-store.ts'
 export { createMemoryRunStore, type MemoryRunStore, type StoredRun } from './memory-run-store.ts'
 export { providerClientContract, type ProviderClientSetup } from './provider-client-contract.ts'

@@ -8,6 +8,7 @@ runStoreContract('the run store in memory', async () => {
   const store = createMemoryRunStore({ clock, ids: createSequentialIds('9') })
   return {
     store,
+    beside: () => store,
     advance: async (ms) => clock.advance(ms),
     async read(runId) {
       const run = store.read(runId)

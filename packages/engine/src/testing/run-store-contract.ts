@@ -4,12 +4,16 @@ import { isTerminalKind, type RunError, type RunEvent, type RunStatus } from '@f
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { ClaimedRun, NewRun, RunStore } from '../ports.ts'
 import { aCall, aCheckpoint, anArtifact, aNewRun, anEnd, anEvent, aTransition } from './factories.ts'
+import { calledRunsContract } from './called-runs-contract.ts'
 import { createSequentialIds } from './sequential-ids.ts'
+import { slotsContract } from './slots-contract.ts'
 
 /** An empty store with the organization `system`, and what a test needs beside the port. */
 export interface RunStoreSetup {
   store: RunStore
-  /** Lets this much time pass for leases, deliveries and idempotency keys. */
+  /** Another process's store over the same record. */
+  beside(): RunStore
+  /** Lets this much time pass for leases, deliveries, gates, days and idempotency keys. */
   advance(ms: number): Promise<void>
   /** The run as the record has it, events in order. */
   read(runId: string): Promise<{ status: RunStatus; error: RunError | null; events: RunEvent[] }>
@@ -39,7 +43,7 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
     async function parked(runId: string, gateIds: string[] = ['review']): Promise<ClaimedRun> {
       const claim = await claimed(runId)
       const gates = gateIds.map((id) => ({ id, name: id, type: 'review', status: 'open' as const, detail: null }))
-      const outcome = await store.commit(anEnd(runId, claim.fence, { status: 'waiting' }, { gates }))
+      const outcome = await store.commit(anEnd(runId, claim.fence, { status: 'waiting', wakeInMs: null }, { gates }))
       expect(outcome.outcome).toBe('committed')
       return claim
     }
@@ -63,6 +67,9 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
     expect(events.filter(({ kind }) => isTerminalKind(kind))).toHaveLength(1)
     expect(isTerminalKind(events.at(-1)?.kind ?? 'workflow.run.created')).toBe(true)
   }
+
+  calledRunsContract(name, setup)
+  slotsContract(name, setup)
 
   describe(`${name}: accepting`, () => {
     it('makes the run, its definition and its first events true at once', async () => {
@@ -236,7 +243,7 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
         gates: [{ id: 'g', name: 'G', type: 'review', status: 'passed' as const, detail: null }],
       }
       const outcome = await store.commit(aTransition(id, fence, { ...written, events: [anEvent('only')] }))
-      expect(await store.history(id)).toEqual(written)
+      expect(await store.history(id)).toEqual({ ...written, children: [] })
       const { events } = await read(id)
       expect(outcome).toEqual({ outcome: 'committed', events: events.slice(-1) })
       expect(events.at(-1)).toMatchObject({ seq: 4, node_key: 'only', run_id: id, root_run_id: id })
@@ -330,7 +337,7 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
 
       const spend = aTransition(id, fence, { calls: [aCall('c2')] })
       expect(await store.commit(spend)).toEqual({ outcome: 'cancelled' })
-      for (const end of [COMPLETED, FAILED, { status: 'waiting' } as const]) {
+      for (const end of [COMPLETED, FAILED, { status: 'waiting', wakeInMs: null } as const]) {
         const refused = anEnd(id, fence, end, { checkpoints: [aCheckpoint('only')] })
         expect(await store.commit(refused)).toEqual({ outcome: 'cancelled' })
       }

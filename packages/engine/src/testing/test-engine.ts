@@ -1,11 +1,12 @@
 // An engine over in-memory ports, with two step kinds and one provider that the test plays itself.
 // Hides the wiring; every port can be replaced to stand in its way.
-import { isJsonObject, type JsonObject, type Step, textOf } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, type Step, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 import { createCatalog, type ProviderClient, type StepKind } from '../catalog.ts'
 import { createEngine, type Engine, type EngineDeps } from '../execute.ts'
 import type { Delivery, Log, RunQueue } from '../ports.ts'
-import type { Binding } from '../specification.ts'
+import { contentHash } from '../compile.ts'
+import type { Binding, Definition, SubWorkflow } from '../specification.ts'
 import { createFakeClock, type FakeClock } from './fake-clock.ts'
 import { createMemoryArtifactStore, type MemoryArtifactStore } from './memory-artifact-store.ts'
 import { createMemoryRunStore, type MemoryRunStore } from './memory-run-store.ts'
@@ -37,10 +38,52 @@ const ask: StepKind = {
   },
 }
 
-/** The catalog of the tests: kinds `note` and `ask`, models `acme/*`, a review and an end gate. */
+/** `parts`: asks the provider `count` times, each time once and for all; the answers' texts as `texts`. */
+const parts: StepKind = {
+  ...ask,
+  kind: 'parts',
+  fields: z.strictObject({ prompt: z.string(), count: z.int(), model: z.string().optional() }),
+  async run(fields, context) {
+    const texts: JsonValue[] = []
+    for (let part = 1; part <= Number(fields.count); part += 1) {
+      const text = await context.once(`part-${part}`, async () => {
+        const answer = await context.call({ prompt: `${textOf(fields.prompt)} ${part}` })
+        return answer.output.text ?? null
+      })
+      texts.push(text)
+    }
+    return { texts }
+  },
+}
+
+/** `call`: another workflow with this `input`. */
+const call: StepKind = {
+  kind: 'call',
+  fields: z.strictObject({ input: z.unknown() }),
+  renders: [{ field: 'input', as: 'value' }],
+  outputKeys: () => null,
+  capability: () => null,
+  expects: () => ({}),
+  run: (fields, context) => context.callWorkflow(isJsonObject(fields.input) ? fields.input : {}),
+}
+
+/** A called workflow for `aDefinition({ subWorkflows })`, pinned to this definition. */
+export function pinned(definition: Definition, estimate = { low: 0, expected: 0, high: 0 }): SubWorkflow {
+  return {
+    workflow: 'test/called',
+    workflowVersion: definition.templateVersion,
+    hash: contentHash(definition),
+    definition,
+    intakeSchema: { type: 'object' },
+    simulated: false,
+    estimate,
+  }
+}
+
+/** The catalog of the tests: kinds `note`, `ask`, `parts` and `call`, models `acme/*`, and a gate of each sort. */
 export function createTestCatalog() {
   return createCatalog({
-    kinds: [note, ask],
+    kinds: [note, ask, parts, call],
     tools: [],
     providers: [
       {
@@ -52,6 +95,20 @@ export function createTestCatalog() {
     gates: [
       { type: 'prompt-resolution', name: 'prompt resolution', stands: 'before-call' },
       { type: 'review', name: 'review', stands: 'review' },
+      { type: 'assert', name: 'assert', stands: 'condition', expression: (gate) => textOf(gate.assert) },
+      { type: 'budget', name: 'budget', stands: 'spending', limitUsd: (gate) => Number(gate.maxUsd) },
+      {
+        // Judges the text that a step has answered: by itself, or, with a `model`, by asking it.
+        type: 'clean',
+        name: 'clean',
+        stands: 'after-step',
+        applies: ({ kind }) => kind === 'ask',
+        async judge({ gate, output, ask: askModel }) {
+          const text = isJsonObject(output) ? textOf(output.text) : ''
+          if (gate.model !== undefined) await askModel({ prompt: `judge: ${text}` }, {})
+          return text.includes('stain') ? { passed: false, detail: 'there is a stain' } : { passed: true }
+        },
+      },
       {
         type: 'files',
         name: 'files',
@@ -75,7 +132,9 @@ export function asking(
   return {
     stepInstructions,
     providerBindings: Object.fromEntries(
-      stepInstructions.filter(({ kind }) => kind === 'ask').map(({ id }) => [id, { models: bound }]),
+      stepInstructions
+        .filter(({ kind }) => kind === 'ask' || kind === 'parts')
+        .map(({ id }) => [id, { models: bound }]),
     ),
     rates: models.map(rateOf),
   }
@@ -102,11 +161,12 @@ export function createTestEngine(client: ProviderClient, over: Partial<EngineDep
   const store = createMemoryRunStore({ clock, ids })
   const artifacts = createMemoryArtifactStore()
   const deliveries: Delivery[] = []
-  const queue: Pick<RunQueue, 'enqueue' | 'publish'> = {
+  const queue: Pick<RunQueue, 'enqueue' | 'publish' | 'publishCancel'> = {
     async enqueue(given) {
       deliveries.push(...given)
     },
     publish() {},
+    publishCancel() {},
   }
   const log: Log = { debug() {}, info() {}, warn() {}, error() {} }
   const deps: EngineDeps = {
@@ -114,7 +174,9 @@ export function createTestEngine(client: ProviderClient, over: Partial<EngineDep
     queue,
     artifacts,
     catalog: createTestCatalog(),
+    intake: { validate: async (_hash, _schema, value) => ({ problems: [], value, undeclared: [] }) },
     providers: { call: (_simulated, request) => client.call(request) },
+    limits: { enter: async () => () => {} },
     inspect: async (_bytes, mimeType) => ({ mimeType, width: null, height: null, durationMs: null }),
     clock,
     ids,
@@ -124,6 +186,27 @@ export function createTestEngine(client: ProviderClient, over: Partial<EngineDep
     ...over,
   }
   return { engine: createEngine(deps), store, artifacts, clock, deliveries, deps }
+}
+
+/**
+ * Executes what was delivered until nothing is left to deliver; time passes while everybody sleeps. Runs that rest
+ * without a delivery stay as they are.
+ */
+export async function drive({
+  engine,
+  clock,
+  deliveries,
+}: Pick<TestEngine, 'engine' | 'clock' | 'deliveries'>): Promise<void> {
+  const running = new Set<Promise<unknown>>()
+  while (running.size + deliveries.length > 0) {
+    for (const { runId } of deliveries.splice(0)) {
+      const execution = engine.execute(runId, new AbortController().signal).finally(() => running.delete(execution))
+      running.add(execution)
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+    const [soonest] = clock.sleeping()
+    if (soonest !== undefined) clock.advance(soonest)
+  }
 }
 
 /** An answer with one file whose bytes are the prompt's, charged as one request. */

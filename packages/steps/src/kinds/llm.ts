@@ -1,8 +1,8 @@
 // `llm`: text from a prompt, plain or structured by a JSON Schema, by a language model.
-import { StepFailure, type StepKind } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
+import type { StepKind } from '@fabrique/engine'
+import { type JsonObject, textOf } from '@fabrique/schema'
 import { z } from 'zod'
-import { ModelChoice, Params } from './fields.ts'
+import { ModelChoice, OutputSchema, Params, parsedAnswer } from './fields.ts'
 
 /** `{text, json?, usage}`; `json` is there when the step has an `outputSchema`. */
 export const llm: StepKind = {
@@ -12,7 +12,7 @@ export const llm: StepKind = {
     promptTemplate: z.string().min(1).max(32_768),
     system: z.string().max(32_768).optional(),
     params: Params,
-    outputSchema: z.custom<JsonObject>(isJsonObject, 'must be a JSON Schema').optional(),
+    outputSchema: OutputSchema,
   }),
   renders: [
     { field: 'promptTemplate', as: 'text' },
@@ -37,17 +37,6 @@ export const llm: StepKind = {
     const text = textOf(answer.output.text)
     const usage = Object.fromEntries(answer.usage.map(({ unit, quantity }) => [unit, quantity]))
     if (schema === undefined) return { text, usage }
-    return { text, json: parsed(text), usage }
+    return { text, json: parsedAnswer(text), usage }
   },
-}
-
-function parsed(text: string): JsonValue {
-  try {
-    return JSON.parse(text) as JsonValue
-  } catch (error) {
-    throw new StepFailure('bad_output', 'The model answered something that is not JSON.', {
-      billed: 'yes',
-      cause: error,
-    })
-  }
 }

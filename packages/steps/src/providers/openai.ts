@@ -1,24 +1,34 @@
-// OpenAI: text by Responses, pictures by Images, speech by Audio. The SDK never retries here.
-import type { Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
+// OpenAI: text and agents by Responses, pictures by Images, speech by Audio, verdicts by Moderations.
+// Hides the wire formats, and what a failure of the SDK, which never retries here, means for the bill.
+import type { InputFile, Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, textOf, type Usage } from '@fabrique/schema'
 import type OpenAI from 'openai'
+import type { AgentTurn, OfferedTool, ToolCall } from '../kinds/agent.ts'
 import { connectionFailure, httpFailure, type ProviderAdapter } from './adapter.ts'
 
 const TIMEOUT_MS = 600_000
 /** Characters of prose per token, for estimates only. */
 const CHARACTERS_PER_TOKEN = 4
 const EXPECTED_ANSWER_TOKENS = 1_000
+const LEAST_ANSWER_TOKENS = 50
+const MOST_ANSWER_TOKENS = 4_000
+/** What placeholders may add to a prompt that is estimated before they are filled. */
+const INSERTED_TOKENS = 2_000
+/** Of the turns that an agent may take. */
+const EXPECTED_TURNS = 3
 
 const OPERATIONS = {
   text: 'responses.create',
   image: 'images.generate',
   speech: 'audio.speech',
+  moderation: 'moderations.create',
 } as const
 type Offered = keyof typeof OPERATIONS
 
 /** Which of the API's operations a model's name belongs to; any other model writes text. */
 function capabilityOf(name: string): Offered {
+  if (/moderation/.test(name)) return 'moderation'
   if (/image|dall-e/.test(name)) return 'image'
   return /tts/.test(name) ? 'speech' : 'text'
 }
@@ -51,16 +61,46 @@ const provider: Provider = {
         const args = isJsonObject(request.args) ? request.args : {}
         return [{ unit: 'character', quantity: textOf(args.text).length }]
       }
+      case 'moderation':
+        return [{ unit: 'request', quantity: 1 }]
       default: {
         const limit = Number(params.max_output_tokens)
         const answer = Number.isFinite(limit) ? Math.min(limit, EXPECTED_ANSWER_TOKENS) : EXPECTED_ANSWER_TOKENS
+        // With `turns` it is one of an agent's calls that is asked about; with a limit alone, all of them.
+        const isOneCall = request.maxTurns === undefined || request.turns !== undefined
+        const times = isOneCall ? 1 : Math.min(Number(request.maxTurns), EXPECTED_TURNS)
+        const conversation = request.turns === undefined ? '' : JSON.stringify([request.tools, request.turns])
         return [
-          { unit: 'input_token', quantity: tokens(request.prompt) + tokens(request.system) },
-          { unit: 'output_token', quantity: answer },
+          {
+            unit: 'input_token',
+            quantity: (tokens(request.prompt) + tokens(request.system) + tokens(conversation)) * times,
+          },
+          { unit: 'output_token', quantity: answer * times },
         ]
       }
     }
   },
+  usageRange: (model, request) => rangeOf(model, request),
+}
+
+/** The range of a text model; what the others use is known beforehand. */
+function rangeOf(model: Model, request: JsonObject): { low: Usage[]; high: Usage[] } {
+  const expected = provider.expectedUsage(model, request)
+  if (model.capability !== 'text') return { low: expected, high: expected }
+  const params = isJsonObject(request.params) ? request.params : {}
+  const limit = Number(params.max_output_tokens ?? MOST_ANSWER_TOKENS)
+  const turns = Number(request.maxTurns ?? 1)
+  const asked = tokens(request.prompt) + tokens(request.system)
+  return {
+    low: [
+      { unit: 'input_token', quantity: asked },
+      { unit: 'output_token', quantity: Math.min(limit, LEAST_ANSWER_TOKENS) },
+    ],
+    high: [
+      { unit: 'input_token', quantity: (2 * asked + INSERTED_TOKENS) * turns },
+      { unit: 'output_token', quantity: limit * turns },
+    ],
+  }
 }
 
 export const openai: ProviderAdapter = {
@@ -109,7 +149,7 @@ const OPERATE: Record<Offered, Operate> = {
     }
   },
 
-  async text(client, { model, request, signal, callId }) {
+  async text(client, { model, request, files, signal, callId }) {
     const schema = request.outputSchema
     const format = isJsonObject(schema)
       ? { text: { format: { type: 'json_schema', name: 'output', schema, strict: false } } }
@@ -118,7 +158,7 @@ const OPERATE: Record<Offered, Operate> = {
       {
         ...((request.params ?? {}) as JsonObject),
         model: model.endpoint,
-        input: textOf(request.prompt),
+        ...conversationOf(request, files),
         ...(request.system === null || request.system === undefined ? {} : { instructions: textOf(request.system) }),
         ...format,
         stream: false,
@@ -139,13 +179,44 @@ const OPERATE: Record<Offered, Operate> = {
     const { input_tokens: all = 0, output_tokens: answered = 0, input_tokens_details: details } = response.usage ?? {}
     const cached = details?.cached_tokens ?? 0
     return {
-      output: { text: response.output_text },
+      output: { text: response.output_text, ...turnOf(response, request) },
       files: [],
       usage: nonZero([
         { unit: 'input_token', quantity: all - cached },
         { unit: 'cached_input_token', quantity: cached },
         { unit: 'output_token', quantity: answered },
       ]),
+    }
+  },
+
+  /** The API takes one picture a request, so that each is asked about by itself, and the text too. */
+  async moderation(client, { model, request, files, signal, callId }) {
+    const text = textOf(request.content ?? request.prompt)
+    const pictures = Object.values(files).map((file) => ({
+      type: 'image_url' as const,
+      image_url: { url: dataUrl(file) },
+    }))
+    const parts = [...(text.trim() === '' ? [] : [{ type: 'text' as const, text }]), ...pictures]
+    if (parts.length === 0) throw new StepFailure('invalid', 'There is neither text nor a picture to judge.')
+    const verdicts: OpenAI.Moderation[] = []
+    for (const [index, part] of parts.entries()) {
+      const asked = { model: model.endpoint, input: [part] }
+      const { results } = await client.moderations.create(asked, options(signal, `${callId}.${index + 1}`))
+      // No verdict is not a good one.
+      if (!Array.isArray(results) || typeof results[0]?.flagged !== 'boolean')
+        throw new StepFailure('bad_output', 'OpenAI answered without a verdict.')
+      verdicts.push(...results)
+    }
+    const applying = verdicts.flatMap(({ categories }) =>
+      Object.entries(categories ?? {}).filter(([, applies]) => applies),
+    )
+    return {
+      output: {
+        flagged: verdicts.some(({ flagged }) => flagged),
+        categories: [...new Set(applying.map(([category]) => category))],
+      },
+      files: [],
+      usage: [{ unit: 'request', quantity: parts.length }],
     }
   },
 
@@ -169,6 +240,65 @@ const OPERATE: Record<Offered, Operate> = {
       usage: [{ unit: 'character', quantity: textOf(text).length }],
     }
   },
+}
+
+/** What is said so far: the prompt with its pictures, then an agent's turns: the model's own items, and the results. */
+function conversationOf(request: JsonObject, files: Record<string, InputFile>) {
+  const { tools = [], turns = [] } = request as Partial<AgentTurn>
+  const prompt = textOf(request.prompt)
+  const pictures = Object.values(files).map((file) => ({
+    type: 'input_image',
+    image_url: dataUrl(file),
+    detail: 'auto',
+  }))
+  if (tools.length === 0 && pictures.length === 0) return { input: prompt }
+  const first = { role: 'user', content: [{ type: 'input_text', text: prompt }, ...pictures] }
+  const past = turns.flatMap(({ items, results }) => [
+    ...items,
+    ...results.map(({ id, output }) => ({ type: 'function_call_output', call_id: id, output })),
+  ])
+  if (tools.length === 0) return { input: [first] }
+  const functions = tools.map(({ name, ...tool }) => ({
+    type: 'function',
+    name: functionName(name),
+    ...tool,
+    strict: false,
+  }))
+  return { input: [first, ...past], tools: functions }
+}
+
+function dataUrl({ record, bytes }: InputFile): string {
+  return `data:${record.mimeType};base64,${Buffer.from(bytes).toString('base64')}`
+}
+
+/** What an agent needs of an answer: the calls, and the items to hand back; nothing for a request without tools. */
+function turnOf({ output }: OpenAI.Responses.Response, request: JsonObject): JsonObject {
+  const { tools = [] } = request as Partial<AgentTurn>
+  if (tools.length === 0) return {}
+  const calls = output.flatMap((item): ToolCall[] =>
+    item.type === 'function_call'
+      ? [{ id: item.call_id, name: toolName(item.name, tools), arguments: jsonOrNull(item.arguments) }]
+      : [],
+  )
+  return { calls, items: output as unknown as JsonValue[] }
+}
+
+/** The API takes no dots in names. */
+function functionName(tool: string): string {
+  return tool.replaceAll('.', '_')
+}
+
+/** The tool behind a function's name; a name that was not offered stays as it is. */
+function toolName(called: string, tools: OfferedTool[]): string {
+  return tools.find(({ name }) => functionName(name) === called)?.name ?? called
+}
+
+function jsonOrNull(text: string): JsonValue {
+  try {
+    return JSON.parse(text) as JsonValue
+  } catch {
+    return null
+  }
 }
 
 /** The SDK's own idempotencyKey option sends no header; the header itself is honoured. */

@@ -1,17 +1,11 @@
 // The one way to fetch an address that a provider or user named: public addresses only, no redirects, bounded.
-// Hides the checks at connect time, which literals in odd notations and rebinding names cannot get around.
-import { lookup } from 'node:dns/promises'
-import { isIP } from 'node:net'
+// Hides which of its failures are worth another try, and that a provider may answer a file as a `data:` URL.
 import { StepFailure } from '@fabrique/engine'
-import ipaddr from 'ipaddr.js'
-import { Agent, buildConnector, fetch, type Response } from 'undici'
+import { createGuardedAgent } from '@fabrique/safe-fetch'
+import { fetch, type Response } from 'undici'
 
 const BYTES_MAX = 256 * 1024 * 1024
 const TIMEOUT_MS = 120_000
-
-function isPublic(address: string): boolean {
-  return ipaddr.isValid(address) && ipaddr.process(address).range() === 'unicast'
-}
 
 export type SafeFetch = (url: string, signal: AbortSignal) => Promise<{ bytes: Uint8Array; contentType: string }>
 
@@ -20,24 +14,7 @@ export type SafeFetch = (url: string, signal: AbortSignal) => Promise<{ bytes: U
  * `data:` URLs are decoded in place. Rejects with a transient `StepFailure`; a refusal by address is `bad_output`.
  */
 export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
-  const connect = buildConnector({ timeout: 10_000 })
-  const guarded = new Agent({
-    connect(options, callback) {
-      const host = options.hostname.replace(/^\[|\]$/g, '')
-      resolvePublic(host).then(
-        (address) =>
-          connect(
-            {
-              ...options,
-              hostname: address,
-              servername: options.servername ?? (isIP(host) === 0 ? host : undefined),
-            } as buildConnector.Options,
-            callback,
-          ),
-        (error: Error) => callback(error, null),
-      )
-    },
-  })
+  const guarded = createGuardedAgent()
 
   return async function safeFetch(url, signal) {
     if (url.startsWith('data:')) return decodeDataUrl(url)
@@ -67,14 +44,6 @@ export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
       throw new StepFailure('server', 'A produced file could not be fetched.', { billed: 'yes', cause: error })
     }
   }
-}
-
-async function resolvePublic(host: string): Promise<string> {
-  const addresses = isIP(host) === 0 ? (await lookup(host, { all: true })).map(({ address }) => address) : [host]
-  const [first] = addresses
-  // One private answer among public ones is an attack or an accident; neither is connected to.
-  if (first === undefined || !addresses.every(isPublic)) throw new Error('the address is not public')
-  return first
 }
 
 async function readBounded(response: Response): Promise<Uint8Array> {

@@ -3,7 +3,9 @@ import { anArtifact, providerClientContract } from '@fabrique/engine/testing'
 import type { JsonObject } from '@fabrique/schema'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
+import { createStandardCatalog } from '../index.ts'
 import { inspect } from '../inspect.ts'
+import { agent } from '../kinds/agent.ts'
 import { fal } from '../providers/fal.ts'
 import { openai } from '../providers/openai.ts'
 import { createSimulatedClient } from './client.ts'
@@ -37,6 +39,7 @@ const CASES: { name: string; model: string; request: JsonObject; files: boolean 
   },
   { name: 'text', model: 'openai/gpt-5-mini', request: { prompt: 'Say hello', params: {} }, files: false },
   { name: 'mattes', model: 'fal/birefnet-light', request: { args: {} }, files: true },
+  { name: 'verdicts', model: 'openai/omni-moderation-latest', request: { content: 'a fox' }, files: false },
 ]
 
 for (const { name, model: modelName, request, files } of CASES) {
@@ -71,3 +74,90 @@ for (const { name, model: modelName, request, files } of CASES) {
     })
   })
 }
+
+async function ask(modelName: string, request: JsonObject): Promise<JsonObject> {
+  const { output } = await createSimulatedClient(openai.provider).call({
+    model: modelOf(modelName),
+    request,
+    files: {},
+    callId: 'run.step.1',
+    signal: new AbortController().signal,
+    resumeId: null,
+    onRequestId: async () => {},
+    onProgress: () => {},
+  })
+  return output
+}
+
+describe('the simulated client for agents', () => {
+  const catalog = createStandardCatalog()
+  const tools = catalog.names.tools
+
+  /** An agent with this twin as its model; its tools only take note, after their arguments were checked. */
+  async function runAgent(fields: JsonObject) {
+    const used: string[] = []
+    const output = await agent.run(
+      { promptTemplate: 'Make a page about foxes', ...fields },
+      {
+        signal: new AbortController().signal,
+        async call(request) {
+          const model = modelOf('openai/gpt-5-mini')
+          return {
+            output: await ask(model.name, request),
+            files: [],
+            usage: openai.provider.expectedUsage(model, request),
+          }
+        },
+        tool(name) {
+          const tool = catalog.tool(name)
+          return tool && { ...tool, run: async () => ({ used: used.push(name) }) }
+        },
+        once: async (_, work) => await work(),
+        progress: () => {},
+        open: () => Promise.reject(new Error('no file is opened here')),
+        store: () => Promise.reject(new Error('no file is made here')),
+        callWorkflow: () => Promise.reject(new Error('no run is started here')),
+      },
+    )
+    return { output: output as JsonObject, used }
+  }
+
+  it('uses every tool once, one a turn, in order, by arguments that the tool takes, and then answers', async () => {
+    const { output, used } = await runAgent({ tools })
+    expect(used).toEqual(tools)
+    expect(output).toMatchObject({ turns: tools.length + 1, text: expect.stringMatching(/fox/i) })
+    expect((await runAgent({ tools })).output).toEqual(output)
+  })
+
+  it('answers by the output schema in the end', async () => {
+    const outputSchema = { type: 'object', properties: { title: { type: 'string' } }, required: ['title'] }
+    const { output, used } = await runAgent({ tools: ['value.pass'], outputSchema })
+    expect(used).toEqual(['value.pass'])
+    expect(output).toMatchObject({ json: { title: expect.any(String) }, turns: 2 })
+  })
+
+  it('keeps its last turn for the answer where there are more tools than turns', async () => {
+    const { output, used } = await runAgent({ tools: ['value.pass', 'text.save', 'image.convert'], maxTurns: 2 })
+    expect(used).toEqual(['value.pass'])
+    expect(output).toMatchObject({ turns: 2 })
+  })
+})
+
+describe('the simulated client for verdicts', () => {
+  const moderation = 'openai/omni-moderation-latest'
+  const verdict = { type: 'object', required: ['safe'], properties: { safe: { type: 'boolean' } } }
+
+  it('finds content safe unless it is marked, whether a moderation model is asked or a language model', async () => {
+    expect(await ask(moderation, { content: 'A fox.' })).toEqual({ flagged: false, categories: [] })
+    expect(await ask(moderation, { prompt: '[unsafe]?', content: 'A fox.' })).toMatchObject({ flagged: false })
+    expect(await ask(moderation, { content: 'A fox. [UNSAFE]' })).toEqual({
+      flagged: true,
+      categories: ['marked as unsafe'],
+    })
+    for (const topic of ['foxes', 'hens', 'cars', 'rain', 'soup', 'tea', 'trams', 'moss']) {
+      const about = async (prompt: string) => await ask('openai/gpt-5-mini', { prompt, outputSchema: verdict })
+      expect(await about(`Is this about ${topic} safe?`)).toEqual({ text: '{"safe":true}' })
+      expect(await about(`Is this about ${topic} [unsafe] safe?`)).toEqual({ text: '{"safe":false}' })
+    }
+  })
+})

@@ -8,18 +8,21 @@ import {
   type ProviderRequest,
   StepFailure,
 } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
+import { ffmpegMissing } from '../ffmpeg.ts'
+import type { AgentTurn, ToolCall } from '../kinds/agent.ts'
 import { cutOut } from './cut-out.ts'
 import { drawPicture } from './draw-picture.ts'
+import { filmOf } from './film.ts'
 import { speak } from './speak.ts'
-import { writeText } from './write-text.ts'
+import { isMarkedUnsafe, writeText } from './write-text.ts'
 
 const SIDE_DEFAULT_PX = 1024
 
 type Make = (request: ProviderRequest) => Promise<Pick<ProviderAnswer, 'output' | 'files'>>
 
 const MAKERS: Partial<Record<Capability, Make>> = {
-  async image({ request }) {
+  async image({ request, seed = 0 }) {
     const params = isJsonObject(request.params) ? request.params : {}
     const [widthPx, heightPx] = sizeOf(params.size)
     const background = params.background === 'transparent' ? 'transparent' : 'auto'
@@ -28,7 +31,7 @@ const MAKERS: Partial<Record<Capability, Make>> = {
       widthPx,
       heightPx,
       background,
-      seed: Number(params.seed ?? 0),
+      seed: Number(params.seed ?? seed),
     })
     return { output: {}, files: [{ name: 'image', mimeType: 'image/png', bytes }] }
   },
@@ -40,24 +43,43 @@ const MAKERS: Partial<Record<Capability, Make>> = {
       files: [{ name: 'image', mimeType: 'image/png', bytes: await cutOut(Buffer.from(input.bytes)) }],
     }
   },
-  async text({ request }) {
+  async text({ request, seed = 0 }) {
     const schema = isJsonObject(request.outputSchema) ? request.outputSchema : undefined
     const system = typeof request.system === 'string' ? { system: request.system } : {}
-    const { text } = writeText({
-      prompt: textOf(request.prompt),
-      ...system,
-      ...(schema === undefined ? {} : { outputSchema: schema }),
-    })
-    return { output: { text }, files: [] }
+    const asked = { prompt: textOf(request.prompt), seed, ...system }
+    const { tools = [], turns = [], maxTurns = Infinity } = request as Partial<AgentTurn>
+    // An agent's twin tries each of its tools once, a turn each, and keeps the last turn for its answer.
+    const next = turns.length + 1 < maxTurns ? tools[turns.length] : undefined
+    if (next !== undefined) {
+      const { json } = writeText({ ...asked, outputSchema: next.parameters })
+      const call: ToolCall = { id: `call-${turns.length + 1}`, name: next.name, arguments: json as JsonValue }
+      return { output: { text: '', calls: [call], items: [{ type: 'simulated_call', ...call }] }, files: [] }
+    }
+    const { text } = writeText({ ...asked, ...(schema === undefined ? {} : { outputSchema: schema }) })
+    return { output: { text, ...(tools.length === 0 ? {} : { calls: [], items: [] }) }, files: [] }
   },
-  async speech({ request }) {
+  async moderation({ request }) {
+    const flagged = isMarkedUnsafe(textOf(request.content ?? request.prompt))
+    return { output: { flagged, categories: flagged ? ['marked as unsafe'] : [] }, files: [] }
+  },
+  async speech({ request, seed = 0 }) {
     const args: JsonObject = isJsonObject(request.args) ? request.args : {}
     const voice = typeof args.voice === 'string' ? { voice: args.voice } : {}
     return {
       output: {},
-      files: [{ name: 'speech', mimeType: 'audio/wav', bytes: speak({ text: textOf(args.text), ...voice }) }],
+      files: [{ name: 'speech', mimeType: 'audio/wav', bytes: speak({ text: textOf(args.text), seed, ...voice }) }],
     }
   },
+  async video(request) {
+    return { output: {}, files: [{ name: 'video', mimeType: 'video/mp4', bytes: await filmOf(request) }] }
+  },
+}
+
+/** Why calls of this capability cannot be simulated on this machine, with the remedy; null when they can. */
+export function simulationMissing(capability: Capability): string | null {
+  if (MAKERS[capability] === undefined)
+    return 'there is no simulation of models of this kind: set the key of its provider.'
+  return capability === 'video' ? ffmpegMissing() : null
 }
 
 /** `1024x1536` as two numbers; anything else is a square of the default size. */
@@ -79,7 +101,12 @@ export function createSimulatedClient(provider: Provider): ProviderClient {
         )
       }
       if (request.signal.aborted) throw new StepFailure('timeout', 'The call was stopped before it was made.')
-      return { ...(await make(request)), usage: provider.expectedUsage(request.model, request.request) }
+      try {
+        return { ...(await make(request)), usage: provider.expectedUsage(request.model, request.request) }
+      } catch (error) {
+        if (!request.signal.aborted || StepFailure.is(error)) throw error
+        throw new StepFailure('timeout', 'The call was stopped.', { cause: error })
+      }
     },
   }
 }

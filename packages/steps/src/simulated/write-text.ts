@@ -48,6 +48,9 @@ export function writeText({ prompt, system = '', outputSchema, seed = 0 }: TextR
   return { text: [writer.title(), ...body].join('\n\n') }
 }
 
+/** Whether a text says of itself, by `[unsafe]`, that it is to be found unsafe: refusals can be tried offline. */
+export const isMarkedUnsafe = (text: string): boolean => text.toLowerCase().includes('[unsafe]')
+
 interface Filler {
   fill(schema: unknown, name: string, depth: number): unknown
 }
@@ -130,7 +133,7 @@ function createFiller(root: JsonSchema, prompt: string, writer: Writer, chance: 
       case 'number':
         return fillNumber(schema, name, 0, chance)
       case 'boolean':
-        return chance.next() < 0.7
+        return /^(is_?)?safe$/i.test(name) ? !isMarkedUnsafe(prompt) : chance.next() < 0.7
       case 'null':
         return null
       default:

@@ -18,6 +18,7 @@ const Args = z.strictObject({
 /** `{artifact}` in the wanted format; enlarges nothing unless both sides are given. */
 export const imageConvert: Tool = {
   name: 'image.convert',
+  description: 'Converts a picture to another format or size.',
   args: Args,
   outputKeys: ['artifact'],
   async run(args, context) {

@@ -5,6 +5,7 @@ import { z } from 'zod'
 /** `{value}`: whatever was passed in, placeholders filled. */
 export const valuePass: Tool = {
   name: 'value.pass',
+  description: 'Answers the value that it is given.',
   args: z.strictObject({ value: z.unknown() }),
   outputKeys: ['value'],
   async run(args) {

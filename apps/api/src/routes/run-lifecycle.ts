@@ -1,0 +1,98 @@
+// What can still be done to runs that were accepted: cancelling many at once, and another priority before they begin.
+import { cancelRun } from '@fabrique/engine'
+import { FabriqueError, isTerminal } from '@fabrique/schema'
+import { z } from 'zod'
+import type { AppDeps } from '../deps.ts'
+import { readDocument } from '../body.ts'
+import { notFound } from '../errors.ts'
+import { parseBody } from '../parse-body.ts'
+import { defineRoute, type Route } from '../route.ts'
+import { RUN_FILTER, runFilter } from '../run-filter.ts'
+
+const PAGE = 200
+/** Each cancel is a transaction of its own; more at once would only wait for connections. */
+const CANCELS_AT_ONCE = 4
+
+const BulkCancel = z.strictObject({
+  filter: z.strictObject(RUN_FILTER).describe('As of the list; an empty one means every run of the organization.'),
+  dry_run: z.boolean().default(false),
+})
+const Change = z.strictObject({ priority: z.int().min(0).max(100) })
+
+export function runLifecycleRoutes({
+  queue,
+  reader,
+  runs,
+  steering,
+}: Pick<AppDeps, 'queue' | 'reader' | 'runs' | 'steering'>): Route[] {
+  const tag = 'runs'
+
+  /** Cancels these, and answers the ones that had not finished. */
+  async function cancelAll<Run extends { runId: string }>(page: Run[]): Promise<Run[]> {
+    const cancelled: Run[] = []
+    for (let at = 0; at < page.length; at += CANCELS_AT_ONCE) {
+      const some = page.slice(at, at + CANCELS_AT_ONCE)
+      const outcomes = await Promise.all(some.map(({ runId }) => cancelRun({ runs, queue }, runId)))
+      cancelled.push(...some.filter((_, index) => outcomes[index]))
+    }
+    return cancelled
+  }
+
+  return [
+    defineRoute({
+      method: 'post',
+      path: '/v1/workflows/runs/cancel',
+      access: 'operator',
+      docs: {
+        summary: 'Cancel every run that fits a filter',
+        tag,
+        body: BulkCancel,
+        answers: {
+          200: 'How many runs fit, were cancelled, and had finished already. With dry_run none is cancelled.',
+        },
+      },
+      async handle({ c, principal }) {
+        const { filter: given, dry_run: dryRun } = parseBody(BulkCancel, await readDocument(c))
+        const filter = runFilter(given)
+        const { matched, finished, newest } = await steering.count(principal.organizationId, filter)
+        if (dryRun) return c.json({ matched, cancelled: 0, already_finished: finished, dry_run: true })
+        let cancelled = 0
+        let before: string | null = null
+        // Runs that are accepted from now on are not meant. A caller who has gone away has not asked for the rest.
+        while (newest !== null && !c.req.raw.signal.aborted) {
+          const page = await steering.unfinishedRuns(principal.organizationId, filter, { newest, before, limit: PAGE })
+          const stopped = await cancelAll(page)
+          cancelled += stopped.length
+          await queue.discard(stopped.filter(({ status }) => status === 'pending'))
+          before = page.at(-1)?.runId ?? null
+          if (page.length < PAGE) break
+        }
+        return c.json({ matched, cancelled, already_finished: Math.max(0, matched - cancelled), dry_run: false })
+      },
+    }),
+    defineRoute({
+      method: 'patch',
+      path: '/v1/workflows/runs/:id',
+      access: 'operator',
+      docs: {
+        summary: 'Give a queued run another priority; its queued slots follow',
+        tag,
+        body: Change,
+        answers: { 200: 'The run.', 409: 'It has begun, or finished.' },
+      },
+      async handle({ c, principal, param }) {
+        const runId = param('id')
+        if (!(await reader.exists(principal.organizationId, runId))) throw notFound('run')
+        const { priority } = parseBody(Change, await readDocument(c))
+        const outcome = await steering.reprioritise(principal.organizationId, runId, priority)
+        if (outcome === null) throw notFound('run')
+        const { status, changed } = outcome
+        if (isTerminal(status)) throw new FabriqueError('already-finished', `The run is ${status}.`)
+        if (status !== 'pending')
+          throw new FabriqueError('already-started', `The run is ${status}; only a queued one can change its priority.`)
+        await queue.reprioritise(changed)
+        return c.json(await reader.get(principal.organizationId, runId))
+      },
+    }),
+  ]
+}

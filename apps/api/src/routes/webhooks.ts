@@ -1,0 +1,168 @@
+// Webhooks of the key's own organization: where events go, what became of each delivery, and sending one again.
+import {
+  DELIVERY_STATUSES,
+  DeliveryId,
+  FabriqueError,
+  NewWebhook,
+  type ParsedDocument,
+  WebhookChange,
+  WEBHOOKS_MAX,
+} from '@fabrique/schema'
+import { z } from 'zod'
+import type { AppDeps } from '../deps.ts'
+import { readDocument } from '../body.ts'
+import { notFound } from '../errors.ts'
+import { parseBody } from '../parse-body.ts'
+import { defineRoute, type Route } from '../route.ts'
+
+export function webhookRoutes({
+  webhooks,
+  webhookUrlProblem,
+}: Pick<AppDeps, 'webhooks' | 'webhookUrlProblem'>): Route[] {
+  const tag = 'webhooks'
+  const access = 'operator'
+
+  /** Throws unless deliveries to this URL can be made from here. */
+  async function checkUrl(url: string, document: ParsedDocument): Promise<void> {
+    const detail = await webhookUrlProblem(url)
+    if (detail === null) return
+    throw new FabriqueError('validation-failed', `The webhook's URL ${detail}.`, {
+      problems: [{ pointer: '/url', detail, code: 'webhook-url', ...document.locate('/url') }],
+    })
+  }
+
+  return [
+    defineRoute({
+      method: 'post',
+      path: '/v1/webhooks',
+      access,
+      docs: {
+        summary: 'Register a webhook; its secret is shown once',
+        tag,
+        body: NewWebhook,
+        answers: { 201: 'The webhook, with its secret.', 422: 'The URL cannot be called from here.' },
+      },
+      async handle({ c, principal }) {
+        const document = await readDocument(c)
+        const { url, event_filter: eventFilter, max_retries: maxRetries } = parseBody(NewWebhook, document)
+        await checkUrl(url, document)
+        const made = await webhooks.create(principal.organizationId, { url, eventFilter, maxRetries })
+        if (made !== null) return c.json(made, 201, { location: `/v1/webhooks/${made.id}` })
+        throw new FabriqueError(
+          'validation-failed',
+          `An organization has at most ${WEBHOOKS_MAX} webhooks; delete one that is not needed.`,
+        )
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/webhooks',
+      access,
+      docs: { summary: 'List webhooks, without their secrets', tag, answers: { 200: 'All of them, oldest first.' } },
+      handle: async ({ c, principal }) => c.json({ data: await webhooks.list(principal.organizationId) }),
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/webhooks/:id',
+      access,
+      docs: { summary: 'A webhook', tag, answers: { 200: 'The webhook, without its secret.' } },
+      async handle({ c, principal, param }) {
+        const found = await webhooks.get(principal.organizationId, param('id'))
+        if (found === null) throw notFound('webhook')
+        return c.json(found)
+      },
+    }),
+    defineRoute({
+      method: 'patch',
+      path: '/v1/webhooks/:id',
+      access,
+      docs: {
+        summary: 'Change a webhook, or disable and enable it',
+        tag,
+        body: WebhookChange,
+        answers: { 200: 'The webhook as it is now.', 422: 'The URL cannot be called from here.' },
+      },
+      async handle({ c, principal, param }) {
+        if ((await webhooks.get(principal.organizationId, param('id'))) === null) throw notFound('webhook')
+        const document = await readDocument(c)
+        const change = parseBody(WebhookChange, document)
+        if (change.url !== undefined) await checkUrl(change.url, document)
+        const changed = await webhooks.change(principal.organizationId, param('id'), change)
+        if (changed === null) throw notFound('webhook')
+        return c.json(changed)
+      },
+    }),
+    defineRoute({
+      method: 'delete',
+      path: '/v1/webhooks/:id',
+      access,
+      docs: { summary: 'Delete a webhook and its deliveries', tag, answers: { 204: 'Nothing more is sent.' } },
+      async handle({ c, principal, param }) {
+        if (!(await webhooks.remove(principal.organizationId, param('id')))) throw notFound('webhook')
+        return c.body(null, 204)
+      },
+    }),
+    defineRoute({
+      method: 'post',
+      path: '/v1/webhooks/:id/rotate',
+      access,
+      docs: {
+        summary: 'Replace the secret; the former one is honoured for 24 hours',
+        tag,
+        answers: { 200: 'The webhook, with its new secret.' },
+      },
+      async handle({ c, principal, param }) {
+        const rotated = await webhooks.rotate(principal.organizationId, param('id'))
+        if (rotated === null) throw notFound('webhook')
+        return c.json(rotated)
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/webhooks/:id/deliveries',
+      access,
+      query: z.strictObject({
+        status: z.enum(DELIVERY_STATUSES).optional(),
+        limit: z.coerce.number().int().min(1).max(100).default(20),
+        cursor: DeliveryId.optional(),
+      }),
+      docs: {
+        summary: 'Deliveries of a webhook, newest first, with their last attempts',
+        tag,
+        answers: { 200: 'A page of deliveries and the cursor of the next.' },
+      },
+      async handle({ c, principal, query: { status, limit, cursor }, param }) {
+        const found = await webhooks.deliveries(principal.organizationId, param('id'), {
+          limit: limit + 1,
+          before: cursor ?? null,
+          ...(status === undefined ? {} : { status }),
+        })
+        if (found === null) throw notFound('webhook')
+        const data = found.slice(0, limit)
+        return c.json({ data, next_cursor: found.length > limit ? (data.at(-1)?.id ?? null) : null })
+      },
+    }),
+    defineRoute({
+      method: 'post',
+      path: '/v1/webhooks/:id/deliveries/:delivery_id/redeliver',
+      access,
+      docs: {
+        summary: 'Send a delivery again: the same id and bytes',
+        tag,
+        answers: { 202: 'It is due now.', 409: 'The webhook is disabled.' },
+      },
+      async handle({ c, principal, param }) {
+        const [id, deliveryId] = [param('id'), param('delivery_id')]
+        const outcome = await webhooks.redeliver(principal.organizationId, id, deliveryId)
+        if (outcome === 'unknown') throw notFound('webhook delivery')
+        if (outcome === 'disabled') {
+          throw new FabriqueError(
+            'webhook-disabled',
+            'The webhook is disabled; enable it by a PATCH with {"enabled": true}, then ask again.',
+          )
+        }
+        return c.json({ id: deliveryId, webhook_id: id, status: 'pending' }, 202)
+      },
+    }),
+  ]
+}

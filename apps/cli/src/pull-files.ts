@@ -1,0 +1,92 @@
+// A run's files in a folder, named by their role; each is what its hash says, and none replaces another unasked.
+// Hides how several files with one role are told apart.
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { extensionOf } from '@fabrique/artifacts'
+import { FabriqueError } from '@fabrique/schema'
+import type { Backend, FoundArtifact } from './backend.ts'
+import { InvalidRequest } from './failure.ts'
+
+export interface PulledFile {
+  path: string
+  role: string
+  sha256: string
+  artifact_id: string
+}
+
+export interface PullOptions {
+  folder: string
+  /** Overwrite files that differ. */
+  force: boolean
+  /** The slots of the run; with more than one, each file's name begins with its slot. */
+  order: readonly { index: number; run_id: string }[]
+}
+
+/**
+ * Writes the files and answers them in order; a file that is there already, byte for byte, is left alone.
+ * Throws `InvalidRequest` before anything is written where a different one is in the way.
+ */
+export async function pullFiles(
+  backend: Pick<Backend, 'read'>,
+  artifacts: readonly FoundArtifact[],
+  { folder, force, order }: PullOptions,
+): Promise<PulledFile[]> {
+  const names = namesOf(artifacts, order)
+  const files = artifacts.map((artifact, index) => ({ artifact, path: join(folder, names[index] ?? artifact.id) }))
+  const present = await Promise.all(files.map(async ({ path }) => await hashOf(path)))
+  const inTheWay = files.filter(({ artifact }, index) => present[index] !== null && present[index] !== artifact.sha256)
+  if (inTheWay.length > 0 && !force) {
+    const lines = inTheWay.map(({ path }) => `${path}: a different file is there; use --force to overwrite it`)
+    throw new InvalidRequest(lines.join('\n'))
+  }
+  await mkdir(folder, { recursive: true })
+  for (const [index, { artifact, path }] of files.entries()) {
+    if (present[index] === artifact.sha256) continue
+    const bytes = await backend.read(artifact.id)
+    if (sha256(bytes) !== artifact.sha256) {
+      throw new FabriqueError(
+        'unavailable',
+        `The file of artifact ${artifact.id} is not what its SHA-256 says; nothing was kept of it.`,
+      )
+    }
+    // Under its name only when it is whole.
+    const partial = `${path}.partial-${process.pid}`
+    await writeFile(partial, bytes)
+    await rename(partial, path)
+  }
+  return files.map(({ artifact, path }) => ({
+    path,
+    role: artifact.role,
+    sha256: artifact.sha256,
+    artifact_id: artifact.id,
+  }))
+}
+
+/** `role.ext`; then `role-2.ext` for the second of that name. Slots of a run with several come first: `1-role.ext`. */
+function namesOf(artifacts: readonly FoundArtifact[], order: PullOptions['order']): string[] {
+  const slots = new Map(order.length > 1 ? order.map(({ run_id, index }) => [run_id, `${index}-`]) : [])
+  const taken = new Set<string>()
+  return artifacts.map(({ runId, role, mimeType }) => {
+    const stem = (slots.get(runId) ?? '') + (role.replaceAll(/[^A-Za-z0-9_-]+/g, '-') || 'file')
+    for (let count = 1; ; count += 1) {
+      const name = `${stem}${count === 1 ? '' : `-${count}`}.${extensionOf(mimeType)}`
+      if (taken.has(name)) continue
+      taken.add(name)
+      return name
+    }
+  })
+}
+
+/** Null where there is nothing; a folder or what cannot be read is something different. */
+async function hashOf(path: string): Promise<string | null> {
+  try {
+    return sha256(await readFile(path))
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? null : ''
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}

@@ -1,0 +1,27 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, expect, it, vi } from 'vitest'
+import { createRemote } from './remote.ts'
+
+afterEach(() => vi.unstubAllEnvs())
+
+/** A server that knows one run, and answers everything else as it is told to. */
+async function serve(status: number, code: string): Promise<string> {
+  const server = createServer((request, response) => {
+    if (request.method === 'GET') response.end(JSON.stringify({ id: 'r', status: 'failed' }))
+    else response.writeHead(status).end(JSON.stringify({ code, detail: 'No.', title: 'No', status }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  afterEach(() => void server.close())
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+it.each([
+  [404, 'not-found', 'does not offer to retry runs'],
+  [405, 'method-not-allowed', 'does not offer to retry runs'],
+  [409, 'not-retryable', 'No.'],
+])('a retry that is answered %i %s says so: %s', async (status, code, words) => {
+  vi.stubEnv('FABRIQUE_API_KEY', 'fab_0000000000000000000000')
+  const remote = createRemote({ apiUrl: await serve(status, code), signal: new AbortController().signal })
+  await expect(remote.retry('r')).rejects.toThrow(words)
+})

@@ -1,0 +1,111 @@
+// What the stages of a set gave, kept in a folder of their own so that a later run of the set can go on from there.
+// Hides the layout: `<folder>/<stage>/outputs.json` beside the stage's files.
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isJsonObject, type JsonObject, type RunError, type RunResource, type RunStatus } from '@fabrique/schema'
+import type { Backend } from './backend.ts'
+import { InvalidRequest } from './failure.ts'
+import { pullFiles } from './pull-files.ts'
+
+const FILE = 'outputs.json'
+
+/** Where a stage's result is kept. */
+export function resultPath(folder: string, stage: string): string {
+  return join(folder, stage, FILE)
+}
+
+/** What a stage gave. */
+export interface StageResult {
+  stage: string
+  run_id: string
+  workflow: string
+  workflow_version: string
+  status: RunStatus
+  partial: boolean
+  simulated: boolean
+  cost_usd: number
+  error: RunError | null
+  /** One per variant, in order. */
+  outputs: { variant_index: number; status: RunStatus; output: JsonObject | null }[]
+  /** Paths of the files, or addresses where they were not kept. */
+  files: string[]
+}
+
+/** A stage's result from its run; `files` are to be filled in. */
+export function resultOf(stage: string, run: RunResource, files: string[]): StageResult {
+  return {
+    stage,
+    run_id: run.id,
+    workflow: run.workflow,
+    workflow_version: run.workflow_version,
+    status: run.status,
+    partial: run.partial,
+    simulated: run.simulated,
+    cost_usd: run.cost.actual,
+    error: run.error,
+    outputs: run.outputs.map(({ index, variant_index, status, output }) => ({
+      variant_index: variant_index ?? index,
+      status,
+      output,
+    })),
+    files,
+  }
+}
+
+/** Throws `InvalidRequest` where a stage's folder holds something that no run of a set has put there. */
+export async function claimFolders(folder: string, stages: readonly string[]): Promise<void> {
+  for (const stage of stages) {
+    const entries = await readdir(join(folder, stage)).catch((error: NodeJS.ErrnoException): string[] => {
+      if (error.code === 'ENOENT') return []
+      throw new InvalidRequest(
+        `${join(folder, stage)}: this cannot be used as a folder (${error.code ?? error.message})`,
+      )
+    })
+    if (entries.length > 0 && !entries.includes(FILE)) {
+      throw new InvalidRequest(
+        `${join(folder, stage)}: there are files in it that are not of a workflow set; choose another -o`,
+      )
+    }
+  }
+}
+
+/** Writes a run's files and its result; what an earlier run of the stage has left is replaced. */
+export async function keepResult(
+  backend: Backend,
+  folder: string,
+  stage: string,
+  run: RunResource,
+): Promise<StageResult> {
+  const own = join(folder, stage)
+  await mkdir(own, { recursive: true })
+  const artifacts = (await backend.artifacts(run)).filter(({ status }) => status === 'approved' || status === 'review')
+  const written = await pullFiles(backend, artifacts, { folder: own, force: true, order: run.outputs })
+  const result = resultOf(
+    stage,
+    run,
+    written.map(({ path }) => path),
+  )
+  const partial = join(own, `${FILE}.partial-${process.pid}`)
+  await writeFile(partial, `${JSON.stringify(result, null, 2)}\n`)
+  await rename(partial, resultPath(folder, stage))
+  return result
+}
+
+/** What a stage gave in an earlier run of the set; null where nothing was kept. Throws `InvalidRequest` for a broken file. */
+export async function keptResult(folder: string, stage: string): Promise<StageResult | null> {
+  const path = resultPath(folder, stage)
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null
+    throw new InvalidRequest(`${path}: it cannot be read (${error.code ?? error.message})`)
+  })
+  if (text === null) return null
+  try {
+    const value: unknown = JSON.parse(text)
+    if (isJsonObject(value) && typeof value.run_id === 'string' && Array.isArray(value.outputs)) {
+      return value as unknown as StageResult
+    }
+  } catch {
+    // Told below, like a text that is JSON but not ours.
+  }
+  throw new InvalidRequest(`${path}: this is not what a workflow set has written; remove it and run the stage again`)
+}

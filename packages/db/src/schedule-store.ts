@@ -1,0 +1,124 @@
+// Schedules as rows, and who of many workers deals with one that is due.
+// Hides that only PostgreSQL's clock counts, and that a holder which was silent for too long writes nothing any more.
+import type { DueSchedule, NewSchedule, ScheduleStore, StoredSchedule } from '@fabrique/engine'
+import { type Selectable, sql } from 'kysely'
+import type { Db } from './client.ts'
+import type { Tables } from './tables.ts'
+
+type Row = Selectable<Tables['schedules']>
+
+const CLAIM_DUE = `
+with d as (
+  select id from schedules where due_at <= now() order by due_at limit $1 for update skip locked
+)
+update schedules s set fence = s.fence + 1, due_at = now() + $2::int * interval '1 ms'
+from d where s.id = d.id
+returning s.*, now() as now, not exists (
+  select 1 from runs r where r.id = s.last_run_id and r.status in ('pending', 'running', 'waiting')) as previous_finished`
+
+/** The PostgreSQL schedule store. */
+export function createScheduleStore(db: Db): ScheduleStore {
+  return {
+    async create(schedule: NewSchedule) {
+      const row = await db.kysely
+        .insertInto('schedules')
+        .values({
+          id: schedule.id,
+          organization_id: schedule.organizationId,
+          drafts: schedule.drafts,
+          name: schedule.name,
+          cron: schedule.cron,
+          timezone: schedule.timezone,
+          run_spec: JSON.stringify(schedule.runSpec),
+          overlap: schedule.overlap,
+          enabled: schedule.enabled,
+          due_at: schedule.enabled ? sql<Date>`now()` : null,
+          last_error: JSON.stringify(null),
+        })
+        .returningAll()
+        .executeTakeFirstOrThrow()
+      return stored(row)
+    },
+    async get(organizationId, id) {
+      const row = await db.kysely
+        .selectFrom('schedules')
+        .selectAll()
+        .where('organization_id', '=', organizationId)
+        .where('id', '=', id)
+        .executeTakeFirst()
+      return row === undefined ? null : stored(row)
+    },
+    async list(organizationId, limit, before) {
+      let query = db.kysely
+        .selectFrom('schedules')
+        .selectAll()
+        .where('organization_id', '=', organizationId)
+        .orderBy('id', 'desc')
+        .limit(limit)
+      if (before !== null) query = query.where('id', '<', before)
+      return (await query.execute()).map(stored)
+    },
+    async remove(organizationId, id) {
+      const row = await db.kysely
+        .deleteFrom('schedules')
+        .where('organization_id', '=', organizationId)
+        .where('id', '=', id)
+        .returning('id')
+        .executeTakeFirst()
+      return row !== undefined
+    },
+    async claimDue(limit, leaseMs) {
+      const rows = await db.query<Row & { now: Date; previous_finished: boolean }>('schedules.claimDue', CLAIM_DUE, [
+        limit,
+        leaseMs,
+      ])
+      return rows.map(
+        (row): DueSchedule => ({
+          schedule: stored(row),
+          fence: row.fence,
+          now: row.now,
+          previousFinished: row.previous_finished,
+        }),
+      )
+    },
+    async update(id, fence, change) {
+      const row = await db.kysely
+        .updateTable('schedules')
+        .set({
+          due_at: change.dueAt,
+          ...(change.doneUntil === undefined ? {} : { done_until: change.doneUntil }),
+          ...(change.firingAt === undefined ? {} : { firing_at: change.firingAt }),
+          ...(change.lastFiredAt === undefined ? {} : { last_fired_at: change.lastFiredAt }),
+          ...(change.lastRunId === undefined ? {} : { last_run_id: change.lastRunId }),
+          ...(change.lastSkippedAt === undefined ? {} : { last_skipped_at: change.lastSkippedAt }),
+          ...(change.lastError === undefined ? {} : { last_error: JSON.stringify(change.lastError) }),
+        })
+        .where('id', '=', id)
+        .where('fence', '=', fence)
+        .returning('id')
+        .executeTakeFirst()
+      return row !== undefined
+    },
+  }
+}
+
+function stored(row: Row): StoredSchedule {
+  return {
+    id: row.id,
+    organizationId: row.organization_id,
+    drafts: row.drafts,
+    name: row.name,
+    cron: row.cron,
+    timezone: row.timezone,
+    runSpec: row.run_spec,
+    overlap: row.overlap,
+    enabled: row.enabled,
+    createdAt: row.created_at,
+    doneUntil: row.done_until,
+    firingAt: row.firing_at,
+    lastFiredAt: row.last_fired_at,
+    lastRunId: row.last_run_id,
+    lastSkippedAt: row.last_skipped_at,
+    lastError: row.last_error,
+  }
+}

@@ -1,0 +1,339 @@
+// Webhook endpoints and the deliveries owed to them; a trigger on the events makes the deliveries (migration 0003).
+// Hides how workers share what is due, and that an endpoint may go while something is being sent to it.
+import { randomBytes } from 'node:crypto'
+import type { Ids } from '@fabrique/engine'
+import {
+  type DeliveryStatus,
+  type WebhookChange,
+  type WebhookDelivery,
+  type WebhookResource,
+  WEBHOOKS_MAX,
+} from '@fabrique/schema'
+import type { DeliveryStore, DueDelivery } from '@fabrique/webhooks'
+import { type Selectable, sql } from 'kysely'
+import type { Db } from './client.ts'
+import type { Tables } from './tables.ts'
+
+const ATTEMPTS_KEPT = 20
+const FORMER_SECRET_HOURS = 24
+
+export interface WebhookStore {
+  /** The secret is in the answer and nowhere else afterwards. Null where the organization has as many as it may. */
+  create(
+    organizationId: string,
+    endpoint: { url: string; eventFilter: string[]; maxRetries: number },
+  ): Promise<(WebhookResource & { secret: string }) | null>
+  list(organizationId: string): Promise<WebhookResource[]>
+  get(organizationId: string, id: string): Promise<WebhookResource | null>
+  change(organizationId: string, id: string, change: WebhookChange): Promise<WebhookResource | null>
+  /** A new secret; the one before it is honoured for another 24 hours, an older one no longer. */
+  rotate(
+    organizationId: string,
+    id: string,
+  ): Promise<(WebhookResource & { secret: string; former_secret_expires_at: string }) | null>
+  /** Forgets the endpoint, its secrets and its deliveries. False where there is none. */
+  remove(organizationId: string, id: string): Promise<boolean>
+  /** Newest first, behind `before`. Null where there is no such endpoint. */
+  deliveries(
+    organizationId: string,
+    id: string,
+    page: { limit: number; before: string | null; status?: DeliveryStatus },
+  ): Promise<WebhookDelivery[] | null>
+  /** Makes a delivery due now, with all its retries, unless it is just being sent. */
+  redeliver(organizationId: string, id: string, deliveryId: string): Promise<'due' | 'unknown' | 'disabled'>
+}
+
+// Healthy endpoints first. The counts are of claims that stand, in all processes; two at once may exceed them by one round.
+const CLAIM = `
+with due as (
+  select d.* from webhook_endpoints w
+  cross join lateral (
+    select endpoint_id, event_id, next_attempt_at from webhook_deliveries
+    where endpoint_id = w.id and status = 'pending' and next_attempt_at <= now()
+    order by next_attempt_at
+    limit greatest(0, (case when w.failing_since is null then $2::int else 1 end) - (
+      select count(*) from webhook_deliveries c where c.endpoint_id = w.id and c.claimed_until > now()))
+    for update skip locked
+  ) d
+  where w.disabled_at is null
+  order by w.failing_since is not null, d.next_attempt_at limit $1
+)
+update webhook_deliveries d set fence = fence + 1, claimed_until = now() + $3::int * interval '1 ms',
+  next_attempt_at = now() + $3::int * interval '1 ms'
+from due, webhook_endpoints w
+where d.endpoint_id = due.endpoint_id and d.event_id = due.event_id and w.id = d.endpoint_id
+returning d.endpoint_id, d.event_id, d.body, d.failures, d.fence, w.url, w.max_retries, w.secret,
+  case when w.former_until > now() then w.former_secret end as former_secret, now() as at`
+
+const RECORD = `
+with d as (
+  update webhook_deliveries set attempts = attempts + 1, claimed_until = null, last_status = $5, last_error = $6,
+    status = $4, failures = failures + (case when $4 = 'delivered' then 0 else 1 end),
+    next_attempt_at = case when $4 = 'pending' then now() + $8::bigint * interval '1 ms' end,
+    finished_at = case when $4 = 'pending' then null else now() end
+  where endpoint_id = $1 and event_id = $2 and fence = $3 and status = 'pending'
+  returning attempts
+), a as (
+  insert into webhook_attempts (endpoint_id, event_id, number, status, error, duration_ms)
+  select $1, $2, attempts, $5, $6, $7 from d on conflict do nothing
+), p as (
+  delete from webhook_attempts
+  where endpoint_id = $1 and event_id = $2 and number <= (select attempts - ${ATTEMPTS_KEPT} from d)
+)
+update webhook_endpoints set
+  failing_since = case when $4 = 'delivered' then null else coalesce(failing_since, now()) end,
+  disabled_at = case when $4 = 'disabled' then coalesce(disabled_at, now()) else disabled_at end,
+  disabled_reason = case when $4 = 'disabled' then 'The receiver answered 410 Gone.' else disabled_reason end
+where id = $1 and exists (select 1 from d) and ((failing_since is null) <> ($4 = 'delivered') or $4 = 'disabled')`
+
+const SETTLE_DISABLED = `
+update webhook_deliveries d set status = 'disabled', next_attempt_at = null, finished_at = now()
+from webhook_endpoints w where w.disabled_at is not null and d.endpoint_id = w.id and d.status = 'pending'`
+
+interface ClaimRow {
+  endpoint_id: string
+  event_id: string
+  body: string
+  failures: number
+  fence: number
+  url: string
+  max_retries: number
+  secret: string
+  former_secret: string | null
+  at: Date
+}
+
+/** The PostgreSQL record of deliveries, for dispatchers. */
+export function createDeliveryStore(db: Db): DeliveryStore {
+  async function settleDisabled(): Promise<void> {
+    await db.query('webhooks.settleDisabled', SETTLE_DISABLED, [])
+  }
+  return {
+    settleDisabled,
+    async claim({ limit, perEndpoint, leaseMs }) {
+      const rows = await db.query<ClaimRow>('webhooks.claim', CLAIM, [limit, perEndpoint, leaseMs])
+      return rows.map(
+        (row): DueDelivery => ({
+          endpointId: row.endpoint_id,
+          eventId: row.event_id,
+          url: row.url,
+          body: row.body,
+          secrets: row.former_secret === null ? [row.secret] : [row.secret, row.former_secret],
+          maxRetries: row.max_retries,
+          failures: row.failures,
+          fence: row.fence,
+          claimedAt: row.at,
+        }),
+      )
+    },
+    async record({ endpointId, eventId, fence }, { status, error, durationMs }, verdict) {
+      const next = { delivered: 'delivered', exhausted: 'exhausted', gone: 'disabled', retry: 'pending' } as const
+      await db.query('webhooks.record', RECORD, [
+        endpointId,
+        eventId,
+        fence,
+        next[verdict.is],
+        status,
+        error,
+        durationMs,
+        verdict.is === 'retry' ? verdict.delayMs : 0,
+      ])
+      if (verdict.is === 'gone') await settleDisabled()
+    },
+  }
+}
+
+/** The PostgreSQL webhook store, for the API. */
+export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
+  const owned = (organizationId: string, id: string) =>
+    db.kysely
+      .selectFrom('webhook_endpoints')
+      .selectAll()
+      .where('organization_id', '=', organizationId)
+      .where('id', '=', id)
+      .where('deleted_at', 'is', null)
+  const update = (organizationId: string, id: string) =>
+    db.kysely
+      .updateTable('webhook_endpoints')
+      .where('organization_id', '=', organizationId)
+      .where('id', '=', id)
+      .where('deleted_at', 'is', null)
+
+  return {
+    async create(organizationId, { url, eventFilter, maxRetries }) {
+      return await db.kysely.transaction().execute(async (trx) => {
+        // One at a time in an organization, so that the count holds.
+        await trx.selectFrom('organizations').select('id').where('id', '=', organizationId).forNoKeyUpdate().execute()
+        const { count } = await trx
+          .selectFrom('webhook_endpoints')
+          .select(({ fn }) => fn.countAll<string>().as('count'))
+          .where('organization_id', '=', organizationId)
+          .where('deleted_at', 'is', null)
+          .executeTakeFirstOrThrow()
+        if (Number(count) >= WEBHOOKS_MAX) return null
+        const row = await trx
+          .insertInto('webhook_endpoints')
+          .values({
+            id: `wh_${ids.next()}`,
+            organization_id: organizationId,
+            url,
+            event_filter: eventFilter,
+            max_retries: maxRetries,
+            secret: newSecret(),
+          })
+          .returningAll()
+          .executeTakeFirstOrThrow()
+        return { ...endpointResource(row), secret: row.secret }
+      })
+    },
+    async list(organizationId) {
+      const rows = await db.kysely
+        .selectFrom('webhook_endpoints')
+        .selectAll()
+        .where('organization_id', '=', organizationId)
+        .where('deleted_at', 'is', null)
+        .orderBy('id')
+        .execute()
+      return rows.map(endpointResource)
+    },
+    async get(organizationId, id) {
+      const row = await owned(organizationId, id).executeTakeFirst()
+      return row === undefined ? null : endpointResource(row)
+    },
+    async change(organizationId, id, change) {
+      const row = await update(organizationId, id)
+        .set({
+          ...(change.url === undefined ? {} : { url: change.url }),
+          ...(change.event_filter === undefined ? {} : { event_filter: change.event_filter }),
+          ...(change.max_retries === undefined ? {} : { max_retries: change.max_retries }),
+          ...(change.enabled === true ? { disabled_at: null, disabled_reason: null, failing_since: null } : {}),
+          ...(change.enabled === false
+            ? {
+                disabled_at: sql<Date>`coalesce(disabled_at, now())`,
+                disabled_reason: sql<string>`coalesce(disabled_reason, 'Disabled by its owner.')`,
+              }
+            : {}),
+          // An empty change is one too.
+          id,
+        })
+        .returningAll()
+        .executeTakeFirst()
+      if (row === undefined) return null
+      if (change.enabled === false) await createDeliveryStore(db).settleDisabled()
+      return endpointResource(row)
+    },
+    async rotate(organizationId, id) {
+      const row = await update(organizationId, id)
+        .set({
+          secret: newSecret(),
+          former_secret: sql`secret`,
+          former_until: sql<Date>`now() + ${FORMER_SECRET_HOURS} * interval '1 hour'`,
+        })
+        .returningAll()
+        .executeTakeFirst()
+      if (row?.former_until == null) return null
+      return {
+        ...endpointResource(row),
+        secret: row.secret,
+        former_secret_expires_at: row.former_until.toISOString(),
+      }
+    },
+    async remove(organizationId, id) {
+      return await db.kysely.transaction().execute(async (trx) => {
+        const row = await trx
+          .updateTable('webhook_endpoints')
+          .set({
+            deleted_at: sql<Date>`now()`,
+            disabled_at: sql<Date>`coalesce(disabled_at, now())`,
+            secret: '',
+            former_secret: null,
+          })
+          .where('organization_id', '=', organizationId)
+          .where('id', '=', id)
+          .where('deleted_at', 'is', null)
+          .returning('id')
+          .executeTakeFirst()
+        if (row === undefined) return false
+        await trx.deleteFrom('webhook_attempts').where('endpoint_id', '=', id).execute()
+        await trx.deleteFrom('webhook_deliveries').where('endpoint_id', '=', id).execute()
+        return true
+      })
+    },
+    async deliveries(organizationId, id, { limit, before, status }) {
+      if ((await owned(organizationId, id).executeTakeFirst()) === undefined) return null
+      let query = db.kysely
+        .selectFrom('webhook_deliveries as d')
+        .select(['endpoint_id', 'event_id', 'kind', 'run_id', 'status', 'attempts', 'next_attempt_at'])
+        .select(['last_status', 'last_error', 'created_at', 'finished_at'])
+        .select(
+          sql<WebhookDelivery['log']>`(
+            select coalesce(json_agg(json_build_object('number', a.number, 'at', to_char(a.at at time zone 'UTC',
+              'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'status', a.status, 'error', a.error, 'duration_ms', a.duration_ms)
+              order by a.number desc), '[]')
+            from webhook_attempts a where a.endpoint_id = d.endpoint_id and a.event_id = d.event_id)`.as('log'),
+        )
+        .where('endpoint_id', '=', id)
+        .orderBy('event_id', 'desc')
+        .limit(limit)
+      if (before !== null) query = query.where('event_id', '<', before)
+      if (status !== undefined) query = query.where('status', '=', status)
+      return (await query.execute()).map((row) => ({
+        id: row.event_id,
+        webhook_id: row.endpoint_id,
+        kind: row.kind,
+        run_id: row.run_id,
+        status: row.status,
+        attempts: row.attempts,
+        next_attempt_at: row.next_attempt_at?.toISOString() ?? null,
+        last_status: row.last_status,
+        last_error: row.last_error,
+        created_at: row.created_at.toISOString(),
+        finished_at: row.finished_at?.toISOString() ?? null,
+        log: row.log,
+      }))
+    },
+    async redeliver(organizationId, id, deliveryId) {
+      const endpoint = await owned(organizationId, id).executeTakeFirst()
+      if (endpoint === undefined) return 'unknown'
+      const row = await db.kysely
+        .selectFrom('webhook_deliveries')
+        .select('event_id')
+        .where('endpoint_id', '=', id)
+        .where('event_id', '=', deliveryId)
+        .executeTakeFirst()
+      if (row === undefined) return 'unknown'
+      if (endpoint.disabled_at !== null) return 'disabled'
+      await db.kysely
+        .updateTable('webhook_deliveries')
+        .set({
+          status: 'pending',
+          failures: 0,
+          finished_at: null,
+          next_attempt_at: sql<Date>`case when claimed_until > now() then next_attempt_at else now() end`,
+        })
+        .where('endpoint_id', '=', id)
+        .where('event_id', '=', deliveryId)
+        .execute()
+      return 'due'
+    },
+  }
+}
+
+/** 256 random bits, as Standard Webhooks writes them. */
+function newSecret(): string {
+  return `whsec_${randomBytes(32).toString('base64')}`
+}
+
+function endpointResource(row: Selectable<Tables['webhook_endpoints']>): WebhookResource {
+  return {
+    id: row.id,
+    url: row.url,
+    event_filter: row.event_filter,
+    max_retries: row.max_retries,
+    enabled: row.disabled_at === null,
+    disabled_at: row.disabled_at?.toISOString() ?? null,
+    disabled_reason: row.disabled_reason,
+    failing_since: row.failing_since?.toISOString() ?? null,
+    created_at: row.created_at.toISOString(),
+  }
+}

@@ -1,0 +1,157 @@
+// CEL expressions of `when` and assert gates: parsed once, checked for what they may name, evaluated on plain values.
+// Hides the library, its number types, and the parts of CEL that could run for long.
+import { type ASTNode, Environment, EvaluationError, ParseError } from '@marcbachmann/cel-js'
+import type { JsonObject, JsonValue } from '@fabrique/schema'
+
+/** What an expression may see. A step that was skipped has an empty output. */
+export interface ExpressionScope {
+  intake: JsonObject
+  steps: JsonObject
+  run: JsonObject
+}
+
+/** A name that an expression reads, and whether it asks first (`has(…)` or `.?`) if it is there. */
+export interface Reference {
+  root: 'intake' | 'steps'
+  key: string
+  guarded: boolean
+}
+
+export interface Expression {
+  references: Reference[]
+  /** Throws `ExpressionError` where a value is missing or of the wrong type, or the result is not a boolean. */
+  holds(scope: ExpressionScope): boolean
+}
+
+/** Why an expression cannot be used; the message may be shown to anybody who may see the expression. */
+export class ExpressionError extends Error {
+  override readonly name = 'ExpressionError'
+}
+
+/** Loops within loops multiply: two levels over the longest list that a step can answer stay below a second. */
+const LOOP_DEPTH_MAX = 2
+const LOOPS = ['all', 'exists', 'exists_one', 'map', 'filter']
+const MAP_DEPTH_MAX = 32
+
+const environment = new Environment({
+  unlistedVariablesAreDyn: false,
+  enableOptionalTypes: true,
+  limits: { maxAstNodes: 500, maxDepth: 32, maxListElements: 100, maxMapEntries: 100, maxCallArguments: 16 },
+})
+  .registerVariable('intake', 'map')
+  .registerVariable('steps', 'map')
+  .registerVariable('run', 'map')
+
+/** An expression ready to be evaluated any number of times. Throws `ExpressionError` naming what is wrong with it. */
+export function parseExpression(text: string): Expression {
+  let program: ReturnType<typeof environment.parse>
+  try {
+    program = environment.parse(text)
+  } catch (error) {
+    throw new ExpressionError(error instanceof ParseError ? error.summary : 'it cannot be parsed', { cause: error })
+  }
+  const { valid, error, type } = program.check()
+  if (!valid) throw new ExpressionError(error?.summary ?? 'its types do not fit')
+  if (type !== 'bool' && type !== 'dyn') throw new ExpressionError(`it gives ${type}, and must give a boolean`)
+  const references: Reference[] = []
+  collect(program.ast, references, { guarded: false, loops: 0 })
+  return {
+    references,
+    holds(scope) {
+      let result: unknown
+      try {
+        result = program({ intake: toCel(scope.intake), steps: toCel(scope.steps), run: toCel(scope.run) })
+      } catch (cause) {
+        const reason = cause instanceof EvaluationError ? cause.summary : 'it cannot be evaluated'
+        throw new ExpressionError(reason, { cause })
+      }
+      if (typeof result !== 'boolean') throw new ExpressionError('it did not give a boolean')
+      return result
+    },
+  }
+}
+
+/** Whole numbers are CEL's integers, so that `% 24` and `+ 1` work on them; comparisons work across both kinds. */
+function toCel(value: JsonValue, depth = 0): unknown {
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? BigInt(value) : value
+  if (typeof value !== 'object' || value === null || depth > MAP_DEPTH_MAX) return value
+  if (Array.isArray(value)) return value.map((item) => toCel(item, depth + 1))
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, toCel(member, depth + 1)]))
+}
+
+/** Walks the tree: notes what it reads, refuses what has no place in a condition. */
+function collect(node: ASTNode, found: Reference[], at: { guarded: boolean; loops: number }): void {
+  const reference = referenceOf(node)
+  if (reference !== null) {
+    if (reference.root === 'steps' && at.guarded && reference.depth < 3) {
+      throw new ExpressionError(`ask for a part of the output: has(steps.${reference.key}.output.…)`)
+    }
+    found.push({ root: reference.root, key: reference.key, guarded: at.guarded || reference.asks })
+    for (const index of reference.indices) collect(index, found, { ...at, guarded: false })
+    return
+  }
+  switch (node.op) {
+    case 'id':
+      if (node.args === 'steps' || node.args === 'intake') {
+        throw new ExpressionError(
+          `"${node.args}" is read by name, as in ${node.args}.${node.args === 'steps' ? 'id.output.key' : 'field'}`,
+        )
+      }
+      return
+    case 'rcall': {
+      const [name, target, args] = node.args
+      // The library matches by JavaScript's own engine, where a pattern can take for ever.
+      if (name === 'matches')
+        throw new ExpressionError('"matches" is not available; use startsWith, endsWith, contains or ==')
+      const loops = at.loops + (LOOPS.includes(name) ? 1 : 0)
+      if (loops > LOOP_DEPTH_MAX) throw new ExpressionError(`loops may be nested ${LOOP_DEPTH_MAX} deep`)
+      collect(target, found, at)
+      for (const argument of args) collect(argument, found, { ...at, loops })
+      return
+    }
+    case 'call': {
+      const [name, args] = node.args
+      for (const argument of args) collect(argument, found, { ...at, guarded: at.guarded || name === 'has' })
+      return
+    }
+    case 'value':
+      return
+    default:
+      for (const child of childrenOf(node.args)) collect(child, found, at)
+  }
+}
+
+function childrenOf(args: unknown): ASTNode[] {
+  if (Array.isArray(args)) return args.flatMap(childrenOf)
+  return typeof args === 'object' && args !== null && 'op' in args ? [args as ASTNode] : []
+}
+
+interface Chain {
+  root: Reference['root']
+  key: string
+  asks: boolean
+  depth: number
+  /** Expressions in brackets on the way, which may read something themselves. */
+  indices: ASTNode[]
+}
+
+/** `intake.a.b` or `steps.a.output.b` as root and first key; null for anything else. */
+function referenceOf(node: ASTNode): Chain | null {
+  const indices: ASTNode[] = []
+  let asks = false
+  let depth = 0
+  let at: ASTNode = node
+  while (at.op === '.' || at.op === '.?' || at.op === '[]' || at.op === '[?]') {
+    const [target, key]: [ASTNode, string | ASTNode] = at.args
+    depth += 1
+    if (at.op === '.?' || at.op === '[?]') asks = true
+    if (target.op === 'id') {
+      const name = typeof key === 'string' ? key : key.op === 'value' ? key.args : null
+      if ((target.args !== 'intake' && target.args !== 'steps') || typeof name !== 'string') return null
+      return { root: target.args, key: name, asks, depth, indices }
+    }
+    if (typeof key === 'object') indices.push(key)
+    at = target
+  }
+  return null
+}
