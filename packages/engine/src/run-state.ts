@@ -32,11 +32,14 @@ import type {
 } from './ports.ts'
 import type { DayCap, Definition } from './specification.ts'
 
+/** How long progress waits for others of its kind, so that a chatty step costs one write a second. */
+const PROGRESS_MS = 1_000
+
 export interface RunStateDeps {
   store: Pick<RunStore, 'commit'>
   queue: Pick<RunQueue, 'publish'>
   artifacts: Pick<ArtifactStore, 'unstage'>
-  clock: Pick<Clock, 'nowMs'>
+  clock: Pick<Clock, 'nowMs' | 'sleep'>
   killpoint?: (name: string) => void
 }
 
@@ -101,6 +104,11 @@ export interface RunState {
 
   noteStart(unit: Unit): void
   noteEvent(event: NewEvent): void
+  /**
+   * Notes how far a unit is, in place of what was noted for it and not written yet: it rides on the next commit, or is
+   * written by itself a moment later. Progress is news, not a fact: it may be lost with the process.
+   */
+  noteProgress(unit: Pick<Unit, 'key' | 'step'>, payload: JsonObject): void
   noteCalls(calls: CallRecord[]): void
   /** `expiry` goes with a gate that is opened and decides itself if nobody does. */
   noteGate(gate: GateName, status: GateRecord['status'], detail: string | null, expiry?: GateRecord['expiry']): void
@@ -151,6 +159,7 @@ export function createRunState(
   const unannounced = new Map<string, NewEvent>()
   let failure = history.checkpoints.find(({ key, stepId, error }) => key === stepId && error !== null)?.error ?? null
   let draft = emptyTransition(run)
+  let progressDue = false
 
   function now(): string {
     return new Date(deps.clock.nowMs()).toISOString()
@@ -229,6 +238,16 @@ export function createRunState(
     return [...attempt.settled, ...attempt.made, ...parts, ...(called === undefined ? [] : [called])].some(
       ({ simulated }) => simulated,
     )
+  }
+
+  /** Writes what was noted of progress, and nothing else of the draft. */
+  async function commitProgress(): Promise<void> {
+    const isProgress = ({ kind }: NewEvent) => kind === 'workflow.node.progress'
+    const events = draft.events.filter(isProgress)
+    if (events.length === 0) return
+    draft.events = draft.events.filter((event) => !isProgress(event))
+    const started = events.flatMap(({ nodeKey }) => (nodeKey === undefined ? [] : takeStarted(nodeKey)))
+    await commit({ ...emptyTransition(run), events: [...started, ...events] })
   }
 
   function noteArtifact(artifact: ArtifactRecord): void {
@@ -317,6 +336,21 @@ export function createRunState(
     },
 
     noteEvent: (event) => draft.events.push(event),
+    noteProgress({ key, step }, payload) {
+      const kind: EventKind = 'workflow.node.progress'
+      draft.events = draft.events.filter((event) => event.kind !== kind || event.nodeKey !== key)
+      draft.events.push({ kind, nodeKey: key, payload: { step: step.id, ...payload } })
+      if (progressDue) return
+      progressDue = true
+      deps.clock
+        .sleep(PROGRESS_MS, stop.signal)
+        .then(() => commitProgress())
+        // The commit has told who must know, and an aborted execution has nothing more to say.
+        .catch(() => {})
+        .finally(() => {
+          progressDue = false
+        })
+    },
     noteCalls: (noted) => draft.calls.push(...noted),
     noteGate,
     noteArtifact,

@@ -76,11 +76,7 @@ async function runItems(
         if (failed() && state.run.failFast) state.stop.abort('cancel')
         if (!isSettled(one)) return
         const done = units.filter(isSettled).length
-        state.noteEvent({
-          kind: 'workflow.node.progress',
-          nodeKey: step.id,
-          payload: { step: step.id, done, total: units.length },
-        })
+        state.noteProgress(unit, { done, total: units.length })
         await state.save('W8')
       }),
     ),
@@ -250,18 +246,13 @@ async function payForCall(
       signal,
       asksAgain: onUnknownOutcome === 'retry' || state.gates.get(decidedBy)?.status === 'approved',
       earlier: state.callsOf(key),
-      onProgress: (payload) => noteProgress(state, { step, key }, payload),
+      onProgress: (payload) => state.noteProgress({ step, key }, payload),
     },
     call.request,
     call.files,
   )
   attempt.settled.push(record)
   return answer
-}
-
-/** Progress is news, not a fact: it may ride on the next commit, or be lost with the process. */
-function noteProgress(state: RunState, { step, key }: Unit, payload: JsonObject): void {
-  state.noteEvent({ kind: 'workflow.node.progress', nodeKey: key, payload: { step: step.id, ...payload } })
 }
 
 /** Notes a part of a unit with all that the attempt has made and paid by then; the rest of the attempt begins anew. */
@@ -285,7 +276,7 @@ function createContext(
 
   return {
     signal,
-    progress: (payload) => noteProgress(state, unit, payload),
+    progress: (payload) => state.noteProgress(unit, payload),
     tool: (name) => deps.catalog.tool(name),
     call: (request, files = {}) =>
       payForCall(deps, state, unit, attempt, signal, { binding: unit.step.id, request, files }),
