@@ -248,10 +248,17 @@ describe('a run-spec file, posted byte for byte', () => {
     expect(text).not.toMatch(PROMPT_WORDS)
   })
 
-  it('shows an admin the instructions of a run of its own', async () => {
+  it('shows an admin the instructions of a run of its own, and what was really asked', async () => {
     const run = await fabrique.submit()
-    const { text } = await fabrique.request(`${RUNS}/${run.id}/specification`)
+    const { text, body } = await fabrique.request(`${RUNS}/${run.id}/specification`)
     expect(text).toMatch(PROMPT_WORDS)
+    // As it was asked, not as it is written in the template.
+    expect(body.resolvedPrompts).toContainEqual({
+      stepId: 'render',
+      key: 'render',
+      field: 'promptTemplate',
+      text: expect.stringMatching(/^a fox wearing a scarf\. .*bold outlines/),
+    })
     await fabrique.finish(run.id)
   })
 

@@ -16,6 +16,7 @@ import type {
   Clock,
   Ids,
   Log,
+  RecordedRun,
   RunStore,
   ScheduleStore,
   Submitter,
@@ -38,6 +39,8 @@ export interface AppDeps {
   pricing: PricingStore
   queue: BullRunQueue
   reader: RunReader
+  /** A run with everything below it, for its receipt; null where the organization has none. */
+  recordedRun(organizationId: string, runId: string): Promise<RecordedRun | null>
   runs: RunStore
   schedules: ScheduleStore
   steering: RunSteering

@@ -18,6 +18,7 @@ import {
   migrate,
   readBacktestRuns,
   readEarlierRun,
+  readRecordedRun,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
@@ -95,6 +96,7 @@ await runService(log, async (life) => {
     pricing,
     queue,
     reader,
+    recordedRun: (organizationId, runId) => readRecordedRun(db, organizationId, runId),
     runs,
     schedules: createScheduleStore(db),
     steering: createRunSteering(db),

@@ -88,6 +88,7 @@ await runService(
         prefix: env.REDIS_PREFIX,
         concurrency: env.CONCURRENCY,
         reserved,
+        organizationMax: env.ORGANIZATION_RUNS_MAX,
         lockMs: env.FABRIQUE_LEASE_MS,
         log,
         async handle(runId) {

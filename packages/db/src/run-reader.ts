@@ -4,6 +4,7 @@ import { type Definition, type Instance, slotKey } from '@fabrique/engine'
 import {
   type EventKind,
   type JsonObject,
+  type JsonValue,
   type LedgerEntry,
   type RunEvent,
   type RunOutput,
@@ -33,7 +34,17 @@ export interface RunReader {
   specification(
     organizationId: string,
     runId: string,
-  ): Promise<{ id: string; createdAt: string; instance: Instance; estimatedUsd: number; definition: Definition } | null>
+  ): Promise<{
+    id: string
+    workflow: string
+    organizationId: string
+    createdAt: string
+    instance: Instance
+    estimatedUsd: number
+    definition: Definition
+    /** Of the steps that are completed. */
+    outputs: Record<string, { output: JsonValue }>
+  } | null>
   /** Events after `seq`, at most `limit`, in order; null where the organization has no such run. */
   events(
     organizationId: string,
@@ -264,12 +275,22 @@ export function createRunReader(db: Db): RunReader {
     async specification(organizationId, runId) {
       const row = await owned(organizationId)
         .innerJoin('specifications', 'specifications.hash', 'runs.definition_hash')
-        .select(['runs.id', 'runs.created_at', 'instance', 'estimated_usd', 'definition'])
+        .select(['runs.id', 'workflow', 'runs.created_at', 'instance', 'estimated_usd', 'definition'])
         .where('runs.id', '=', runId)
         .executeTakeFirst()
       if (row === undefined) return null
+      const done = await db.kysely
+        .selectFrom('checkpoints')
+        .select(['step_id', 'output'])
+        .where('run_id', '=', runId)
+        .where('status', '=', 'completed')
+        .where((where) => where('key', '=', where.ref('step_id')))
+        .execute()
       return {
         id: row.id,
+        workflow: row.workflow,
+        organizationId,
+        outputs: Object.fromEntries(done.map(({ step_id, output }) => [step_id, { output }])),
         createdAt: row.created_at.toISOString(),
         instance: row.instance,
         estimatedUsd: Number(row.estimated_usd),

@@ -14,9 +14,11 @@ import { inTransaction, settleRunsIn } from './run-settle.ts'
 /** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
 export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) => void = () => {}): RunStore {
   /** Marks what fits and is not over; settles at once what nobody executes. */
-  async function cancel(which: RawBuilder<unknown>) {
+  async function cancel(runId: string, which: RawBuilder<unknown>) {
     // One transaction: a run that is marked but not settled could neither be claimed nor end.
     return await inTransaction(db, async (trx) => {
+      // The top first, as whoever joins slots does: of many cancels at once each waits for the one before.
+      await sql`select id from runs where id = ${runId} for update`.execute(trx)
       const { rows } = await sql<{ id: string; executed: boolean; slots: number | null }>`
         update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
         where (${which}) and status in ('pending', 'running', 'waiting')
@@ -133,8 +135,8 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
     children: childrenOf,
     spentToday: (organizationId, workflow) => spentOn(db.kysely, organizationId, workflow),
 
-    requestCancel: (runId) => cancel(sql`id in (${treeOf(runId)} select id from tree)`),
-    cancelChildren: (runId) => cancel(sql`id <> ${runId} and id in (${treeOf(runId)} select id from tree)`),
+    requestCancel: (runId) => cancel(runId, sql`id in (${treeOf(runId)} select id from tree)`),
+    cancelChildren: (runId) => cancel(runId, sql`id <> ${runId} and id in (${treeOf(runId)} select id from tree)`),
 
     async decide(runId, { approve, gateId, comment, by }) {
       return await db.kysely.transaction().execute(async (trx) => {

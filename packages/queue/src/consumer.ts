@@ -2,9 +2,16 @@
 // Hides BullMQ's hazards: lost locks abort, a run is never executed twice at once in one process, closing is bounded.
 import type { Log } from '@fabrique/engine'
 import type { Lane } from '@fabrique/schema'
-import { type Job, Worker } from 'bullmq'
+import { type Job, WaitingError, Worker } from 'bullmq'
+import { bringOthersForward, wakeWorker } from './fair-order.ts'
 import { connectForListening, connectForWork } from './redis.ts'
 import { LANES, queueNames } from './run-queue.ts'
+import { createSlots } from './slots.ts'
+
+/** How often jobs that wait in hand make way for those of other organizations. */
+const MAKE_WAY_MS = 250
+/** Every so many times all of them are put back: another worker may have room, or something more urgent may have come. */
+const ALL_BACK_EVERY = 4
 
 export interface ConsumerOptions {
   redisUrl: string
@@ -13,6 +20,8 @@ export interface ConsumerOptions {
   concurrency: number
   /** Slots that the batch lane always leaves free. */
   reserved: number
+  /** Runs in flight of one organization in one lane of this process; default nine tenths of the lane's slots. */
+  organizationMax?: number | undefined
   /** After this silence of a worker its jobs are delivered again (default 15 s); who executes is still the record's to say. */
   lockMs?: number
   log: Log
@@ -36,17 +45,21 @@ export function createConsumer(options: ConsumerOptions): Consumer {
   const connection = connectForWork(options.redisUrl, options.log)
   const listener = connectForListening(options.redisUrl, options.log)
   const inFlight = new Map<string, Promise<void>>()
-  let interactive = 0
-
-  function batchSlots(): number {
-    return Math.max(1, options.concurrency - Math.max(options.reserved, interactive))
-  }
+  const slots = createSlots(options)
 
   function worker(lane: Lane): Worker {
     // BullMQ gives a processor its signal only if it declares three parameters.
-    const processor = async (job: Job<{ run_id: string }>, _token?: string, _signal?: AbortSignal): Promise<void> => {
-      const runId = job.data.run_id
-      if (lane === 'interactive') adjust(1)
+    const processor = async (
+      job: Job<{ run_id: string; organization_id?: string }>,
+      token?: string,
+      _signal?: AbortSignal,
+    ): Promise<void> => {
+      const { run_id: runId, organization_id: organizationId } = job.data
+      const candidate = { lane, organizationId, priority: job.priority, id: job.id ?? '' }
+      if (!(await slots.enter(candidate))) {
+        await job.moveToWait(token)
+        throw new WaitingError()
+      }
       try {
         // A delivery that overtakes its predecessor waits for it: the claim then decides.
         await inFlight.get(runId)
@@ -55,14 +68,15 @@ export function createConsumer(options: ConsumerOptions): Consumer {
         await execution
       } finally {
         inFlight.delete(runId)
-        if (lane === 'interactive') adjust(-1)
+        slots.leave(candidate)
       }
     }
     const created = new Worker(names.lane(lane), processor, {
       connection,
       prefix: names.prefix,
       autorun: false,
-      concurrency: lane === 'interactive' ? options.concurrency : batchSlots(),
+      // Constant: BullMQ would notice a higher number only when a job ends. What has no slot yet waits in hand.
+      concurrency: lane === 'interactive' ? options.concurrency : Math.max(1, options.concurrency - options.reserved),
       // The lease in PostgreSQL decides who executes. A job whose worker died before it claimed the run has no lease:
       // only this lock brings it back, so it must not be much longer than one.
       lockDuration: lockMs,
@@ -76,11 +90,29 @@ export function createConsumer(options: ConsumerOptions): Consumer {
 
   const workers = new Map(LANES.map((lane) => [lane, worker(lane)]))
 
-  function adjust(change: number): void {
-    interactive += change
-    const batch = workers.get('batch')
-    if (batch !== undefined) batch.concurrency = batchSlots()
+  /**
+   * An organization without room keeps at most its jobs in hand from running. That they occupy BullMQ's slots must not
+   * hide the others' jobs behind them: those are brought forward, and as many of these are put back for them.
+   */
+  async function makeWay(lane: Lane, each: Worker, all: boolean): Promise<void> {
+    const held = slots.held(lane)
+    if (held === 0) return
+    const full = slots.full(lane)
+    const others = full.length === 0 ? 0 : await bringOthersForward(connection, each, full, held)
+    slots.turnAway(lane, all ? held : others)
+    if (all || others > 0) await wakeWorker(connection, each)
   }
+
+  let rounds = 0
+  function makeWayEverywhere(): void {
+    rounds += 1
+    for (const [lane, each] of workers) {
+      makeWay(lane, each, rounds % ALL_BACK_EVERY === 0).catch((error: unknown) =>
+        options.log.debug({ err: error, lane }, 'jobs in hand could not make way'),
+      )
+    }
+  }
+  let making: NodeJS.Timeout | undefined
 
   listener.on('message', (_channel, rootRunId) => options.onCancel(rootRunId))
 
@@ -92,11 +124,16 @@ export function createConsumer(options: ConsumerOptions): Consumer {
       for (const each of workers.values()) {
         each.run().catch((error: unknown) => options.log.error({ err: error }, 'a lane stopped'))
       }
+      making = setInterval(makeWayEverywhere, MAKE_WAY_MS)
     },
     async drain() {
-      await Promise.allSettled([...workers.values()].map((each) => each.pause()))
+      clearInterval(making)
+      const paused = [...workers.values()].map((each) => each.pause())
+      slots.shut()
+      await Promise.allSettled(paused)
     },
     async close() {
+      clearInterval(making)
       await Promise.allSettled([...workers.values()].map((each) => each.close(true)))
       listener.disconnect()
       connection.disconnect()

@@ -7,7 +7,7 @@ import { Redis } from 'ioredis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createConsumer } from './consumer.ts'
 import { createNews } from './news.ts'
-import { type BullRunQueue, createRunQueue, LANES, queueNames } from './run-queue.ts'
+import { type BullRunQueue, createRunQueue, LANES, type OwnedDelivery, queueNames } from './run-queue.ts'
 
 const log: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
@@ -69,6 +69,14 @@ runQueueContract('the queue on Redis', async () => {
 
 function aDelivery(runId: string, priority = 50): Delivery {
   return { runId, epoch: 0, workflow: 'test/example', priority, lane: priority >= 75 ? 'interactive' : 'batch' }
+}
+
+/** Deliveries of one organization, in their order. */
+function deliveriesOf(organizationId: string, count: number, priority = 50): OwnedDelivery[] {
+  return Array.from({ length: count }, (_, n) => ({
+    ...aDelivery(`${organizationId}-${String(n).padStart(4, '0')}`, priority),
+    organizationId,
+  }))
 }
 
 describe('the queue on Redis', () => {
@@ -136,6 +144,68 @@ describe('the queue on Redis', () => {
     expect([await take(), await take()]).toEqual(['r2', null])
   })
 
+  describe('with several organizations', () => {
+    async function taken(take: () => Promise<string | null>, count: number): Promise<string[]> {
+      const ids: string[] = []
+      for (let n = 0; n < count; n += 1) ids.push((await take()) ?? 'none')
+      return ids
+    }
+    const runsOf = (ids: string[], organization: string) => ids.filter((id) => id.startsWith(`${organization}-`))
+
+    it('names the organization in a job, by its id', async () => {
+      const { queue } = await setup()
+      await queue.enqueue(deliveriesOf('a', 1))
+      const [job] = (await Promise.all(queue.queues.map((each) => each.getJobs()))).flat()
+      expect(job?.data).toEqual({ run_id: 'a-0000', organization_id: 'a' })
+    })
+
+    it('lets them take turns, however long one has queued, and keeps each one’s own order', async () => {
+      const { queue, take } = await setup()
+      const [a, b, c] = [deliveriesOf('a', 500), deliveriesOf('b', 10), deliveriesOf('c', 100)]
+      await queue.enqueue(a)
+      await taken(take, 100)
+      await queue.enqueue(b)
+      await queue.enqueue(c)
+      await queue.stats()
+      const first = await taken(take, 31)
+      expect(runsOf(first, 'b')).toEqual(b.map(({ runId }) => runId))
+      for (const organization of ['a', 'c']) {
+        const own = runsOf(first, organization)
+        expect(own.length).toBeGreaterThanOrEqual(9)
+        expect(own).toEqual([...own].sort())
+      }
+    })
+
+    it('gives nobody credit for a time in which it had nothing to do', async () => {
+      const { queue, take } = await setup()
+      await queue.enqueue(deliveriesOf('a', 300))
+      await taken(take, 200)
+      await queue.enqueue(deliveriesOf('late', 100))
+      await queue.stats()
+      const next = await taken(take, 40)
+      expect(runsOf(next, 'late').length).toBeLessThanOrEqual(21)
+    })
+
+    it('lets a higher priority of one go before a lower one of the other', async () => {
+      const { queue, take } = await setup()
+      await queue.enqueue(deliveriesOf('a', 20, 60))
+      await queue.enqueue(deliveriesOf('b', 5, 50))
+      await queue.stats()
+      expect(runsOf(await taken(take, 20), 'a')).toHaveLength(20)
+    })
+
+    it('keeps a moved job’s turn that of its organization', async () => {
+      const { queue, take } = await setup()
+      await queue.enqueue(deliveriesOf('a', 50, 60))
+      const moved = deliveriesOf('b', 3, 10)
+      await queue.enqueue(moved)
+      await queue.reprioritise(
+        moved.map(({ organizationId: _, ...delivery }) => ({ ...delivery, priority: 60, formerLane: 'batch' })),
+      )
+      expect(runsOf(await taken(take, 8), 'b')).toHaveLength(3)
+    })
+  })
+
   it('tells the age of the oldest job, whatever its priority, and zeros where there is none', async () => {
     const { queue, redis, names } = await setup()
     expect(await queue.stats()).toEqual({
@@ -180,7 +250,7 @@ describe('the queue without Redis', () => {
 
 describe('a consumer', () => {
   /** A consumer whose runs last until the test ends them. */
-  async function setup(options: { concurrency: number; reserved: number }) {
+  async function setup(options: { concurrency: number; reserved: number; organizationMax?: number }) {
     const { queue, prefix, dispose } = await open()
     const active = new Map<string, () => void>()
     let changed: (() => void) | undefined
@@ -228,6 +298,71 @@ describe('a consumer', () => {
     await queue.enqueue([aDelivery('i-1', 90), aDelivery('i-2', 90)])
     await until(() => active.has('i-1') && active.has('i-2'))
     expect([...active.keys()].filter((id) => id.startsWith('batch'))).toHaveLength(2)
+  })
+
+  it('lets a burst of interactive runs overflow into free slots, and never takes more than it has', async () => {
+    const { queue, consumer, active, until } = await setup({ concurrency: 4, reserved: 2 })
+    await queue.enqueue([aDelivery('batch-1')])
+    consumer.start()
+    await until(() => active.size === 1)
+    await queue.enqueue(Array.from({ length: 6 }, (_, n) => aDelivery(`i-${n}`, 90)))
+    await until(() => active.size === 4)
+    active.get('batch-1')?.()
+    await until(() => active.size === 4 && !active.has('batch-1'))
+    expect([...active.keys()].every((id) => id.startsWith('i-'))).toBe(true)
+  })
+
+  it('gives the batch lane its slots back after a burst, while a long batch run goes on', async () => {
+    const { queue, consumer, active, until } = await setup({ concurrency: 4, reserved: 1 })
+    consumer.start()
+    await queue.enqueue([aDelivery('long')])
+    await until(() => active.has('long'))
+    await queue.enqueue(['i-1', 'i-2', 'i-3'].map((id) => aDelivery(id, 90)))
+    await until(() => active.size === 4)
+    await queue.enqueue([aDelivery('b-1'), aDelivery('b-2')])
+    for (const id of ['i-1', 'i-2', 'i-3']) active.get(id)?.()
+    await until(() => active.has('b-1') && active.has('b-2'))
+    expect(active.has('long')).toBe(true)
+  })
+
+  it('leaves slots to other organizations while one floods it with long runs', async () => {
+    const { queue, consumer, active, until } = await setup({ concurrency: 10, reserved: 0 })
+    await queue.enqueue(deliveriesOf('a', 500))
+    consumer.start()
+    await until(() => active.size === 9)
+    await queue.enqueue(deliveriesOf('b', 3))
+    await until(() => active.has('b-0000'))
+    active.get('b-0000')?.()
+    await until(() => active.has('b-0001'))
+    expect([...active.keys()].filter((id) => id.startsWith('a-'))).toEqual(
+      deliveriesOf('a', 9).map(({ runId }) => runId),
+    )
+  })
+
+  it('finds another organization’s run behind those of a higher priority that have no room', async () => {
+    const { queue, consumer, active, until } = await setup({ concurrency: 4, reserved: 0, organizationMax: 2 })
+    await queue.enqueue(deliveriesOf('a', 200, 60))
+    consumer.start()
+    await until(() => active.size === 2)
+    await queue.enqueue(deliveriesOf('b', 1, 10))
+    await until(() => active.has('b-0000'))
+  })
+
+  it('runs every run of a flood once, in its order', async () => {
+    const { queue, consumer, active, handled, until } = await setup({
+      concurrency: 10,
+      reserved: 0,
+      organizationMax: 1,
+    })
+    const flood = deliveriesOf('a', 30)
+    await queue.enqueue(flood)
+    consumer.start()
+    for (const { runId } of flood) {
+      await until(() => active.size > 0)
+      expect([...active.keys()]).toEqual([runId])
+      active.get(runId)?.()
+    }
+    expect(handled).toHaveLength(30)
   })
 
   it('takes nothing more once it drains, and returns when the last run has', async () => {

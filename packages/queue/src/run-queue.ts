@@ -3,6 +3,7 @@
 import type { Delivery, Log, RunQueue } from '@fabrique/engine'
 import { FabriqueError, type Lane, type RunEvent } from '@fabrique/schema'
 import { Job, Queue } from 'bullmq'
+import { PRIORITY_STRIDE, placeJobs } from './fair-order.ts'
 import { connectForCommands } from './redis.ts'
 
 export const LANES: readonly Lane[] = ['interactive', 'batch']
@@ -11,8 +12,8 @@ const BULK_MAX = 500
 const ANSWER_LIMIT_MS = 800
 /** Priorities 0 to 100, as BullMQ spells them: low comes first. */
 const PRIORITY_MAX = 101
-/** BullMQ's score of a waiting job: its priority times this, plus a counter. */
-const PRIORITY_STRIDE = 2 ** 32
+/** Of one priority, the jobs that are asked for their age: of each organization its oldest comes first. */
+const AGED_MAX = 20
 /** Finished jobs that Bull Board can still show; the history is in PostgreSQL. */
 const FINISHED_KEPT = 1_000
 
@@ -37,15 +38,18 @@ export function queueNames(prefix: string): QueueNames {
   }
 }
 
+/** Whose run it is decides its turn. Absent: it takes turns with all others of whom nobody said so. */
+export type OwnedDelivery = Delivery & { organizationId?: string }
+
 function jobIdOf({ runId, epoch }: Pick<Delivery, 'runId' | 'epoch'>): string {
   return `${runId}-${epoch}`
 }
 
 /** The job of a delivery. Ids only: a job's data is shown on dashboards and kept in Redis. */
-function jobOf({ runId, epoch, workflow, priority }: Delivery) {
+function jobOf({ runId, epoch, workflow, priority, organizationId }: OwnedDelivery) {
   return {
     name: workflow,
-    data: { run_id: runId },
+    data: { run_id: runId, ...(organizationId === undefined ? {} : { organization_id: organizationId }) },
     opts: {
       jobId: jobIdOf({ runId, epoch }),
       // Always set: a job without priority goes before all others, and is slow to remove.
@@ -67,6 +71,7 @@ export interface LaneStats {
 export type MovedDelivery = Delivery & { formerLane: Lane }
 
 export interface BullRunQueue extends RunQueue {
+  enqueue(deliveries: OwnedDelivery[]): Promise<void>
   /** Throws `unavailable` while Redis is away. */
   stats(): Promise<Record<string, LaneStats>>
   /** Moves waiting jobs behind those of their new priority. Never rejects; without Redis they stay where they are. */
@@ -97,7 +102,7 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
   )
   const laneQueue = (lane: Lane) => queues.get(lane) as Queue
 
-  let waiting: { delivery: Delivery; done: () => void }[] = []
+  let waiting: { delivery: OwnedDelivery; done: () => void }[] = []
   let scheduled = false
 
   function flush(): void {
@@ -110,6 +115,7 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
         const part = own.slice(at, at + BULK_MAX)
         laneQueue(lane)
           .addBulk(part.map(({ delivery }) => jobOf(delivery)))
+          .then(() => void place(lane, part))
           .catch((error: unknown) =>
             log.warn(
               { err: error, count: part.length },
@@ -121,6 +127,16 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
           })
       }
     }
+  }
+
+  /** Without its place a job comes last, so that nobody waits for this. */
+  function place(lane: Lane, entries: { delivery: OwnedDelivery }[]): Promise<void> {
+    const jobs = entries.map(({ delivery }) => ({
+      jobId: jobIdOf(delivery),
+      priority: jobOf(delivery).opts.priority,
+      organizationId: delivery.organizationId ?? '',
+    }))
+    return placeJobs(redis, laneQueue(lane), jobs).catch(swallow('the place of jobs'))
   }
 
   let news: RunEvent[] = []
@@ -149,21 +165,27 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     return await Promise.race([work, late.promise]).finally(() => clearTimeout(timer))
   }
 
-  async function moveJob(delivery: MovedDelivery): Promise<void> {
+  async function moveJob({ formerLane, ...delivery }: MovedDelivery): Promise<void> {
     const id = jobIdOf(delivery)
-    if (delivery.lane !== delivery.formerLane) await laneQueue(delivery.formerLane).remove(id)
-    const job = await Job.fromId(laneQueue(delivery.lane), id)
-    if (job === undefined) await queue.enqueue([delivery])
-    else await job.changePriority({ priority: jobOf(delivery).opts.priority })
+    const job = await Job.fromId<{ organization_id?: string }>(laneQueue(formerLane), id)
+    const owner = job?.data.organization_id
+    const owned: OwnedDelivery = owner === undefined ? delivery : { ...delivery, organizationId: owner }
+    if (job !== undefined && delivery.lane === formerLane) {
+      await job.changePriority({ priority: jobOf(delivery).opts.priority })
+      await place(delivery.lane, [{ delivery: owned }])
+      return
+    }
+    await laneQueue(formerLane).remove(id)
+    await queue.enqueue([owned])
   }
 
   /** When the oldest waiting job was handed over; undefined where none waits. */
   async function oldestWaitingMs(lane: Queue): Promise<number | undefined> {
-    // Of one priority the first is the oldest; of all of them, any of those may be.
+    // Of one organization and priority the first is the oldest; of all of them, any of those may be.
     const firsts = redis.pipeline().lindex(lane.toKey('wait'), -1)
     for (let priority = 1; priority <= PRIORITY_MAX; priority += 1) {
       const [from, to] = [priority * PRIORITY_STRIDE, (priority + 1) * PRIORITY_STRIDE]
-      firsts.zrangebyscore(lane.toKey('prioritized'), from, `(${to}`, 'LIMIT', 0, 1)
+      firsts.zrangebyscore(lane.toKey('prioritized'), from, `(${to}`, 'LIMIT', 0, AGED_MAX)
     }
     const ids = ((await firsts.exec()) ?? []).flatMap(([, found]) => (found ?? []) as string | string[])
     const times = redis.pipeline()

@@ -25,7 +25,7 @@ export interface Candidate {
 
 export interface Slots {
   /** True: it has a slot, call `leave` when it is done. False: it was turned away, hand it back. */
-  enter(candidate: Candidate): Promise<boolean>
+  enter(candidate: Candidate): boolean | Promise<boolean>
   leave(candidate: Candidate): void
   /** Jobs of a lane that wait in hand. */
   held(lane: Lane): number
@@ -40,11 +40,9 @@ export interface Slots {
 /** Free slots; the interactive lane goes first. */
 export function createSlots({ concurrency, reserved, organizationMax }: SlotsOptions): Slots {
   const running: Record<Lane, number> = { interactive: 0, batch: 0 }
-  const running_by = new Map<string, number>()
+  const byOrganization: Record<Lane, Map<string, number>> = { interactive: new Map(), batch: new Map() }
   let waiting: { candidate: Candidate; answer: (entered: boolean) => void }[] = []
   let open = true
-
-  const share = ({ lane, organizationId }: Candidate) => `${lane} ${organizationId}`
 
   function slotsOf(lane: Lane): number {
     return lane === 'interactive' ? concurrency : Math.max(1, concurrency - Math.max(reserved, running.interactive))
@@ -54,26 +52,31 @@ export function createSlots({ concurrency, reserved, organizationMax }: SlotsOpt
     return running[lane] < slotsOf(lane) && running.interactive + running.batch < concurrency
   }
 
-  function isFull(candidate: Candidate): boolean {
-    if (candidate.organizationId === undefined) return false
-    const max = organizationMax ?? Math.max(1, Math.floor(slotsOf(candidate.lane) * SHARE))
-    return (running_by.get(share(candidate)) ?? 0) >= max
+  function isFull({ lane, organizationId }: Candidate): boolean {
+    if (organizationId === undefined) return false
+    const max = organizationMax ?? Math.max(1, Math.floor(slotsOf(lane) * SHARE))
+    return (byOrganization[lane].get(organizationId) ?? 0) >= max
   }
 
-  function count(candidate: Candidate, change: 1 | -1): void {
-    running[candidate.lane] += change
-    const now = (running_by.get(share(candidate)) ?? 0) + change
-    if (now === 0) running_by.delete(share(candidate))
-    else running_by.set(share(candidate), now)
+  const hasRoom = (candidate: Candidate) => laneHasRoom(candidate.lane) && !isFull(candidate)
+
+  function count({ lane, organizationId }: Candidate, change: 1 | -1): void {
+    running[lane] += change
+    if (organizationId === undefined) return
+    const own = byOrganization[lane]
+    const now = (own.get(organizationId) ?? 0) + change
+    if (now === 0) own.delete(organizationId)
+    else own.set(organizationId, now)
   }
 
   function admit(): void {
-    for (const one of [...waiting]) {
-      const { candidate, answer } = one
-      if (!laneHasRoom(candidate.lane) || isFull(candidate)) continue
-      waiting.splice(waiting.indexOf(one), 1)
-      count(candidate, 1)
-      answer(true)
+    for (let at = 0; at < waiting.length; at += 1) {
+      const one = waiting[at]
+      if (one === undefined || !hasRoom(one.candidate)) continue
+      waiting.splice(at, 1)
+      at -= 1
+      count(one.candidate, 1)
+      one.answer(true)
     }
   }
 
@@ -84,11 +87,15 @@ export function createSlots({ concurrency, reserved, organizationMax }: SlotsOpt
 
   return {
     enter(candidate) {
-      if (!open) return Promise.resolve(false)
+      if (!open) return false
+      // Who waits has no room, so nobody is overtaken here who could go first.
+      if (hasRoom(candidate)) {
+        count(candidate, 1)
+        return true
+      }
       return new Promise((answer) => {
-        waiting.push({ candidate, answer })
-        waiting.sort(({ candidate: a }, { candidate: b }) => compare(a, b))
-        admit()
+        const behind = waiting.findIndex((other) => compare(candidate, other.candidate) < 0)
+        waiting.splice(behind < 0 ? waiting.length : behind, 0, { candidate, answer })
       })
     },
     leave(candidate) {

@@ -7,6 +7,7 @@ import { batchRoutes } from './batch.ts'
 import { docsRoutes, healthRoutes } from './health.ts'
 import { opsRoutes } from './ops.ts'
 import { pricingRoutes } from './pricing.ts'
+import { receiptRoutes } from './receipt.ts'
 import { runEventRoutes } from './run-events.ts'
 import { runLifecycleRoutes } from './run-lifecycle.ts'
 import { runRoutes } from './runs.ts'
@@ -22,6 +23,7 @@ export function createRoutes(deps: AppDeps): Route[] {
     ...runEventRoutes(deps),
     ...runRoutes(deps),
     ...runLifecycleRoutes(deps),
+    ...receiptRoutes(deps),
     ...batchRoutes(deps),
     ...scheduleRoutes(deps),
     ...artifactRoutes(deps),

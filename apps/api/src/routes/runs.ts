@@ -1,6 +1,6 @@
 // Runs: submit, look, steer. Everything below belongs to the key's own organization.
 import { FabriqueError, isTerminal, RunId, type RunResource, RunSpec, runUrls } from '@fabrique/schema'
-import { cancelRun, estimateResource, type NewRun, specificationDocument } from '@fabrique/engine'
+import { cancelRun, estimateResource, type NewRun, resolvedPrompts, specificationDocument } from '@fabrique/engine'
 import type { Context } from 'hono'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
@@ -21,10 +21,10 @@ const Review = z.strictObject({
   gate: z.string().max(64).optional(),
 })
 
-type RunDeps = Pick<AppDeps, 'submitter' | 'reader' | 'runs' | 'queue' | 'news'>
+type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news'>
 
 export function runRoutes(deps: RunDeps): Route[] {
-  const { submitter, reader, runs, queue } = deps
+  const { catalog, submitter, reader, runs, queue } = deps
   const tag = 'runs'
 
   async function own({ principal, param }: Pick<Call<never>, 'principal' | 'param'>): Promise<RunResource> {
@@ -127,7 +127,10 @@ export function runRoutes(deps: RunDeps): Route[] {
       async handle({ c, principal, param }) {
         const found = await reader.specification(principal.organizationId, param('id'))
         if (found === null) throw notFound('run')
-        return c.json(specificationDocument(found, found.definition, principal.role === 'admin'))
+        const document = specificationDocument(found, found.definition, principal.role === 'admin')
+        if (principal.role !== 'admin') return c.json(document)
+        const prompts = resolvedPrompts(found, found.definition, found.outputs, catalog)
+        return c.json({ ...document, resolvedPrompts: prompts })
       },
     }),
     defineRoute({
