@@ -1,19 +1,10 @@
-// Latency: one run at a time through an idle system, and the start of an urgent run while many slow ones wait.
+// Latency: one run at a time through an idle system.
 // Hides the client's side of a run, from the POST to the terminal frame of its event stream.
-import { once } from 'node:events'
-import { createServer } from 'node:http'
 import { Agent, type IncomingMessage, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
-import { SYSTEM_ORGANIZATION } from '@fabrique/db'
 import { QueueEvents } from 'bullmq'
-import { allEnded } from './drain.ts'
 import { FLOOR_JOB } from './jobs.ts'
 import { FLOOR_PREFIX, type Stage } from './stage.ts'
-import { FAST, SLOW } from './templates.ts'
-
-const PROVIDER_DELAY_MS = 1_000
-const PROBE_EVERY_MS = 100
+import { FAST } from './templates.ts'
 
 /** Milliseconds from before the POST to the terminal event on the stream, one sample after the other. */
 export async function latencyOurs(stage: Stage, samples: number): Promise<number[]> {
@@ -59,63 +50,14 @@ export async function latencyFloor(stage: Stage, samples: number): Promise<numbe
   return measured
 }
 
-/** Milliseconds between created_at and started_at of each urgent run behind `waiting` slow ones. */
-export async function startDelays(stage: Stage, waiting: number, probes: number): Promise<number[]> {
-  const agent = new Agent({ keepAlive: true })
-  await stage.hold()
-  const from = stage.nextId()
-  await Promise.all(
-    Array.from({ length: waiting }, (_, n) =>
-      stage.submitter.submit({
-        organizationId: SYSTEM_ORGANIZATION,
-        admin: true,
-        document: { workflow: SLOW, priority: 10, input: { n } },
-      }),
-    ),
-  )
-  const to = stage.nextId()
-  await stage.open()
-  await delay(PROVIDER_DELAY_MS / 2)
-  const ids: string[] = []
-  for (let n = 0; n < probes; n += 1) {
-    ids.push(await submit(stage, agent, FAST, 90, n))
-    await delay(PROBE_EVERY_MS)
-  }
-  await allEnded(stage, from, to, waiting)
-  agent.destroy()
-  const rows = await stage.db.query<{ ms: number }>(
-    'bench.delays',
-    `select extract(epoch from started_at - created_at)::float8 * 1000 as ms from runs where id = any($1::text[])`,
-    [ids],
-  )
-  return rows.map(({ ms }) => ms)
-}
-
-/** A provider that answers every text request after a second; stands in for OpenAI. */
-export async function openProvider(): Promise<{ url: string; close(): void }> {
-  const answer = JSON.stringify({
-    id: 'resp_1',
-    object: 'response',
-    status: 'completed',
-    output: [{ type: 'message', role: 'assistant', content: [{ type: 'output_text', text: 'done', annotations: [] }] }],
-    usage: { input_tokens: 3, output_tokens: 1, input_tokens_details: { cached_tokens: 0 } },
-  })
-  const server = createServer((incoming, response) => {
-    incoming.resume()
-    setTimeout(() => response.setHeader('content-type', 'application/json').end(answer), PROVIDER_DELAY_MS)
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
-    close() {
-      server.close()
-      server.closeAllConnections()
-    },
-  }
-}
-
-async function submit(stage: Stage, agent: Agent, workflow: string, priority: number, n: number): Promise<string> {
+/** Submits one run over HTTP; answers its id. */
+export async function submit(
+  stage: Stage,
+  agent: Agent,
+  workflow: string,
+  priority: number,
+  n: number,
+): Promise<string> {
   const body = JSON.stringify({ workflow, priority, input: { n } })
   const response = await send(stage, agent, 'POST', '/v1/workflows/runs', 'application/json', body)
   let text = ''

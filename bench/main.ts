@@ -5,12 +5,15 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { isServiceError } from '@fabrique/services'
+import { openProvider, startDelays, turnDelays } from './backlog.ts'
+import { batchFloor, batchOurs } from './batch.ts'
 import { drainFloor, drainOurs, prepareNaive } from './drain.ts'
-import { latencyFloor, latencyOurs, openProvider, startDelays } from './latency.ts'
+import { latencyFloor, latencyOurs } from './latency.ts'
 import { openStage, type Stage } from './stage.ts'
+import { endDelays } from './streams.ts'
 import { submitFloor, submitOurs } from './submit.ts'
 
-const USAGE = `npm run bench -- [--quick] [--json FILE] [--only drain,submit,latency,priority] [--profile FOLDER]`
+const USAGE = `npm run bench -- [--quick] [--json FILE] [--only CASE,…] [--profile FOLDER]`
 
 interface Row {
   case: string
@@ -18,12 +21,32 @@ interface Row {
   /** Of the floor of the same round, the median over rounds; null for figures that have no floor. */
   ratio: number | null
   value: number
-  unit: 'runs/s' | 'ms'
+  unit: 'runs/s' | 'ms' | 'MiB' | 'KiB'
   rounds: number[]
 }
 
-const FULL = { runs: 5_000, rounds: 5, warmUps: 2, samples: 200, waiting: 2_000, probes: 40 }
-const QUICK = { runs: 5_000, rounds: 3, warmUps: 2, samples: 200, waiting: 1_000, probes: 20 }
+const FULL = {
+  runs: 5_000,
+  rounds: 5,
+  warmUps: 2,
+  samples: 200,
+  backlogs: [0, 10_000, 100_000],
+  probes: 40,
+  streams: [10, 500, 2_000],
+  ends: 200,
+}
+const QUICK = {
+  runs: 5_000,
+  rounds: 3,
+  warmUps: 1,
+  samples: 100,
+  backlogs: [0, 100_000],
+  probes: 20,
+  streams: [10, 500],
+  ends: 40,
+}
+const BATCH_LINES = 10_000
+const FLOOD = { waiting: 5_000, others: 10 }
 
 function quantile(values: number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b)
@@ -90,16 +113,77 @@ const CASES: Record<string, (stage: Stage, size: typeof FULL) => Promise<Row[]>>
       return [row('raw BullMQ, add → completed', floor), row('POST → terminal SSE event', ours)]
     })
   },
-  async priority(stage, { waiting, probes }) {
-    const delays = await startDelays(stage, waiting, probes)
-    return [0.5, 0.99].map((q) => ({
-      case: `start delay p${q * 100}`,
-      contender: `priority 90 behind ${waiting} slow runs`,
-      ratio: null,
-      value: quantile(delays, q),
-      unit: 'ms',
-      rounds: delays,
-    }))
+  async batch(stage, { rounds, warmUps }) {
+    const grown: number[] = []
+    const rows = await compare('batch', rounds, warmUps, {
+      'raw queue.addBulk': () => batchFloor(stage, BATCH_LINES),
+      async [`${BATCH_LINES} NDJSON lines`]() {
+        const { perSecond, grownMib } = await batchOurs(stage, BATCH_LINES)
+        grown.push(grownMib)
+        return perSecond
+      },
+    })
+    const counted = grown.slice(warmUps)
+    return [
+      ...rows,
+      {
+        case: 'batch',
+        contender: 'memory of the API',
+        ratio: null,
+        value: median(counted),
+        unit: 'MiB',
+        rounds: counted,
+      },
+    ]
+  },
+  async priority(stage, { backlogs, probes }) {
+    const rows: Row[] = []
+    let base: number | undefined
+    await startDelays(stage, 0, probes) // Warms up.
+    for (const waiting of backlogs) {
+      const delays = await startDelays(stage, waiting, probes)
+      base ??= median(delays)
+      const contender = `priority 95 behind ${waiting} runs of 2 s`
+      rows.push(
+        {
+          case: 'start delay p50',
+          contender,
+          ratio: median(delays) / base,
+          value: median(delays),
+          unit: 'ms',
+          rounds: delays,
+        },
+        { case: 'slowest', contender, ratio: null, value: Math.max(...delays), unit: 'ms', rounds: delays },
+      )
+    }
+    return rows
+  },
+  async streams(stage, { streams, ends }) {
+    const rows: Row[] = []
+    let base: number | undefined
+    await endDelays(stage, 0, ends) // Warms up.
+    for (const others of streams) {
+      const { kibPerStream, delaysMs } = await endDelays(stage, others, ends)
+      base ??= median(delaysMs)
+      const contender = `client of a run beside ${others} streams`
+      for (const q of [0.5, 0.99]) {
+        const value = quantile(delaysMs, q)
+        const ratio = q === 0.5 ? value / base : null
+        rows.push({ case: `commit → event p${q * 100}`, contender, ratio, value, unit: 'ms', rounds: delaysMs })
+      }
+      if (kibPerStream === null) continue
+      const memory = { contender: `API, of ${others}`, ratio: null, value: kibPerStream, rounds: [kibPerStream] }
+      rows.push({ case: 'memory per stream', ...memory, unit: 'KiB' })
+    }
+    return rows
+  },
+  async organizations(stage) {
+    const delays = await turnDelays(stage, FLOOD.waiting, FLOOD.others)
+    const contender = `${FLOOD.others} runs of 2 s behind ${FLOOD.waiting} of another organization`
+    return [
+      { case: 'start delay p50', contender, ratio: null, value: median(delays), unit: 'ms', rounds: delays },
+      { case: 'slowest', contender, ratio: null, value: Math.max(...delays), unit: 'ms', rounds: delays },
+    ]
   },
 }
 
@@ -108,7 +192,7 @@ function table(rows: Row[]): string {
     name,
     contender,
     ratio === null ? '' : `${ratio.toFixed(2)}x`,
-    `${unit === 'ms' ? value.toFixed(1) : Math.round(value).toLocaleString('en')} ${unit}`,
+    `${unit !== 'runs/s' ? value.toFixed(1) : Math.round(value).toLocaleString('en')} ${unit}`,
   ])
   const all = [['case', 'contender', 'of floor', 'median'], ...cells]
   const widths = [0, 1, 2, 3].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))

@@ -4,6 +4,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   createDb,
   createPricingStore,
@@ -14,7 +15,7 @@ import {
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
 import { contentHash, createSubmitter, type Submitter } from '@fabrique/engine'
-import { createRunQueue, LANES, queueNames } from '@fabrique/queue'
+import { type BullRunQueue, createRunQueue, LANES, queueNames } from '@fabrique/queue'
 import { definitionOf, type JsonObject, Template, textOf } from '@fabrique/schema'
 import { discardHome, openServices } from '@fabrique/services'
 import { createProviderMode, createStandardCatalog } from '@fabrique/steps'
@@ -29,6 +30,7 @@ export const CONCURRENCY = 300
 /** BullMQ's prefix for everything that is not ours. */
 export const FLOOR_PREFIX = '{floor}'
 const PREFIX = 'bench'
+const CLEAR_POLL_MS = 50
 
 export type FloorMode = 'bullmq' | 'naive'
 
@@ -44,6 +46,8 @@ export interface Stage {
   port: number
   /** Of an admin. */
   key: string
+  apiPid: number
+  queue: BullRunQueue
   /** Accepts and enqueues in this process, by the same code as the API's. */
   submitter: Submitter
   nextId(): string
@@ -51,6 +55,8 @@ export interface Stage {
   /** Jobs can be added to our lanes, and none is taken, until `open`. */
   hold(): Promise<void>
   open(): Promise<void>
+  /** Forgets what waits, in the lanes and in the record, and resolves when what is at work has ended; lanes are open then. */
+  clear(): Promise<void>
   close(): Promise<void>
 }
 
@@ -108,7 +114,7 @@ async function build(
   })
   releases.push(() => supervisor.stop())
   onProgress('Starting the API, a worker and two floor workers …')
-  supervisor.start('api', 'apps/api/src/main.ts')
+  const api = supervisor.start('api', 'apps/api/src/main.ts')
   await supervisor.ready(`http://${HOST}:${port}/readyz`)
 
   const db = createDb({ databaseUrl: services.databaseUrl })
@@ -159,16 +165,39 @@ async function build(
     releases.push(() => queueOfMode.close())
     return floorWorker(child, queueOfMode)
   }
+  const hold = async () => void (await Promise.all(lanes.map((lane) => lane.pause())))
+  const open = async () => void (await Promise.all(lanes.map((lane) => lane.resume())))
   return {
     db,
     redis,
     port,
     key,
+    apiPid: api.pid ?? 0,
+    queue,
     submitter,
     nextId,
     floor: { bullmq: await openFloor('bullmq'), naive: await openFloor('naive') },
-    hold: async () => void (await Promise.all(lanes.map((lane) => lane.pause()))),
-    open: async () => void (await Promise.all(lanes.map((lane) => lane.resume()))),
+    hold,
+    open,
+    async clear() {
+      await hold()
+      await db.query(
+        'bench.forget',
+        `update runs set status = 'cancelled', finished_at = now(), due_at = null where status = 'pending'`,
+        [],
+      )
+      await Promise.all(lanes.map((lane) => lane.drain()))
+      await open()
+      for (;;) {
+        const [row] = await db.query<{ left: number }>(
+          'bench.left',
+          `select count(*)::int as left from runs where status = 'running'`,
+          [],
+        )
+        if (row?.left === 0) return
+        await delay(CLEAR_POLL_MS)
+      }
+    },
   }
 }
 

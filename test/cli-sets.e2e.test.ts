@@ -43,9 +43,22 @@ function writer(id: string, field: string, aliases?: Record<string, string>): ob
   }
 }
 
+/** Two texts, and a review of each. */
+const HELD = {
+  ...writer('words/held', 'topic'),
+  runtimeSteps: ['one', 'two'].map((id) => ({
+    id,
+    kind: 'llm',
+    model: 'openai/gpt-5-mini',
+    promptTemplate: `About {intake.topic}, text ${id}.`,
+  })),
+  gates: ['one', 'two'].map((step) => ({ id: `read-${step}`, name: `Read ${step}`, type: 'review', after: step })),
+}
+
 beforeAll(async () => {
   fabrique = await startFabrique()
   for (const body of [
+    HELD,
     writer('words/make', 'topic', { text: 'steps.write.output.text' }),
     writer('words/use', 'words'),
   ]) {
@@ -326,6 +339,51 @@ describe('the commands on a run', { timeout: 120_000 }, () => {
     },
   )
 
+  it.each([{ remote: false }, { remote: true }])(
+    'approve every review that is open, in every slot, or only the one that is named (remote: $remote)',
+    async ({ remote }) => {
+      const spec = file('held.yaml', 'workflow: words/held\ninput: { topic: foxes, variants: 2 }\n')
+      const first = await fab(['--from-file', spec, ...(remote ? ['--watch'] : [])], { remote })
+      expect(first.code, first.stderr).toBe(6)
+      expect(first.stderr).toMatch(/^4 reviews are open/m)
+      const id = RUN_ID.exec(first.stderr)?.[0] ?? ''
+
+      const misnamed = await fab(['approve', id, '--gate', 'read-onw'], { remote })
+      expect(misnamed).toMatchObject({ code: 2, stdout: '' })
+      expect(misnamed.stderr).toContain('did you mean "read-one"?')
+      const slot = (await fabrique.run(id)).outputs[0]?.run_id ?? ''
+      const single = await fab(['approve', slot, '--gate', 'read-one'], { remote })
+      expect(single.code, single.stderr).toBe(6)
+      expect(single.stderr).toContain('Approved 1 of 2 open reviews:')
+
+      const rest = await fab(['approve', id], { remote })
+      expect(rest.code, rest.stderr).toBe(0)
+      expect(rest.stderr).toContain('Approved 3 of 3 open reviews:')
+      expect((await fabrique.run(id)).outputs.map(({ status }) => status)).toEqual(['completed', 'completed'])
+      expect(await fab(['approve', id], { remote })).toMatchObject({ code: 2, stdout: '' })
+    },
+  )
+
+  it.each([{ remote: false }, { remote: true }])(
+    'retry a run as a new one, which pays for nothing again (remote: $remote)',
+    async ({ remote }) => {
+      const spec = file('held.yaml', 'workflow: words/held\ninput: { topic: foxes }\n')
+      const watch = remote ? ['--watch'] : []
+      const first = await fab(['--from-file', spec, ...watch], { remote })
+      const id = RUN_ID.exec(first.stderr)?.[0] ?? ''
+      expect(await fab(['retry', id, ...watch], { remote }), 'it has not ended').toMatchObject({ code: 2 })
+      expect(await fab(['cancel', id], { remote })).toMatchObject({ code: 0, stdout: 'cancelled\n' })
+      const again = await fab(['retry', id, ...watch], { remote })
+      expect(again.code, again.stderr).toBe(6)
+      const newId = RUN_ID.exec(again.stderr)?.[0] ?? ''
+      expect(newId).not.toBe(id)
+      expect((await fab(['approve', newId], { remote })).code).toBe(0)
+      expect(await fabrique.run(newId)).toMatchObject({ status: 'completed', retry_of: id })
+      expect(await fabrique.ledger(newId)).toEqual([])
+      expect((await fabrique.run(id)).status).toBe('cancelled')
+    },
+  )
+
   it('watch a run on a server to its end, or give up after --timeout with 7 while it goes on', async () => {
     const spec = file('fox.yaml', 'workflow: generate-clip-art-asset\ninput: { prompt: a fox }\n')
     const watched = await fab(['--from-file', spec, '--watch'], { remote: true })
@@ -388,6 +446,17 @@ describe('a spec', { timeout: 120_000 }, () => {
     const unlocked = await fab(['--from-file', spec, '--json'])
     expect(JSON.parse(unlocked.stdout) as RunResource).toMatchObject({ workflow_version: '2026.11.02' })
   })
+
+  it.each([{ remote: false }, { remote: true }])(
+    'is told which workflow of its bundle is misspelt, and how it is spelt (remote: $remote)',
+    async ({ remote }) => {
+      const entries = ['words/make', 'words/maek'].map((id) => `  - { workflow: ${id}, input: { topic: foxes } }\n`)
+      const spec = file('bundle.yaml', `workflow: bundle/ad-hoc\nbundle:\n${entries.join('')}`)
+      const { code, stderr } = await fab(['--from-file', spec], { remote })
+      expect(code).toBe(2)
+      expect(stderr).toMatch(/^bundle.yaml:4:7: .*"words\/maek".* Did you mean "words\/make"\?$/m)
+    },
+  )
 
   it('has a page for its workflow', async () => {
     const { code, stdout } = await fab(['docs', 'words/use'], { remote: true })

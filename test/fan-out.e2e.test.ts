@@ -9,6 +9,7 @@ import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Fabrique, startFabrique } from './harness.ts'
 import { createProviderStandIn, type ProviderStandIn } from './provider-stand-in.ts'
+import { SEED_BUNDLE, SEED_EVERY_KEY, SEED_PARENT } from './seed-specs.ts'
 
 const BUNDLE = 'bundle/ad-hoc'
 const LIMIT_MS = 60_000
@@ -52,7 +53,7 @@ async function audit(fabrique: Fabrique, run: RunResource): Promise<void> {
   }
   const log = await fabrique.log(run.id)
   const ends = log.filter(({ kind, node_key }) => node_key !== undefined && kind !== 'workflow.node.started')
-  expect(ends.map(({ node_key }) => node_key).toSorted()).toEqual(
+  expect(ends.map(({ node_key }) => String(node_key)).toSorted()).toEqual(
     run.outputs.map(({ index }) => `slots/${index}`).toSorted(),
   )
   expect(log.at(-1)?.payload).toMatchObject({ status: run.status, partial: run.partial, outputs: run.outputs })
@@ -126,7 +127,7 @@ describe('with simulated providers', () => {
     expect(waiting.status).toBe('waiting')
     const slotIds = waiting.outputs.map((output) => output.run_id)
     const gates = log.at(-1)?.payload.gates as { run_id: string }[]
-    expect(gates.map(({ run_id }) => run_id).sort()).toEqual([slotIds[0], slotIds[2], slotIds[3]].sort())
+    expect(gates.map(({ run_id }) => run_id).sort()).toEqual([0, 2, 3].map((index) => String(slotIds[index])).sort())
 
     expect((await fabrique.review(id, 'approve')).status).toBe(200)
     expect((await fabrique.review(slotIds[3] ?? '', 'approve')).status).toBe(200)
@@ -479,105 +480,4 @@ async function rename(fabrique: Fabrique, runId: string, newId: string): Promise
   await fabrique.query('update runs set root_run_id = $2, awaited_by = $2 where awaited_by = $1', [runId, newId])
   await fabrique.query('update runs set root_run_id = $2 where root_run_id = $1', [runId, newId])
   await fabrique.query('update events set run_id = $2 where run_id = $1', [runId, newId])
-}
-
-const SEED_PARENT = '01J6N3YV2H3K8E7XR4M2YT5VAW'
-
-/** The complete examples of the run-spec's documentation, and the same in the other two formats. */
-const SEED_EVERY_KEY = {
-  yaml: `# A run-spec that exercises every top-level key. Useful as a
-# reference for the layered options.
-workflow: video/talking-head
-priority: 70 # bump above the default 50
-fail_fast: false # variants run independently
-metadata: # free-form annotations
-  experiment: "april-formula-sweep"
-  source: "ci"
-state: # echoed in terminal events
-  request_id: "req_abc123"
-  customer_id: "cust_xyz"
-parent: # marks this as a regeneration
-  run_id: "01J6N3YV2H3K8E7XR4M2YT5VAW"
-  variant_index: 1
-input:
-  topic: overthinking
-  script_formula: reframe
-  variants: 3 # universal: fan out 3 variants
-  regenerate: # universal: regen direction
-    direction: "more humor"
-    keep: ["script", "voice"]
-  style: punchy # extra="allow": passes through
-  quality: high
-`,
-  toml: `# A run-spec that exercises every top-level key.
-workflow = "video/talking-head"
-priority = 70
-fail_fast = false
-
-[metadata]
-experiment = "april-formula-sweep"
-source = "ci"
-
-[state]
-request_id = "req_abc123"
-customer_id = "cust_xyz"
-
-[parent]
-run_id = "01J6N3YV2H3K8E7XR4M2YT5VAW"
-variant_index = 1
-
-[input]
-topic = "overthinking"
-script_formula = "reframe"
-variants = 3
-style = "punchy"
-quality = "high"
-
-[input.regenerate]
-direction = "more humor"
-keep = ["script", "voice"]
-`,
-  json: JSON.stringify({
-    workflow: 'video/talking-head',
-    priority: 70,
-    fail_fast: false,
-    metadata: { experiment: 'april-formula-sweep', source: 'ci' },
-    state: { request_id: 'req_abc123', customer_id: 'cust_xyz' },
-    parent: { run_id: SEED_PARENT, variant_index: 1 },
-    input: {
-      topic: 'overthinking',
-      script_formula: 'reframe',
-      variants: 3,
-      regenerate: { direction: 'more humor', keep: ['script', 'voice'] },
-      style: 'punchy',
-      quality: 'high',
-    },
-  }),
-}
-
-const SEED_BUNDLE = {
-  yaml: `workflow: bundle/ad-hoc
-bundle:
-  - workflow: video/talking-head
-    input: { topic: overthinking, script_formula: reframe }
-  - workflow: hooks/generate
-    input: { topic: overthinking, count: 5 }
-`,
-  toml: `workflow = "bundle/ad-hoc"
-
-[[bundle]]
-workflow = "video/talking-head"
-input = { topic = "overthinking", script_formula = "reframe" }
-
-[[bundle]]
-workflow = "hooks/generate"
-input = { topic = "overthinking", count = 5 }
-`,
-  json: JSON.stringify({
-    workflow: BUNDLE,
-    bundle: [
-      { workflow: 'video/talking-head', input: { topic: 'overthinking', script_formula: 'reframe' } },
-      { workflow: 'hooks/generate', input: { topic: 'overthinking', count: 5 } },
-    ],
-  }),
 }

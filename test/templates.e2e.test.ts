@@ -117,6 +117,21 @@ describe.each(RUNS)('%s', (workflow, input, aliases) => {
   it('costs no more than its budget', () => expectWithinBudget(run, template))
 })
 
+describe('an estimate', () => {
+  const expected = async (input: object) => {
+    const answer = await fabrique.request<{ estimate: { expected: number } }>('/v1/workflows/runs?dry_run=true', {
+      method: 'POST',
+      body: { workflow: 'video/talking-head', input: { topic: 'overthinking', ...input } },
+    })
+    expect(answer.status, answer.text).toBe(200)
+    return answer.body.estimate.expected
+  }
+
+  it('follows what the intake chooses', async () => {
+    expect(await expected({ resolution: '480p' })).toBeLessThan(await expected({ resolution: '720p' }))
+  })
+})
+
 describe('what the templates make', () => {
   const outputOf = async (workflow: string, input: JsonObject) => {
     const run = await completed(await fabrique.submit({ workflow, input }))

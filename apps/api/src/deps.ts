@@ -14,6 +14,7 @@ import type {
   BacktestRun,
   Catalog,
   Clock,
+  EndedRun,
   Ids,
   Log,
   RecordedRun,
@@ -23,6 +24,9 @@ import type {
 } from '@fabrique/engine'
 import type { IntakeSchemas } from '@fabrique/intake'
 import type { BullRunQueue, News } from '@fabrique/queue'
+import type { EventStreams } from './event-streams.ts'
+import type { OrganizationFeeds } from './organization-feeds.ts'
+import type { RunFeeds } from './run-feeds.ts'
 
 export interface AppDeps {
   accounts: AccountStore
@@ -32,18 +36,23 @@ export interface AppDeps {
   backtestRuns(organizationId: string, workflow: string, limit: number): Promise<BacktestRun[]>
   catalog: Catalog
   clock: Pick<Clock, 'nowMs'>
+  /** A run with its slots as it was accepted, for a retry; null where the organization has none. */
+  endedRun(organizationId: string, runId: string): Promise<EndedRun | null>
   ids: Ids
   intake: IntakeSchemas
   log: Log
   news: News
+  organizationFeeds: OrganizationFeeds
   pricing: PricingStore
   queue: BullRunQueue
   reader: RunReader
+  runFeeds: RunFeeds
   /** A run with everything below it, for its receipt; null where the organization has none. */
   recordedRun(organizationId: string, runId: string): Promise<RecordedRun | null>
   runs: RunStore
   schedules: ScheduleStore
   steering: RunSteering
+  streams: EventStreams
   submitter: Submitter
   templates: TemplateStore
   webhooks: WebhookStore
@@ -51,5 +60,4 @@ export interface AppDeps {
   webhookUrlProblem(url: string): Promise<string | null>
   /** True while PostgreSQL answers. */
   databaseReachable(): Promise<boolean>
-  stopping: AbortSignal
 }

@@ -8,6 +8,7 @@ import {
   createAccountStore,
   createArtifactReader,
   createDb,
+  createEventLog,
   createPricingStore,
   createRunReader,
   createRunSteering,
@@ -18,6 +19,7 @@ import {
   migrate,
   readBacktestRuns,
   readEarlierRun,
+  readEndedRun,
   readRecordedRun,
   seed,
   SYSTEM_ORGANIZATION,
@@ -41,6 +43,13 @@ import { readShippedDocuments } from '@fabrique/templates'
 import { serve } from '@hono/node-server'
 import { createApp } from './app.ts'
 import { ApiEnv } from './env.ts'
+import { createEventStreams } from './event-streams.ts'
+import { createOrganizationFeeds } from './organization-feeds.ts'
+import { createRunFeeds } from './run-feeds.ts'
+import { limitedServer } from './server-limits.ts'
+
+/** Beyond what streams take; more are closed as they come. */
+const CONNECTIONS_BESIDE_STREAMS = 5_000
 
 const log = createLog('api', process.env.LOG_LEVEL)
 
@@ -64,6 +73,7 @@ await runService(log, async (life) => {
   const intake = life.own(createIntakeSchemas(), (it) => it.close())
   const runs = createRunStore(db, ids)
   const reader = createRunReader(db)
+  const eventLog = createEventLog(db)
   const catalog = createStandardCatalog()
   const authoring = createAuthoring({ catalog, intake, pricing, templates })
   const submitter = createSubmitter({
@@ -89,17 +99,24 @@ await runService(log, async (life) => {
     artifactStore,
     catalog,
     clock: systemClock,
+    endedRun: (organizationId, runId) => readEndedRun(db, organizationId, runId),
     ids,
     intake,
     log,
     news,
+    organizationFeeds: createOrganizationFeeds({ eventLog, news }),
     pricing,
     queue,
     reader,
     recordedRun: (organizationId, runId) => readRecordedRun(db, organizationId, runId),
+    runFeeds: createRunFeeds({ reader, eventLog, news }),
     runs,
     schedules: createScheduleStore(db),
     steering: createRunSteering(db),
+    streams: createEventStreams(
+      { streamsMax: env.SSE_STREAMS_MAX, streamsPerKeyMax: env.SSE_STREAMS_PER_KEY_MAX },
+      life.stopping,
+    ),
     submitter,
     templates,
     webhooks: createWebhookStore(db, ids),
@@ -109,9 +126,9 @@ await runService(log, async (life) => {
         () => true,
         () => false,
       ),
-    stopping: life.stopping,
   })
-  const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST }, ({ port }) =>
+  const createServer = limitedServer({ connectionsMax: env.SSE_STREAMS_MAX + CONNECTIONS_BESIDE_STREAMS })
+  const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST, createServer }, ({ port }) =>
     log.info({ host: env.HOST, port }, 'the API listens'),
   )
   life.own(

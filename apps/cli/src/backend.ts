@@ -34,6 +34,14 @@ export interface FoundArtifact {
   place: string
 }
 
+/** A review that is open for a decision. */
+export interface OpenReview {
+  /** The run that it holds up: the one asked for, one of its slots, or one that it called. */
+  runId: string
+  id: string
+  name: string
+}
+
 /** A step of a run as the display names it, in template order. */
 export interface StepOutline {
   id: string
@@ -65,11 +73,8 @@ export interface Backend {
   /** Throws `not-found` for an unknown run. */
   get(runId: string): Promise<RunResource>
   steps(runId: string): Promise<StepOutline[]>
-  /**
-   * Decides the open review; throws `no-open-gate` where there is none. The run still has to be
-   * followed, from the seq that this answers: the last one before the decision.
-   */
-  decide(runId: string, decision: 'approve' | 'reject', comment: string | undefined): Promise<number>
+  /** Decides a review; false where it is not open any more. The run still has to be followed. */
+  decide(review: OpenReview, decision: 'approve' | 'reject', comment: string | undefined): Promise<boolean>
   /** Cancels the run and answers how it stands; throws `already-finished`. */
   cancel(runId: string): Promise<RunResource>
   /** A new run with what a failed or cancelled one had finished; answers its id. It still has to be followed. */
@@ -82,6 +87,26 @@ export interface Backend {
   /** The bytes of an artifact, by its id. */
   read(artifactId: string): Promise<Uint8Array>
   close(): Promise<void>
+}
+
+/** The id of the run that waits for this one: its caller, or the root whose slot it is; undefined for a root. */
+export function holderOf(run: Pick<RunResource, 'id' | 'caller_run_id' | 'root_run_id'>): string | undefined {
+  return run.caller_run_id ?? (run.root_run_id === run.id ? undefined : run.root_run_id)
+}
+
+/** The open reviews of a run: its own first, then those of its slots and of what they called. */
+export function openReviewsOf({ id: own, gates }: Pick<RunResource, 'id' | 'gates'>): OpenReview[] {
+  const open = gates.filter(({ status }) => status === 'open')
+  // Ids of slots grow with their index.
+  const rank = ({ run_id: runId = '' }: RunResource['gates'][number]) => runId
+  return open
+    .toSorted((a, b) => (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0))
+    .map(({ id, name, run_id: runId = own }) => ({ runId, id, name }))
+}
+
+/** Whether a review of the run itself is open. */
+export function isHeldBy(run: Pick<RunResource, 'id' | 'gates'>, gateId: string): boolean {
+  return openReviewsOf(run).some(({ id, runId }) => id === gateId && runId === run.id)
 }
 
 /** Final files by the order of the roles that the workflow promises, then the rest; the same file of a run once. */

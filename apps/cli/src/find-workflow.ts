@@ -1,6 +1,6 @@
 // A workflow by its id, or the words for one that is not there.
 // Hides that a misspelt id is compared with the ids that can be run.
-import { type JsonObject, nearestKey, textOf } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, nearestKey, textOf } from '@fabrique/schema'
 import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 
@@ -9,6 +9,22 @@ export async function findWorkflow(backend: Backend, id: string): Promise<JsonOb
   const found = await backend.workflow(id)
   if (found !== null) return found
   throw new InvalidRequest(`There is no workflow "${id}". ${await remedyFor(backend, id)}`)
+}
+
+/** What to do about each workflow that the spec or an entry of its bundle names and that is not there, by its pointer. */
+export async function remediesFor(backend: Backend, spec: JsonObject): Promise<Map<string, string>> {
+  const entries = Array.isArray(spec.bundle) ? spec.bundle : []
+  const named = [
+    // What a bundle belongs to is no workflow of anybody's.
+    ...(entries.length > 0 ? [] : [['/workflow', spec.workflow] as const]),
+    ...entries.map((entry, index) => [`/bundle/${index}/workflow`, isJsonObject(entry) ? entry.workflow : ''] as const),
+  ]
+  const remedies = new Map<string, string>()
+  for (const [pointer, value] of named) {
+    const id = textOf(value)
+    if (id !== '' && (await backend.workflow(id)) === null) remedies.set(pointer, await remedyFor(backend, id))
+  }
+  return remedies
 }
 
 /** What to do about an id that no workflow has. */

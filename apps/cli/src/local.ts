@@ -1,5 +1,5 @@
 // Runs in this process: the embedded PostgreSQL is the record, the engine executes, nothing else has to be up.
-// Hides that other processes may share the record: what another one holds is followed instead of executed.
+// Hides that other processes may share the record: what another one holds is followed; and that looking needs no engine.
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { artifactLocation, createArtifactStore } from '@fabrique/artifacts'
@@ -8,44 +8,28 @@ import {
   createDb,
   createPricingStore,
   createRunReader,
-  createRunStore,
   createTemplateStore,
   migrate,
-  readEarlierRun,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
-import {
-  createAuthoring,
-  createEngine,
-  createHost,
-  createSubmitter,
-  estimateResource,
-  type SubmitOutcome,
-} from '@fabrique/engine'
-import { createIntakeSchemas } from '@fabrique/intake'
-import { createLimits, createMemoryRunQueue } from '@fabrique/queue'
-import {
-  artifactStoreConfig,
-  createLog,
-  parseEnv,
-  providerConfig,
-  providerLimits,
-  systemClock,
-  systemIds,
-} from '@fabrique/runtime'
-import { FabriqueError, isTerminal, type JsonObject, type RunEvent, type RunResource, textOf } from '@fabrique/schema'
+import { estimateResource } from '@fabrique/engine'
+import { artifactStoreConfig, createLog, parseEnv, systemIds } from '@fabrique/runtime'
+import { FabriqueError, isTerminal, type RunEvent, type RunResource, textOf } from '@fabrique/schema'
 import { openServices } from '@fabrique/services'
-import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 import { readShippedDocuments } from '@fabrique/templates'
-import { type Backend, type Hear, orderArtifacts } from './backend.ts'
+import { type Backend, type Hear, isHeldBy, orderArtifacts } from './backend.ts'
 import { CliEnv } from './env.ts'
+import type { LocalExecution } from './local-execution.ts'
 
 const ORGANIZATION = SYSTEM_ORGANIZATION
 const LEASE_MS = 15_000
-const PARALLEL_RUNS = 8
 const LOOK_EVERY_MS = 300
+/** So many looks at a run that goes on without us, and what nobody seems to have is taken. */
+const LOOKS_BEFORE_PICK_UP = 10
 const PAGE = 500
+/** A run has at most a hundred slots; this many runs, called ones included, are looked at. */
+const TREE_MAX = 1_000
 /** A spec is kept in the record whole, with the files in it. */
 const INLINE_LIMIT_BYTES = 1_048_576
 /** A holder that died is given up when its lease runs out; a live one hears of a cancel well before that. */
@@ -57,18 +41,18 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   const home = resolve(env.FABRIQUE_HOME)
   const log = createLog('cli', env.LOG_LEVEL)
   const storeConfig = artifactStoreConfig(env, join(home, 'artifacts'))
-  const artifactStore = createArtifactStore(storeConfig, log)
+  const artifacts = createArtifactStore(storeConfig, log)
   const ids = systemIds()
-  const catalog = createStandardCatalog()
 
+  // Read while PostgreSQL starts; a fault of theirs is told where they are awaited.
+  const shipped = readShippedDocuments()
+  shipped.catch(() => {})
   const services = await openServices({ home, databaseUrl: env.DATABASE_URL, need: ['postgres'], onProgress: say })
   const db = createDb({ databaseUrl: services.databaseUrl, log })
-  const intake = createIntakeSchemas()
-  const renewing = new AbortController()
+  let execution: Promise<LocalExecution> | undefined
 
   async function close(): Promise<void> {
-    renewing.abort()
-    await intake.close()
+    await (await execution?.catch(() => undefined))?.close()
     await db.close().catch(() => {})
     await services.release()
   }
@@ -77,65 +61,20 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   const pricing = createPricingStore(db)
   const reader = createRunReader(db)
   const artifactReader = createArtifactReader(db)
-  const listeners = new Set<(events: RunEvent[]) => void>()
-  const queue = createMemoryRunQueue(
-    (events) => listeners.forEach((hear) => hear(events)),
-    (rootRunId) => host.cancel(rootRunId),
-  )
-  const runs = createRunStore(db, ids, queue.publish)
-  const providers = createProviders(providerConfig(env))
-  const engine = createEngine({
-    store: runs,
-    queue,
-    artifacts: artifactStore,
-    catalog,
-    providers,
-    intake,
-    limits: createLimits({ rules: providerLimits(env), log }),
-    inspect,
-    clock: systemClock,
-    ids,
-    log,
-    worker: `cli:${process.pid}`,
-    leaseMs: LEASE_MS,
-  })
-  const host = createHost({
-    engine,
-    store: runs,
-    clock: systemClock,
-    log,
-    leaseMs: LEASE_MS,
-    stopped: renewing.signal,
-  })
-  const authoring = createAuthoring({ catalog, intake, pricing, templates })
-  const submitter = createSubmitter({
-    store: runs,
-    queue,
-    sources: {
-      findRunnable: authoring.runnable,
-      pricing: pricing.current,
-      earlierRun: (organizationId, runId, variantIndex) => readEarlierRun(db, organizationId, runId, variantIndex),
-    },
-    intake,
-    catalog,
-    mode: createProviderMode(providerConfig(env)),
-    missing: providers.missing,
-    ids,
-  })
+  /** The engine and the providers, which take longer to load than a look at the record takes. */
+  const open = async (): Promise<LocalExecution> => {
+    const { createLocalExecution } = await import('./local-execution.ts')
+    return createLocalExecution({ env, db, templates, pricing, artifacts, ids, log, leaseMs: LEASE_MS })
+  }
+  const executing = () => (execution ??= open())
 
   try {
     await migrate(db)
-    await seed({ templates, pricing }, await readShippedDocuments())
+    await seed({ templates, pricing }, await shipped)
     signal.throwIfAborted()
   } catch (error) {
     await close()
     throw error
-  }
-
-  async function submit(spec: JsonObject, dryRun: boolean, version?: string): Promise<SubmitOutcome> {
-    signal.throwIfAborted()
-    const pin = version === undefined ? {} : { version }
-    return await submitter.submit({ organizationId: ORGANIZATION, admin: true, document: spec, dryRun, ...pin })
   }
 
   async function get(runId: string) {
@@ -175,34 +114,41 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     }
   }
 
-  /** Executes what the queue holds, and what that puts into it, until nothing is left to take. */
-  async function drain(): Promise<void> {
-    const executing = new Set<Promise<void>>()
-    const broken: string[] = []
-    for (;;) {
-      while (executing.size < PARALLEL_RUNS) {
-        const delivery = queue.take()
-        if (delivery === undefined) break
-        const { runId } = delivery
-        const execution: Promise<void> = host.execute(runId).then((end) => {
-          executing.delete(execution)
-          if (end === 'crashed') broken.push(runId)
-        })
-        executing.add(execution)
-      }
-      if (executing.size === 0) break
-      await Promise.race(executing)
-    }
-    if (broken.length > 0) {
-      throw new FabriqueError('unavailable', `The execution of ${broken.join(', ')} broke off; the log says why.`)
-    }
+  /** The run's own tree: its root, slots and called runs. */
+  async function treeOf(runId: string): Promise<RunResource[]> {
+    const { root_run_id: rootRunId } = await get(runId)
+    return await reader.list(ORGANIZATION, { rootRunId }, TREE_MAX, null)
   }
 
-  /** Marks the run as cancelled and stops what we execute of it. */
-  async function stop(runId: string): Promise<void> {
-    const { settled } = await runs.requestCancel(runId)
-    queue.publish(settled)
-    host.cancel(runId)
+  async function follow(runId: string, after: number, onEvent: Hear): Promise<RunResource> {
+    const { listen, drain, pickUp, stop } = await executing()
+    let seen = after
+    const tell = (event: RunEvent) => {
+      if (event.run_id !== runId || event.seq <= seen) return
+      seen = event.seq
+      onEvent(event)
+    }
+    const hear = (events: RunEvent[]) => events.forEach(tell)
+    const onAbort = () => void stop(runId).catch((err: unknown) => log.error({ err }, 'the cancel failed'))
+    // What was said before we listened is in the record.
+    hear((await reader.events(ORGANIZATION, runId, seen, PAGE))?.events ?? [])
+    const unlisten = listen(hear)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      for (let looks = 1; ; looks += 1) {
+        await drain()
+        const run = await get(runId)
+        if (isTerminal(run.status) || run.status === 'waiting') return run
+        // Another process holds it: a worker that shares our record. Or one that held it is gone.
+        hear((await reader.events(ORGANIZATION, runId, seen, PAGE))?.events ?? [])
+        if (looks % LOOKS_BEFORE_PICK_UP === 0) await pickUp(await treeOf(runId))
+        await delay(LOOK_EVERY_MS)
+      }
+    } finally {
+      unlisten()
+      signal.removeEventListener('abort', onAbort)
+    }
   }
 
   return {
@@ -219,14 +165,16 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     },
 
     async dryRun(spec, version) {
-      const outcome = await submit(spec, true, version)
+      signal.throwIfAborted()
+      const outcome = await (await executing()).submit(spec, true, version)
       if (outcome.outcome !== 'dry-run') throw new Error('a dry run was accepted')
       const { workflow, workflowVersion, input, estimate, warnings } = outcome
       return { workflow, workflow_version: workflowVersion, input, estimate: estimateResource(estimate), warnings }
     },
 
     async submit(spec, version) {
-      const outcome = await submit(spec, false, version)
+      signal.throwIfAborted()
+      const outcome = await (await executing()).submit(spec, false, version)
       if (outcome.outcome !== 'accepted') throw new Error('a run without a key was not accepted')
       return outcome.run.id
     },
@@ -240,34 +188,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       return events
     },
 
-    async follow(runId, after, onEvent) {
-      let seen = after
-      const tell = (event: RunEvent) => {
-        if (event.run_id !== runId || event.seq <= seen) return
-        seen = event.seq
-        onEvent(event)
-      }
-      const hear = (events: RunEvent[]) => events.forEach(tell)
-      const onAbort = () => void stop(runId).catch((err: unknown) => log.error({ err }, 'the cancel failed'))
-      // What was said before we listened is in the record.
-      hear((await reader.events(ORGANIZATION, runId, seen, PAGE))?.events ?? [])
-      listeners.add(hear)
-      if (signal.aborted) onAbort()
-      else signal.addEventListener('abort', onAbort, { once: true })
-      try {
-        await drain()
-        for (;;) {
-          const run = await get(runId)
-          if (isTerminal(run.status) || run.status === 'waiting') return run
-          // Another process holds it: a worker that shares our record.
-          hear((await reader.events(ORGANIZATION, runId, seen, PAGE))?.events ?? [])
-          await delay(LOOK_EVERY_MS)
-        }
-      } finally {
-        listeners.delete(hear)
-        signal.removeEventListener('abort', onAbort)
-      }
-    },
+    follow,
 
     get,
 
@@ -276,21 +197,24 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       return (spec?.definition.stepInstructions ?? []).map(({ id, name }) => ({ id, name: name ?? '' }))
     },
 
-    async decide(runId, decision, comment) {
-      await get(runId)
-      const before = await lastSeq(runId)
-      const delivery = await runs.decide(runId, {
-        approve: decision === 'approve',
-        by: 'cli',
-        ...(comment === undefined ? {} : { comment }),
-      })
-      if (delivery === null)
-        throw new FabriqueError(
-          'no-open-gate',
-          `Run ${runId} has no review open for a decision, or it was decided already.`,
-        )
-      await queue.enqueue([delivery])
-      return before
+    async decide({ runId, id }, decision, comment) {
+      const { runs, deliver } = await executing()
+      for (;;) {
+        const delivery = await runs.decide(runId, {
+          approve: decision === 'approve',
+          gateId: id,
+          by: 'cli',
+          ...(comment === undefined ? {} : { comment }),
+        })
+        if (delivery !== null) {
+          await deliver([delivery])
+          return true
+        }
+        const run = await get(runId)
+        // Open, but its run was woken by another decision: it has to come to rest before it takes this one.
+        if (!isHeldBy(run, id) || isTerminal(run.status) || run.status === 'waiting') return false
+        await follow(runId, await lastSeq(runId), () => {})
+      }
     },
 
     async cancel(runId) {
@@ -298,20 +222,22 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       if (isTerminal(before.status)) {
         throw new FabriqueError('already-finished', `Run ${runId} has finished already: it is ${before.status}.`)
       }
+      const { runs, publish, stop } = await executing()
       await stop(runId)
       const deadline = Date.now() + CANCEL_WAIT_MS
       for (;;) {
         const run = await get(runId)
         if (isTerminal(run.status) || Date.now() > deadline) return run
         // A holder that died cannot settle it: when its lease has run out, this does.
-        queue.publish((await runs.recover(1)).events)
+        publish((await runs.recover(1)).events)
         await delay(LOOK_EVERY_MS)
       }
     },
 
     async retry(runId) {
-      await get(runId)
-      throw new FabriqueError('not-runnable', `Retrying a run is not offered here yet; run its spec again instead.`)
+      const newId = await (await executing()).retry(runId)
+      if (newId === null) throw new FabriqueError('not-found', `There is no run ${runId} in ${home}.`)
+      return newId
     },
 
     list: (limit) => reader.list(ORGANIZATION, {}, limit, null),
@@ -331,7 +257,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     async read(artifactId) {
       const found = await artifactReader.get(ORGANIZATION, artifactId)
       if (found === null) throw new FabriqueError('not-found', `There is no artifact ${artifactId} in ${home}.`)
-      return await artifactStore.get(found.storageKey).catch((cause: unknown) => {
+      return await artifacts.get(found.storageKey).catch((cause: unknown) => {
         throw new FabriqueError('unavailable', `The file of artifact ${artifactId} cannot be read.`, { cause })
       })
     },

@@ -5,6 +5,7 @@ import {
   type ErrorCode,
   FabriqueError,
   isJsonObject,
+  isTerminal,
   isTerminalKind,
   type JsonObject,
   type ProblemDocument,
@@ -12,10 +13,12 @@ import {
   type RunResource,
   textOf,
 } from '@fabrique/schema'
-import { type Backend, type DryRun, type Hear, orderArtifacts } from './backend.ts'
+import { type Backend, type DryRun, type Hear, isHeldBy, openReviewsOf, orderArtifacts } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 
 const RECONNECT_MS = 500
+/** How often a run is looked at that was woken by another decision and has to come to rest before it takes the next. */
+const REST_LOOK_MS = 300
 /** Attempts in a row without an event, about ten seconds, before the server counts as gone. */
 const RECONNECTS_MAX = 20
 /** As base64 it must fit into what one text of a request body may have (64 KiB). */
@@ -54,8 +57,8 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
   const get = (runId: string) => json<RunResource>(runPath(runId))
   const runPath = (runId: string) => `/v1/workflows/runs/${encodeURIComponent(runId)}`
 
-  /** The events of one connection; ends when it breaks, or when there is nothing left to come. */
-  async function* connect(runId: string, after: number): AsyncGenerator<RunEvent> {
+  /** What one connection brings: events, and null for a sign of life. Ends when it breaks, or nothing is left to come. */
+  async function* connect(runId: string, after: number): AsyncGenerator<RunEvent | null> {
     const response = await send(`${runPath(runId)}/events?after=${after}`, { headers: { accept: 'text/event-stream' } })
     if (response.body === null) return
     let rest = ''
@@ -63,7 +66,10 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
       const lines = (rest + chunk).split('\n')
       rest = lines.pop() ?? ''
       // The server writes every event as one `data:` line; ids and kinds are in the event itself.
-      for (const line of lines) if (line.startsWith('data:')) yield JSON.parse(line.slice('data:'.length)) as RunEvent
+      for (const line of lines) {
+        if (line.startsWith('data:')) yield JSON.parse(line.slice('data:'.length)) as RunEvent
+        else if (line.startsWith(':')) yield null
+      }
     }
   }
 
@@ -72,16 +78,18 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     runId: string,
     after: number,
     hear: Hear,
-    rests: (event: RunEvent) => Promise<RunResource | null>,
+    rests: (event: RunEvent | null) => Promise<RunResource | null>,
   ): Promise<RunResource> {
     let seen = after
     for (let silent = 0; ; silent += 1) {
       try {
         for await (const event of connect(runId, seen)) {
           silent = 0
-          seen = event.seq
-          hear(event)
-          if (isTerminalKind(event.kind)) return await get(runId)
+          if (event !== null) {
+            seen = event.seq
+            hear(event)
+            if (isTerminalKind(event.kind)) return await get(runId)
+          }
           const run = await rests(event)
           if (run !== null) return run
         }
@@ -108,11 +116,11 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     dryRun: (spec, version) => json<DryRun>(`/v1/workflows/runs?dry_run=true&${pin(version)}`, spec),
     submit: async (spec, version) => (await json<RunResource>(`/v1/workflows/runs?${pin(version)}`, spec)).id,
     async follow(runId, after, hear) {
-      return await listen(runId, after, hear, async ({ kind }) => {
-        if (kind !== 'workflow.run.waiting') return null
-        // The wait may be an earlier one that was decided since.
+      return await listen(runId, after, hear, async (event) => {
+        if (event !== null && event.kind !== 'workflow.run.waiting') return null
+        // The wait may be an earlier one that was decided since; one that goes on after a decision has no event.
         const run = await get(runId)
-        return run.status === 'waiting' ? run : null
+        return run.status === 'waiting' && openReviewsOf(run).length > 0 ? run : null
       })
     },
     watch: (runId, after, hear) => listen(runId, after, hear, async () => null),
@@ -123,10 +131,22 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
       const steps = Array.isArray(stepInstructions) ? stepInstructions.filter(isJsonObject) : []
       return steps.map(({ id, name }) => ({ id: textOf(id), name: textOf(name) }))
     },
-    async decide(runId, decision, comment) {
-      const { data } = await json<{ data: RunEvent[] }>(`${runPath(runId)}/events`)
-      await json(`${runPath(runId)}/review`, { decision, ...(comment === undefined ? {} : { comment }) })
-      return data.at(-1)?.seq ?? 0
+    async decide({ runId, id }, decision, comment) {
+      const body = { decision, gate: id, ...(comment === undefined ? {} : { comment }) }
+      for (;;) {
+        const isTaken = await json(`${runPath(runId)}/review`, body).then(
+          () => true,
+          (error: unknown) => {
+            if (FabriqueError.is(error, 'no-open-gate')) return false
+            throw error
+          },
+        )
+        if (isTaken) return true
+        const run = await get(runId)
+        // Open, but its run was woken by another decision: it has to come to rest before it takes this one.
+        if (!isHeldBy(run, id) || isTerminal(run.status) || run.status === 'waiting') return false
+        await delay(REST_LOOK_MS, undefined, { signal })
+      }
     },
     cancel: (runId) => json<RunResource>(`${runPath(runId)}/cancel`, {}),
     async retry(runId) {

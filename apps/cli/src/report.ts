@@ -1,8 +1,9 @@
 // A run as a person or a script reads it: what goes on while it goes on, then files, cost and an exit code.
 // Hides wording. Results go to stdout, everything else to stderr.
 import type { JsonValue, RunEvent, RunResource } from '@fabrique/schema'
-import type { Backend, Estimate, StepOutline } from './backend.ts'
+import { type Backend, type Estimate, openReviewsOf, type StepOutline } from './backend.ts'
 import type { Context } from './context.ts'
+import { reviewLines } from './decide-reviews.ts'
 import { openDisplay } from './display.ts'
 import { EXIT } from './exit.ts'
 
@@ -52,6 +53,11 @@ export async function followAndReport(context: Context, runId: string, after = 0
   }
   say(`Cost: ${costOf(run)}`)
   if (run.status === 'waiting') {
+    const reviews = openReviewsOf(run)
+    if (reviews.length > 1) {
+      say(`${reviews.length} reviews are open; approve and reject decide all of them, --gate or a run's id fewer:`)
+      for (const line of reviewLines(reviews)) say(`  ${line}`)
+    }
     say(`Run ${run.id} waits for your review. Go on with:`)
     say(`  ${context.hint(`approve ${run.id}`)}`)
     say(`  ${context.hint(`reject ${run.id}`)}`)

@@ -6,7 +6,7 @@ import type { Backend, DryRun } from './backend.ts'
 import type { Context } from './context.ts'
 import { EXIT } from './exit.ts'
 import { inlineFiles } from './file-fields.ts'
-import { remedyFor } from './find-workflow.ts'
+import { remediesFor } from './find-workflow.ts'
 import { type Layer, mergeLayers, placed, placeIn, readArgument, readInputFile, readSpecFile } from './spec.ts'
 
 export interface RunOptions {
@@ -30,10 +30,8 @@ export async function runSpec(context: Context, options: RunOptions): Promise<nu
   layers.push(...options.input.map((argument) => readArgument(argument, intakeSchema)))
 
   const spec = await withFiles(mergeLayers(layers), intakeSchema, layers, backend)
-  const remedy =
-    document === null && workflow !== '' ? await remedyFor(backend, workflow).catch(() => undefined) : undefined
-  const refuse = (error: unknown): never => {
-    throw placed(error, layers, remedy)
+  const refuse = async (error: unknown): Promise<never> => {
+    throw placed(error, layers, await remediesFor(backend, spec).catch(() => undefined))
   }
 
   let version: string | undefined

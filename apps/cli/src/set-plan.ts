@@ -93,8 +93,8 @@ export async function planStages(backend: Backend, manifest: Manifest, names: re
       const plan = await backend.dryRun(mergeLayers(layers))
       stages.push({ run, needs: setRunDependencies(run), layersWith, intakeSchema, plan })
     } catch (error) {
-      const remedy = document === null ? await remedyFor(backend, run.workflow) : undefined
-      faults.push(placed(error, layers, remedy).message)
+      const remedies = document === null ? [['/workflow', await remedyFor(backend, run.workflow)] as const] : []
+      faults.push(placed(error, layers, new Map(remedies)).message)
     }
   }
   if (faults.length > 0) throw new InvalidRequest([...new Set(faults.flatMap((fault) => fault.split('\n')))].join('\n'))

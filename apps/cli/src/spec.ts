@@ -73,17 +73,24 @@ export function mergeLayers(layers: readonly Layer[]): JsonObject {
 
 /**
  * Every problem of a refused spec at its place: one line each, ready to be shown. Other errors are thrown as they are.
- * `remedy` is what to do where there is no such workflow.
+ * `remedies` says, by pointer, what to do where there is no such workflow.
  */
-export function placed(error: unknown, layers: readonly Layer[], remedy = SEE_WORKFLOWS): InvalidRequest {
+export function placed(
+  error: unknown,
+  layers: readonly Layer[],
+  remedies: ReadonlyMap<string, string> = new Map(),
+): InvalidRequest {
   if (!FabriqueError.is(error) || error.code === 'unavailable' || error.code === 'internal') throw error
   if (error.code === 'unauthenticated' || error.code === 'forbidden') throw error
-  if (error.code === 'not-found') return invalidAt(layers, '/workflow', `${error.message} ${remedy}`)
+  if (error.code === 'not-found')
+    return invalidAt(layers, '/workflow', `${error.message} ${remedies.get('/workflow') ?? SEE_WORKFLOWS}`)
   const [first] = error.problems
   if (first === undefined) return invalidAt(layers, '', error.message)
-  const lines = error.problems.map(
-    ({ pointer, detail }) => `${placeIn(layers, pointer)[1]}: ${withName(pointer, detail)}`,
-  )
+  const lines = error.problems.map(({ pointer, detail }) => {
+    const remedy = remedies.get(pointer)
+    const what = withName(pointer, detail)
+    return `${placeIn(layers, pointer)[1]}: ${remedy === undefined ? what : `${what} ${remedy}`}`
+  })
   return new InvalidRequest(lines.join('\n'))
 }
 

@@ -61,7 +61,12 @@ export function createArtifactReader(db: Db): ArtifactReader {
         runId === null
           ? await query(organizationId).orderBy('artifacts.id', 'desc').limit(100).execute()
           : await query(organizationId)
-              .where((eb) => eb.or([eb('artifacts.run_id', '=', runId), eb('runs.root_run_id', '=', runId)]))
+              .where((eb) =>
+                eb.or([
+                  eb('artifacts.run_id', '=', runId),
+                  eb.and([eb('runs.awaited_by', '=', runId), eb('runs.slot_index', 'is not', null)]),
+                ]),
+              )
               .orderBy('artifacts.id')
               .limit(1000)
               .execute()

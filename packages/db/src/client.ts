@@ -24,9 +24,12 @@ export interface Db {
 
 /** No statement of ours takes a second; migrations over much data may take longer. */
 const STATEMENT_TIMEOUT_MS = 60_000
+/** A process that stopped in the middle of a transaction must not keep its locks: others wait for them. */
+const IDLE_IN_TRANSACTION_MS = 10_000
 
-// SQLSTATE classes: 08 connection, 53 resources, 57P shutdown and start-up, 57014 given up; and what Node says of a dead socket.
-const AWAY = /^(08|53|57P|57014)|^ECONN|^EPIPE|^ENOTFOUND|^ETIMEDOUT|^EHOSTUNREACH/
+// SQLSTATE classes: 08 connection, 53 resources, 57P shutdown and start-up, 57014 and 25P03 given up; and what Node says
+// of a dead socket.
+const AWAY = /^(08|53|57P|57014|25P03)|^ECONN|^EPIPE|^ENOTFOUND|^ETIMEDOUT|^EHOSTUNREACH/
 
 /** True for errors that say "not now": the connection, not the statement, is the fault. */
 function isAway(error: unknown): boolean {
@@ -79,9 +82,13 @@ export function createDb(options: { databaseUrl: string; connectionsMax?: number
     // A server that is there and does not answer is as good as away.
     statement_timeout: STATEMENT_TIMEOUT_MS,
     query_timeout: STATEMENT_TIMEOUT_MS + 5_000,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
     application_name: 'fabrique',
   })
   pool.on('error', (err) => options.log?.warn({ err }, 'a database connection broke'))
+  // The pool listens only to the idle ones. One that breaks between two statements of a transaction would end the
+  // process; its next statement says it too.
+  pool.on('connect', (client) => client.on('error', () => {}))
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: translating(pool) }) })
   return {
     kysely,

@@ -5,6 +5,7 @@ import type { RunEvent } from '@fabrique/schema'
 import { type Batcher, createBatcher } from './batcher.ts'
 import { sql, type Transaction } from 'kysely'
 import { type Db, queryIn } from './client.ts'
+import { inTransaction } from './run-settle.ts'
 import type { Tables } from './tables.ts'
 
 const FIRST_KINDS = ['workflow.run.created', 'workflow.run.queued'] as const
@@ -92,21 +93,28 @@ export function createAccept(db: Db, ids: Ids): Pick<RunStore, 'accept' | 'accep
       [...definitions.keys()],
       [...definitions.values()].map((definition) => JSON.stringify(definition)),
     ])
-    for (const hash of definitions.keys()) stored.add(hash)
     const accepted = new Map(rows.map((row) => [row.id, row.at]))
     return items.map(({ run }) => accepted.get(run.id) ?? null)
   }
 
+  function noteStored(items: Item[]): void {
+    for (const { run } of items) stored.add(run.definitionHash)
+  }
+
   // One key of one organization is never twice in a statement: ON CONFLICT DO UPDATE may not touch a row twice.
   const batcher: Batcher<Item, Date | null> = createBatcher(
-    (items: Item[]) => flush(items),
+    async (items: Item[]) => {
+      const accepted = await flush(items)
+      noteStored(items)
+      return accepted
+    },
     ({ run }) => (run.idempotency === null ? run.id : `${run.organizationId} ${run.idempotency.key}`),
   )
 
   /** A run with slots, or one that takes something over, is on record together with all that. */
   async function acceptWhole(item: Item): Promise<Date | null> {
     const { run } = item
-    return await db.kysely.transaction().execute(async (trx) => {
+    const accepted = await inTransaction(db, async (trx) => {
       const [at = null] = await flush([item], queryIn(trx))
       if (at === null) return null
       if (run.slots.length > 0) await insertSlots(trx, ids, run)
@@ -115,6 +123,9 @@ export function createAccept(db: Db, ids: Ids): Pick<RunStore, 'accept' | 'accep
       }
       return at
     })
+    // Not before: what is rolled back, or not visible to others yet, has to travel again.
+    noteStored([item])
+    return accepted
   }
 
   async function acceptedUnder(organizationId: string, key: string) {
@@ -141,9 +152,13 @@ export function createAccept(db: Db, ids: Ids): Pick<RunStore, 'accept' | 'accep
 
 async function insertSlots(trx: Transaction<Tables>, ids: Ids, root: NewRun): Promise<void> {
   const { slots } = root
+  // In one order, whatever the slots': two runs that bring the same new definitions must not wait for each other.
+  const specifications = slots
+    .map(({ definitionHash: hash, definition }) => ({ hash, definition: JSON.stringify(definition) }))
+    .toSorted((a, b) => (a.hash < b.hash ? -1 : 1))
   await trx
     .insertInto('specifications')
-    .values(slots.map(({ definitionHash: hash, definition }) => ({ hash, definition: JSON.stringify(definition) })))
+    .values(specifications)
     .onConflict((conflict) => conflict.doNothing())
     .execute()
   await trx
@@ -195,7 +210,7 @@ async function insertInherited(
   trx: Transaction<Tables>,
   runId: string,
   organizationId: string,
-  { checkpoints, artifacts }: Inheritance,
+  { checkpoints, artifacts, gates = [] }: Inheritance,
 ): Promise<void> {
   for (const one of checkpoints) {
     await trx
@@ -234,6 +249,9 @@ async function insertInherited(
         simulated: one.simulated,
       })
       .execute()
+  }
+  for (const { id, name, type, status, detail } of gates) {
+    await trx.insertInto('gates').values({ run_id: runId, id, name, type, status, detail }).execute()
   }
 }
 

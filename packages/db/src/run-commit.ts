@@ -305,7 +305,9 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
         const spentUsd = await spentOn(trx, owner.organization_id, cap.workflow)
         if (roundUsd(spentUsd + wanted) > cap.maxUsd) return { outcome: 'over-budget', cap, spentUsd }
       }
-      // Only once all of them hold: a refusal leaves nothing reserved under any.
+      const [outcome = { outcome: 'lost' as const }] = await flush([item], run)
+      // Nothing is reserved for what was refused; and what stands under the call's id then is its holder's.
+      if (outcome.outcome !== 'committed') return outcome
       for (const cap of inOrder) {
         for (const { id, estimatedUsd } of begun) {
           await sql`insert into capped_calls (organization_id, workflow, day, call_id, usd) values
@@ -313,9 +315,6 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
             on conflict do nothing`.execute(trx)
         }
       }
-      const [outcome = { outcome: 'lost' as const }] = await flush([item], run)
-      if (outcome.outcome !== 'committed')
-        await sql`delete from capped_calls where call_id = any(${begun.map(({ id }) => id)})`.execute(trx)
       return outcome
     })
   }

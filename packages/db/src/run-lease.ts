@@ -22,7 +22,7 @@ with t as (select * from unnest($1::text[], $2::text[]) as t(id, event_id)), u a
   select id, last_seq, event_id, 'workflow.run.started', json_build_object('status', 'running'), now() from u where first
 )
 select id, organization_id, root_run_id, workflow, fence, fail_fast, definition_hash, instance, metadata, state, created_at,
-  priority, lane, awaited_by, slot_index, first, last_seq, event_id, now() as at from u`
+  estimated_usd, priority, lane, awaited_by, slot_index, first, last_seq, event_id, now() as at from u`
 
 const RENEW = `
 with t as (select * from unnest($1::text[], $2::int[]) as t(id, fence)), u as (
@@ -32,7 +32,7 @@ with t as (select * from unnest($1::text[], $2::int[]) as t(id, fence)), u as (
 )
 select id, cancelled from u`
 
-const DELIVERY = `id as "runId", epoch, workflow, priority, lane`
+const DELIVERY = `id as "runId", organization_id as "organizationId", epoch, workflow, priority, lane`
 
 const RELEASE = `
 update runs set status = 'pending', fence = fence + 1, epoch = epoch + 1, worker = null,
@@ -58,7 +58,7 @@ where id in (select id from runs where status in ('running', 'waiting') and work
 const WAKE = `
 update runs set status = 'pending', epoch = epoch + 1, due_at = now() + interval '5 seconds'
 where id = any($1::text[]) and slots is null and (status = 'waiting' or (status = 'running' and worker is null))
-  and cancel_requested_at is null returning id as "runId", epoch, workflow, priority, lane`
+  and cancel_requested_at is null returning ${DELIVERY}`
 
 // Runs of slots are told when a slot begins, rests or ends; this finds those whose news was lost on the way.
 const BEHIND = `
@@ -85,6 +85,7 @@ interface ClaimRow {
   metadata: JsonObject
   state: JsonObject | null
   created_at: Date
+  estimated_usd: string
   priority: number
   lane: Lane
   awaited_by: string | null
@@ -203,6 +204,7 @@ function claimedRun(row: ClaimRow): ClaimedRun {
     metadata: row.metadata,
     state: row.state,
     createdAt: row.created_at.toISOString(),
+    estimatedUsd: Number(row.estimated_usd),
     priority: row.priority,
     lane: row.lane,
     awaitedBy: row.awaited_by,

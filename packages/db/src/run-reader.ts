@@ -123,7 +123,10 @@ export function createRunReader(db: Db): RunReader {
         select top, sum(actual_usd) as actual from provider_calls c join tree on tree.id = c.run_id
         group by top`.execute(db.kysely),
       outputsByRun(rows),
-      db.kysely.selectFrom('gates').selectAll().where('run_id', 'in', ids).orderBy('changed_at').execute(),
+      // Its own, and those that stand open below it: they are decided by its id too.
+      sql<{ top: string; run_id: string } & RunResource['gates'][number]>`${treesOf(ids)}
+        select top, g.run_id, g.id, g.name, g.type, g.status, g.detail from gates g join tree on tree.id = g.run_id
+        where g.run_id = top or g.status = 'open' order by g.changed_at`.execute(db.kysely),
       db.kysely
         .selectFrom('specifications')
         .select(['hash', sql<string>`definition ->> 'pricingVersion'`.as('version')])
@@ -154,9 +157,16 @@ export function createRunReader(db: Db): RunReader {
         retry_of: row.retry_of,
         simulated: row.simulated,
         outputs: own,
-        gates: gates
-          .filter(({ run_id }) => run_id === row.id)
-          .map(({ id, name, type, status, detail }) => ({ id, name, type, status, detail })),
+        gates: gates.rows
+          .filter(({ top }) => top === row.id)
+          .map(({ id, name, type, status, detail, run_id }) => ({
+            id,
+            name,
+            type,
+            status,
+            detail,
+            ...(run_id === row.id ? {} : { run_id }),
+          })),
         summary: {
           total: own.length,
           completed: count('completed'),
@@ -203,7 +213,7 @@ export function createRunReader(db: Db): RunReader {
     async steps(organizationId, runId) {
       const run = await find(organizationId, runId)
       if (run === undefined) return null
-      const [rows, calls, called, spec] = await Promise.all([
+      const [rows, calls, called, spent, spec] = await Promise.all([
         db.kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
         db.kysely.selectFrom('provider_calls').selectAll().where('run_id', '=', runId).orderBy('id').execute(),
         db.kysely
@@ -212,6 +222,11 @@ export function createRunReader(db: Db): RunReader {
           .where('caller_run_id', '=', runId)
           .orderBy('id')
           .execute(),
+        sql<{ key: string; usd: string }>`${treeOf(runId)}
+          select child.caller_step_id as key, sum(c.actual_usd) as usd from runs child
+          join runs below on below.id = child.id or below.awaited_by = child.id
+          join tree on tree.id = below.id join provider_calls c on c.run_id = below.id
+          where child.caller_run_id = ${runId} group by 1`.execute(db.kysely),
         db.kysely
           .selectFrom('specifications')
           .select('definition')
@@ -235,7 +250,10 @@ export function createRunReader(db: Db): RunReader {
           attempt: row?.attempt ?? 0,
           simulated: row?.simulated ?? own.some(({ simulated }) => simulated),
           model: own.at(-1)?.model ?? null,
-          cost_usd: roundUsd(own.reduce((sum, { actual_usd }) => sum + Number(actual_usd ?? 0), 0)),
+          cost_usd: roundUsd(
+            own.reduce((sum, { actual_usd }) => sum + Number(actual_usd ?? 0), 0) +
+              spent.rows.filter(({ key }) => isOfStep(key)).reduce((sum, { usd }) => sum + Number(usd ?? 0), 0),
+          ),
           error: row?.error === undefined || row.error === null ? null : { ...row.error },
           started_at: row?.started_at.toISOString() ?? null,
           finished_at: row?.finished_at.toISOString() ?? null,

@@ -38,9 +38,31 @@ export async function settleRuns(db: Db, ids: Ids, request: Settling): Promise<N
 /** `settleRuns` as a part of the caller's transaction. Runs of slots are not settled so: their last slot ends them. */
 export async function settleRunsIn(trx: Trx, ids: Ids, request: Settling): Promise<News> {
   const events = await settle(trx, ids, request)
+  const below = await cancelBelow(
+    trx,
+    ids,
+    events.map(({ run_id }) => run_id),
+  )
   const awaiting = await awaitingOf(trx, events)
   const told = await tellIn(trx, ids, awaiting)
-  return { events: [...events, ...told.events], cancelled: told.cancelled }
+  return {
+    events: [...events, ...below.events, ...told.events],
+    cancelled: [...below.cancelled, ...told.cancelled],
+  }
+}
+
+/** Cancels what runs that have ended had called: nobody waits for it any more. */
+async function cancelBelow(trx: Trx, ids: Ids, ended: string[]): Promise<News> {
+  if (ended.length === 0) return { events: [], cancelled: [] }
+  const { rows } = await sql<{ id: string; executed: boolean }>`${treesOf(ended)}
+    update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
+    where id in (select id from tree) and id <> all(${ended}::text[]) and status in ('pending', 'running', 'waiting')
+    returning id, status = 'running' and worker is not null as executed`.execute(trx)
+  const idle = rows.filter(({ executed }) => !executed).map(({ id }) => id)
+  return {
+    events: await settle(trx, ids, { runIds: idle, outcome: () => ({ status: 'cancelled', error: null }) }),
+    cancelled: rows.filter(({ executed }) => executed).map(({ id }) => id),
+  }
 }
 
 /** Tells runs that one which they wait for has changed; callers become pending, and are delivered by the reconciler. */
@@ -207,8 +229,8 @@ async function endAll(trx: Trx, ids: Ids, ends: End[]): Promise<RunEvent[]> {
   if (ends.length === 0) return []
   const runs = ends.map(({ run }) => run)
   const runIds = runs.map(({ id }) => id)
-  const { rows: costs } = await sql<{ top: string; estimated: string; actual: string | null }>`${treesOf(runIds)}
-    select top, sum(estimated_usd) as estimated, sum(coalesce(actual_usd, estimated_usd)) as actual
+  const { rows: costs } = await sql<{ top: string; actual: string | null }>`${treesOf(runIds)}
+    select top, sum(coalesce(actual_usd, estimated_usd)) as actual
     from provider_calls c join tree on tree.id = c.run_id group by top`.execute(trx)
   const { rows: pricing } = await sql<{ hash: string; version: string }>`
     select hash, definition ->> 'pricingVersion' as version from specifications
@@ -229,7 +251,7 @@ async function endAll(trx: Trx, ids: Ids, ends: End[]): Promise<RunEvent[]> {
       run,
       { status, partial, outputs: await outputsOf(trx, own), error },
       {
-        estimated: Number(cost?.estimated ?? 0),
+        estimated: Number(run.estimated_usd),
         actual: Number(cost?.actual ?? 0),
         pricing_version: pricing.find(({ hash }) => hash === run.definition_hash)?.version ?? '',
       },

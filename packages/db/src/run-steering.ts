@@ -47,7 +47,7 @@ export function createRunSteering(db: Db): RunSteering {
     },
     async unfinishedRuns(organizationId, filter, { newest, before, limit }) {
       let query = unfinished(runsMatching(db, organizationId, filter))
-        .select(['id as runId', 'epoch', 'workflow', 'priority', 'lane', 'status'])
+        .select(['id as runId', 'organization_id as organizationId', 'epoch', 'workflow', 'priority', 'lane', 'status'])
         .where('id', '<=', newest)
         .orderBy('id', 'desc')
         .limit(limit)
@@ -86,11 +86,12 @@ export function createRunSteering(db: Db): RunSteering {
           .updateTable('runs')
           .set({ priority, lane: laneOf(priority) })
           .where('id', 'in', [...formerLanes.keys()])
-          .returning(['id', 'epoch', 'workflow', 'priority', 'lane'])
+          .returning(['id', 'organization_id', 'epoch', 'workflow', 'priority', 'lane'])
           .execute()
-        const changed = rows.map(({ id, ...row }) => ({
+        const changed = rows.map(({ id, organization_id, ...row }) => ({
           ...row,
           runId: id,
+          organizationId: organization_id,
           formerLane: formerLanes.get(id) ?? row.lane,
         }))
         return { status: run.status, changed }

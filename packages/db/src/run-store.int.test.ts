@@ -1,6 +1,8 @@
+import type { Definition } from '@fabrique/engine'
 import {
   aCall,
   aCheckpoint,
+  aDefinition,
   aNewRun,
   aTransition,
   createSequentialIds,
@@ -131,6 +133,31 @@ describe('the run store in PostgreSQL', () => {
     expect(outcomes.map(({ status }) => status)).toEqual(
       Array.from({ length: 20 }, (_, n) => (n === 7 ? 'rejected' : 'fulfilled')),
     )
+  })
+
+  it('accepts a definition after the run that brought it first was rolled back', async () => {
+    const { store } = await setup()
+    const ids = createSequentialIds()
+    const definition = aDefinition({ templateId: 'test/new' })
+    const checkpoints = [aCheckpoint('a', { status: 'broken' as never })]
+    const broken = aNewRun(ids.next(), { definition, inherited: { checkpoints, artifacts: [] } })
+    await expect(store.accept(broken)).rejects.toThrow()
+    expect((await store.accept(aNewRun(ids.next(), { definition }))).outcome).toBe('accepted')
+  })
+
+  it('accepts runs at once whose slots bring the same new definitions in another order', async () => {
+    const { store, beside } = await setup()
+    const other = beside()
+    const ids = createSequentialIds()
+    const aRun = (definitions: Definition[]) => {
+      const slots = definitions.map((definition) => aNewRun(ids.next(), { definition }))
+      return aNewRun(ids.next(), { slots })
+    }
+    await Promise.all([store.accept(aNewRun(ids.next())), other.accept(aNewRun(ids.next()))])
+    for (let round = 0; round < 20; round += 1) {
+      const definitions = Array.from({ length: 60 }, (_, n) => aDefinition({ templateId: `test/${round}/${n}` }))
+      await Promise.all([store.accept(aRun(definitions)), other.accept(aRun(definitions.toReversed()))])
+    }
   })
 
   it('writes each of many concurrent transitions to its own run', async () => {

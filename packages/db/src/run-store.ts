@@ -127,10 +127,18 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           detail,
           ...(on_expiry === null || in_ms === null
             ? {}
-            : { expiry: { inMs: Number(in_ms), approve: on_expiry === 'approve' } }),
+            : { expiry: { inMs: Math.ceil(Number(in_ms)), approve: on_expiry === 'approve' } }),
         })),
         children,
       }
+    },
+    async find(runId) {
+      const row = await db.kysely
+        .selectFrom('runs')
+        .select(['status', 'instance'])
+        .where('id', '=', runId)
+        .executeTakeFirst()
+      return row ?? null
     },
     children: childrenOf,
     spentToday: (organizationId, workflow) => spentOn(db.kysely, organizationId, workflow),
@@ -165,10 +173,11 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           .updateTable('runs')
           .set({ status: 'pending', epoch: sql`epoch + 1`, due_at: sql`now() + interval '5 seconds'` })
           .where('id', '=', gate.run_id)
-          .returning(['id', 'epoch', 'workflow', 'priority', 'lane'])
+          .returning(['id', 'organization_id', 'epoch', 'workflow', 'priority', 'lane'])
           .executeTakeFirstOrThrow()
         return {
           runId: row.id,
+          organizationId: row.organization_id,
           epoch: row.epoch,
           workflow: row.workflow,
           priority: row.priority,

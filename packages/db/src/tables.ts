@@ -124,6 +124,7 @@ export interface Tables {
     node_key: string | null
     payload: Json<JsonObject>
     timestamp: Time
+    xact: Generated<string | null>
   }
   checkpoints: {
     run_id: string

@@ -66,6 +66,7 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
   const spare = Math.max(left - expectedBesideUsd(state, unit), Math.min(left, expected))
   const capUsd = left === Number.POSITIVE_INFINITY ? null : Math.min(spare, Math.max(high, 2 * expected))
   const dayCaps = dayCapsOf(run, definition)
+  const continues = run.instance.earlierCalls?.[unit.key]
   const id = deps.ids.next()
   await state.commitChild(
     {
@@ -82,6 +83,7 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
         variants: 1,
         ...(capUsd === null ? {} : { capUsd: roundUsd(capUsd) }),
         ...(dayCaps.length === 0 ? {} : { dayCaps }),
+        ...(continues === undefined ? {} : { continues }),
       },
       input,
       simulated: pinned.simulated,
@@ -89,7 +91,16 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
     },
     capUsd ?? 0,
   )
-  await deps.queue.enqueue([{ runId: id, epoch: 0, workflow: pinned.workflow, priority: run.priority, lane: run.lane }])
+  await deps.queue.enqueue([
+    {
+      runId: id,
+      organizationId: run.organizationId,
+      epoch: 0,
+      workflow: pinned.workflow,
+      priority: run.priority,
+      lane: run.lane,
+    },
+  ])
   return id
 }
 

@@ -1,9 +1,11 @@
+import { FabriqueError } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { ProviderRequest } from './catalog.ts'
 import { callModel, type CallSite } from './call.ts'
 import { StepFailure } from './failure.ts'
 import type { CallRecord } from './ports.ts'
 import { aCall, aDefinition } from './testing/factories.ts'
+import { createFakeClock } from './testing/fake-clock.ts'
 import { createMemoryArtifactStore } from './testing/memory-artifact-store.ts'
 import { answerTo, asking, createTestCatalog } from './testing/test-engine.ts'
 
@@ -12,8 +14,11 @@ function setup(options: {
   serve?: (request: ProviderRequest) => Promise<ReturnType<typeof answerTo>>
   earlier?: CallRecord[]
   onUnknownOutcome?: 'retry' | 'fail'
+  signal?: AbortSignal
 }) {
   const { serve = async ({ request }) => answerTo(request), earlier = [], onUnknownOutcome = 'retry' } = options
+  const { signal = new AbortController().signal } = options
+  const clock = createFakeClock()
   const definition = aDefinition({ ...asking([{ id: 'a' }], ['acme/one', 'acme/two']), onUnknownOutcome })
   const sent: ProviderRequest[] = []
   const ledger = new Map<string, CallRecord>(earlier.map((call) => [call.id, call]))
@@ -27,7 +32,7 @@ function setup(options: {
     stepKey: 'a',
     attempt: 1,
     seed: 0,
-    signal: new AbortController().signal,
+    signal,
     earlier,
     onProgress: () => {},
   }
@@ -35,6 +40,7 @@ function setup(options: {
     catalog: createTestCatalog(),
     artifacts,
     limits: { enter: async () => () => {} },
+    clock,
     admit: () => {},
     killpoint: () => {},
     record: async (call: CallRecord) => void ledger.set(call.id, call),
@@ -47,7 +53,7 @@ function setup(options: {
     },
   }
   const outcomes = () => [...ledger.values()].map(({ model, outcome, actualUsd }) => [model, outcome, actualUsd])
-  return { call: () => callModel(deps, site, { prompt: 'p' }, {}), sent, artifacts, outcomes }
+  return { call: () => callModel(deps, site, { prompt: 'p' }, {}), sent, artifacts, outcomes, clock }
 }
 
 describe('a paid call', () => {
@@ -56,6 +62,38 @@ describe('a paid call', () => {
     const { record } = await call()
     expect(record).toMatchObject({ outcome: 'succeeded', status: 'provider_reported', actualUsd: 0.25 })
     expect(artifacts.stagedCalls()).toEqual([record.id])
+  })
+
+  it('waits with its answer for a store that is away, instead of paying for another', async () => {
+    const { call, artifacts, sent, clock } = setup({})
+    const { stage } = artifacts
+    let tries = 0
+    artifacts.stage = async (callId, answer) => {
+      tries += 1
+      if (tries < 5) throw new FabriqueError('unavailable', 'away')
+      await stage(callId, answer)
+    }
+    const calling = call()
+    while (tries < 5) {
+      await new Promise((resolve) => setImmediate(resolve))
+      clock.advance(clock.sleeping()[0] ?? 0)
+    }
+    const { record } = await calling
+    expect(record).toMatchObject({ id: 'r.a.1', outcome: 'succeeded' })
+    expect(artifacts.stagedCalls()).toEqual(['r.a.1'])
+    expect(sent).toHaveLength(1)
+  })
+
+  it('gives its answer up to the books when it is stopped while the store is away', async () => {
+    const stop = new AbortController()
+    const { call, artifacts, sent, outcomes } = setup({ signal: stop.signal })
+    artifacts.stage = async () => {
+      stop.abort('shutdown')
+      throw new FabriqueError('unavailable', 'away')
+    }
+    await expect(call()).rejects.toMatchObject({ code: 'unavailable' })
+    expect(sent).toHaveLength(1)
+    expect(outcomes()).toEqual([['acme/one', 'pending', null]])
   })
 
   it('adopts an answer that an earlier execution staged, without asking again', async () => {

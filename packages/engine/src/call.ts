@@ -1,10 +1,13 @@
 // The discipline of a paid call: intent durable before it is sent, answer staged before it is used, outcome booked
 // with the step. Hides recovery: an interrupted call is adopted, looked up, or booked as unknown, never just repeated.
-import { findRate, type JsonObject, type Rate, roundUsd, type Usage } from '@fabrique/schema'
+import { FabriqueError, findRate, type JsonObject, type Rate, roundUsd, type Usage } from '@fabrique/schema'
 import type { Catalog, InputFile, Model, ProviderAnswer, Providers } from './catalog.ts'
 import { StepFailure } from './failure.ts'
-import type { ArtifactStore, CallRecord, Limits } from './ports.ts'
+import type { ArtifactStore, CallRecord, Clock, Limits } from './ports.ts'
 import type { Binding, Definition } from './specification.ts'
+
+/** A store that is away is asked again this often. */
+const KEEP_AGAIN_MS = 1_000
 
 /** The price of usages by a rate table, or null where one of them has no rate. */
 export function priceOf(rates: readonly Rate[], model: string, usages: readonly Usage[]): number | null {
@@ -30,6 +33,7 @@ export interface CallDeps {
   providers: Providers
   artifacts: ArtifactStore
   limits: Limits
+  clock: Pick<Clock, 'sleep'>
   /** Throws a `budget` failure where the run may not spend this much more. */
   admit(estimatedUsd: number): void
   /** Makes the call's row durable under the run's fence; rejects when the run is no longer ours. */
@@ -213,7 +217,7 @@ async function send(
       onProgress: site.onProgress,
     })
     deps.killpoint('W5')
-    await deps.artifacts.stage(record.id, answer)
+    await keep(deps, site, record.id, answer)
     return settle(site, sent, answer)
   } catch (error) {
     if (!StepFailure.is(error)) throw error
@@ -225,6 +229,18 @@ async function send(
       actualUsd: error.billed === 'no' ? 0 : sent.estimatedUsd,
     })
     throw error
+  }
+}
+
+/** Stages an answer as soon as the store takes it: it is paid for and lies nowhere else, so giving up would pay again. */
+async function keep({ artifacts, clock }: CallDeps, { signal }: CallSite, callId: string, answer: ProviderAnswer) {
+  for (;;) {
+    try {
+      return await artifacts.stage(callId, answer)
+    } catch (error) {
+      if (!FabriqueError.is(error, 'unavailable') || signal.aborted) throw error
+      await clock.sleep(KEEP_AGAIN_MS, signal).catch(() => {})
+    }
   }
 }
 

@@ -122,7 +122,7 @@ export async function finish(state: RunState, end: End): Promise<'finished'> {
       state.run,
       { status: end.status, partial: false, outputs: [ownOutput(state, end)], error: errorOf(end) },
       {
-        estimated: roundUsd(calls.reduce((sum, call) => sum + call.estimatedUsd, 0)),
+        estimated: state.run.estimatedUsd,
         actual: roundUsd(calls.reduce((sum, call) => sum + (call.actualUsd ?? 0), called)),
         pricing_version: state.definition.pricingVersion,
       },

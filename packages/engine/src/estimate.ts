@@ -11,9 +11,9 @@ import {
 } from '@fabrique/schema'
 import { priceOf } from './call.ts'
 import type { Catalog, Model } from './catalog.ts'
-import { parseTemplate, renderValue, type Scope } from './placeholders.ts'
+import { parseTemplate, placeholdersIn, renderValue, type Scope } from './placeholders.ts'
 import { forEachOf } from './plan.ts'
-import type { Estimate, PricedStep } from './specification.ts'
+import type { Definition, Estimate, PricedStep } from './specification.ts'
 
 export type StepEstimate = Estimate & {
   step: string
@@ -49,6 +49,30 @@ function priceModel(catalog: Catalog, rates: readonly Rate[], model: Model, requ
   const [least, expected, most] = [low, usages, high].map((one) => priceOf(rates, model.name, one))
   if (least == null || expected == null || most == null) return null
   return { low: least, expected, high: most }
+}
+
+/** The steps whose price an intake decides: by a parameter that it gives itself or through a lookup. */
+export function stepsPricedByIntake({ stepInstructions }: Definition): Step[] {
+  return stepInstructions.filter(({ params, args }) =>
+    placeholdersIn([params, args]).some(({ placeholder: { root } }) => root === 'intake' || root === 'lookup'),
+  )
+}
+
+/** The definition's prices, with those that the intake decides made anew; `scopeOf` is what a step sees beforehand. */
+export function pricedFor(
+  definition: Definition,
+  catalog: Catalog,
+  steps: readonly Step[],
+  scopeOf: (step: Step) => Scope,
+): PricedStep[] {
+  const anew = new Map(
+    steps.map((step) => {
+      const models = definition.providerBindings[step.id]?.models.map(({ model }) => model) ?? []
+      const { value } = renderValue(catalog.kind(step.kind)?.expects(step) ?? {}, scopeOf(step))
+      return [step.id, isJsonObject(value) ? priceCall(catalog, definition.rates, models, value) : null]
+    }),
+  )
+  return definition.priced.map((one) => ({ ...one, once: anew.get(one.stepId) ?? one.once }))
 }
 
 /** How often a step with forEach runs, as far as the template alone tells. */

@@ -249,6 +249,33 @@ describe('an execution', () => {
     expect((await world.store.history(world.id)).calls).toMatchObject([{ outcome: 'succeeded', actualUsd: 0.25 }])
   })
 
+  it('stops when it hears of the loss by a write that no step waits for', async () => {
+    const asks = Promise.withResolvers<void>()
+    let calls = 0
+    const { store, id, execute, clock } = await setup(
+      undefined,
+      async ({ onRequestId, onProgress, resumeId, signal }) => {
+        calls += 1
+        // A run that is begun again for ever would leave the test no turn to fail in.
+        if (calls > 100) return await new Promise(() => {})
+        if (resumeId === null) await onRequestId('q-1')
+        onProgress({ position: calls })
+        asks.resolve()
+        return await new Promise((_, reject) => {
+          const stop = () => reject(new StepFailure('timeout', 'stopped', { billed: 'yes' }))
+          if (signal.aborted) stop()
+          else signal.addEventListener('abort', stop, { once: true })
+        })
+      },
+    )
+    const execution = execute()
+    await asks.promise
+    await store.release(id, 1)
+    clock.advance(1_000)
+    expect(await execution).toBe('lost')
+    expect(calls).toBe(1)
+  })
+
   it('hands the run back at shutdown, and stops without a word when its fence is lost', async () => {
     const abort = new AbortController()
     const { execute, read, deliveries } = await setup(undefined, async () => {

@@ -3,6 +3,7 @@
 import { FabriqueError, isTerminal, type Step } from '@fabrique/schema'
 import { conclude, finish, openGate, rest } from './end-run.ts'
 import { ExpressionError } from './expression.ts'
+import { continuation, lineOf } from './inherit.ts'
 import { createGraph, type Graph, next } from './plan.ts'
 import type { ClaimedRun, RunHistory, RunQueue, RunStore } from './ports.ts'
 import { createRunState, RunTaken, type RunState } from './run-state.ts'
@@ -63,6 +64,17 @@ export function createEngine(deps: EngineDeps): Engine {
     return entry
   }
 
+  /** The run's state; one that stands in an earlier run's place takes over what that has finished, once. */
+  async function begin(run: ClaimedRun, definition: Definition, graph: Graph, history: RunHistory): Promise<RunState> {
+    const { continues } = run.instance
+    if (continues === undefined) return createRunState(deps, run, definition, graph, history)
+    const { earlier, status, earlierCalls } = await lineOf(deps.store, continues)
+    const instance = { ...run.instance, earlierCalls }
+    const state = createRunState(deps, { ...run, instance }, definition, graph, history)
+    if (history.checkpoints.length === 0) state.takeOver(continuation({ definition, status }, earlier, deps.ids))
+    return state
+  }
+
   return {
     async execute(runId, signal, onClaimed) {
       const run = await deps.store.claim(runId, deps.worker, deps.leaseMs)
@@ -72,7 +84,8 @@ export function createEngine(deps: EngineDeps): Engine {
       try {
         const { definition, graph } = await prepare(run.definitionHash)
         const history = run.resumed || run.instance.inherited === true ? await deps.store.history(runId) : EMPTY
-        const execution = await advance(deps, createRunState(deps, run, definition, graph, history), signal)
+        const state = await begin(run, definition, graph, history)
+        const execution = await advance(deps, state, signal)
         if (run.awaitedBy !== null && (execution === 'finished' || execution === 'waiting'))
           await tell(deps, run.awaitedBy)
         return execution
@@ -208,6 +221,8 @@ async function advance(deps: EngineDeps, state: RunState, signal: AbortSignal): 
       if (interruption !== null) throw interruption
       if (signal.aborted) return await interrupted(signal.reason)
       if (state.failure !== null && run.failFast) return await giveUp()
+      // A write that no step waits for has met the loss: going on would be to start what stops at once, for ever.
+      if (stop.signal.aborted) return await interrupted(stop.signal.reason)
       for (const { callerKey, status } of state.children.values()) {
         // Its step has failed without it. The run ends after it all the same: its cost is the run's.
         if (!isTerminal(status) && state.checkpoints.has(stepOf(callerKey))) state.resting.add(callerKey)

@@ -26,7 +26,14 @@ async function setup(
   const run = aNewRun(createSequentialIds().next(), { definition, ...over })
   await world.store.accept(run)
   const deliver = () =>
-    world.deliveries.push({ runId: run.id, epoch: 0, workflow: run.workflow, priority: 50, lane: 'batch' })
+    world.deliveries.push({
+      runId: run.id,
+      organizationId: 'system',
+      epoch: 0,
+      workflow: run.workflow,
+      priority: 50,
+      lane: 'batch',
+    })
   return {
     ...world,
     asked,

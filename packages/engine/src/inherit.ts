@@ -3,7 +3,7 @@
 import { adoptFiles } from './call-workflow.ts'
 import { parsePath } from './placeholders.ts'
 import { dependenciesOf } from './plan.ts'
-import type { ArtifactRecord, Checkpoint, Ids, Inheritance } from './ports.ts'
+import type { ArtifactRecord, Checkpoint, Ids, Inheritance, RunHistory, RunStatus, RunStore } from './ports.ts'
 import type { Definition } from './specification.ts'
 
 /** An earlier run as far as it can be taken over. */
@@ -79,4 +79,57 @@ export function inherit(earlier: EarlierRun, isKept: (checkpoint: Checkpoint) =>
     output: copies.value[index] ?? null,
   }))
   return { checkpoints, artifacts }
+}
+
+/** Failures that judge what was made: trying again with the same parts would come to the same. */
+const REFUSALS = ['gate-failed', 'bad-output']
+
+/**
+ * Everything that a run has finished, for one that goes on in its place: steps, items and parts, and the decisions on
+ * them. Whether a step is skipped is decided anew; a review of the whole run holds only where the run completed.
+ */
+export function continuation(
+  { definition, status }: { definition: Definition; status: RunStatus },
+  history: Pick<RunHistory, 'checkpoints' | 'artifacts' | 'gates'>,
+  ids: Ids,
+): Inheritance {
+  const refused = history.checkpoints.filter(
+    ({ key, error }) => error !== null && error.node_key === key && REFUSALS.includes(error.code),
+  )
+  const isRefused = (key: string) =>
+    refused.some((unit) => key.startsWith(`${unit.key}[`) || key.startsWith(`${unit.key}#`))
+  const isKept = ({ key, status: outcome }: Checkpoint) => outcome === 'completed' && !isRefused(key)
+  const earlier = { workflow: definition.templateId, checkpoints: history.checkpoints, artifacts: history.artifacts }
+  const kept = inherit(earlier, isKept, ids)
+  const finished = new Set(kept.checkpoints.map(({ key }) => key))
+  const gates = history.gates.filter(({ id, status: decision }) => {
+    const gate = definition.gates.find((one) => one.id === id)
+    if (gate === undefined || (decision !== 'passed' && decision !== 'approved')) return false
+    return gate.after === undefined ? status === 'completed' : finished.has(gate.after)
+  })
+  return {
+    ...kept,
+    gates: gates.map(({ id, name, type, status: decision, detail }) => ({ id, name, type, status: decision, detail })),
+  }
+}
+
+/** The runs that a run has called, by the unit that called them, for `Instance.earlierCalls`. */
+export function callsOf({ children }: Pick<RunHistory, 'children'>): Record<string, string> {
+  return Object.fromEntries(children.map(({ callerKey, id }) => [callerKey, id]))
+}
+
+/**
+ * What there is to take over in the place of this run: its own, or, where it never began, that of the one before it in
+ * whose place it stood; and the newest run called by each unit of any of them.
+ */
+export async function lineOf(
+  store: Pick<RunStore, 'history' | 'find'>,
+  runId: string,
+): Promise<{ earlier: RunHistory; status: RunStatus; earlierCalls: Record<string, string> }> {
+  const [earlier, found] = await Promise.all([store.history(runId), store.find(runId)])
+  const { continues } = found?.instance ?? {}
+  const before = continues === undefined ? null : await lineOf(store, continues)
+  const earlierCalls = { ...before?.earlierCalls, ...callsOf(earlier) }
+  if (before !== null && earlier.checkpoints.length === 0) return { ...before, earlierCalls }
+  return { earlier, status: found?.status ?? 'cancelled', earlierCalls }
 }

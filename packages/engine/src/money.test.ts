@@ -21,7 +21,14 @@ function setup(serve: Serve = async ({ request }) => answerTo(request)) {
     },
   })
   async function execute(runId: string) {
-    world.deliveries.push({ runId, epoch: 0, workflow: 'test/example', priority: 50, lane: 'batch' })
+    world.deliveries.push({
+      runId,
+      organizationId: 'system',
+      epoch: 0,
+      workflow: 'test/example',
+      priority: 50,
+      lane: 'batch',
+    })
     await drive(world)
     const read = world.store.read(runId)
     if (read === null) throw new Error('there is no such run')
@@ -298,7 +305,7 @@ describe('fallback models', () => {
       ['acme/one', 'failed', 0.25],
       ['acme/two', 'succeeded', 0.25],
     ])
-    expect(costOf(id)).toMatchObject({ estimated: 0.5, actual: 0.5 })
+    expect(costOf(id)).toMatchObject({ estimated: 0, actual: 0.5 })
   })
 
   it('are not asked for what the first has refused', async () => {

@@ -63,7 +63,7 @@ export type NewSlot = Pick<
 export interface Told {
   deliveries: Delivery[]
   events: RunEvent[]
-  /** Roots whose slots are cancelled although some are at work. */
+  /** Runs that are cancelled although they, or slots of theirs, are at work. */
   cancelled: string[]
 }
 
@@ -71,6 +71,8 @@ export interface Told {
 export interface Inheritance {
   checkpoints: Checkpoint[]
   artifacts: ArtifactRecord[]
+  /** Decisions that hold for what is taken over; absent where none do. */
+  gates?: GateRecord[]
 }
 
 /** A run that a step of another run calls; it is accepted in the transaction that records the call. */
@@ -125,6 +127,7 @@ export interface ClaimedRun {
   metadata: JsonObject
   state: JsonObject | null
   createdAt: string
+  estimatedUsd: number
   priority: number
   lane: Lane
   /** The run that waits for this one: its caller, or the run that it is a slot of. */
@@ -245,6 +248,8 @@ export interface RunHistory {
 /** A delivery that is owed: the job's name is `<runId>-<epoch>`, so a second one never hides behind the first. */
 export interface Delivery {
   runId: string
+  /** Whose run it is: organizations take turns among runs of equal priority. */
+  organizationId: string
   epoch: number
   workflow: string
   priority: number
@@ -261,6 +266,8 @@ export interface RunStore {
   claim(runId: string, worker: string, leaseMs: number): Promise<ClaimedRun | null>
   definition(hash: string): Promise<Definition | null>
   history(runId: string): Promise<RunHistory>
+  /** What a run was given and how it stands. */
+  find(runId: string): Promise<{ status: RunStatus; instance: Instance } | null>
   /** The runs that this run has called. */
   children(runId: string): Promise<ChildRecord[]>
   /**

@@ -12,14 +12,13 @@ import {
 } from '@fabrique/schema'
 import type { Catalog, Providers } from './catalog.ts'
 import { type Compiled, compile, contentHash, modelChoices, notRunnable, type ProviderMode } from './compile.ts'
-import { estimateSteps, type StepEstimate, sumOf } from './estimate.ts'
+import { estimateSteps, pricedFor, type StepEstimate, stepsPricedByIntake, sumOf } from './estimate.ts'
 import { type EarlierRun, inherit, stepsToReuse } from './inherit.ts'
 import { placeholdersIn, runScope, type Scope } from './placeholders.ts'
 import type { Ids, IntakeSchemas, NewSlot, RunStore } from './ports.ts'
 import type { Definition, Estimate, SubWorkflow } from './specification.ts'
 
 export interface PrepareDeps {
-  store: Pick<RunStore, 'spentToday'>
   /** The template that may be run, or null for unknown, unlisted and foreign alike. */
   findRunnable(id: string, version: string | null, drafts: boolean): Promise<Template | null>
   intake: IntakeSchemas
@@ -61,11 +60,12 @@ export interface Preparer {
    * for one run that is too dear, `not-runnable` and `tool-unavailable` for what cannot run here.
    */
   prepare(wanted: Wanted): Promise<Prepared>
-  /** Throws `budget-exceeded` where these runs together are over a workflow's limit of the day. */
-  checkDay(organizationId: string, runs: readonly Prepared[]): Promise<void>
 }
 
-type Ready = Compiled & { template: Template }
+/** What limits of a run and of a day are held against. */
+export type Budgeted = Pick<Prepared, 'workflow' | 'estimate' | 'maxPerDayUsd'>
+
+type Ready = Compiled & { template: Template; pricedByIntake: Step[] }
 
 const COMPILED_CACHED_MAX = 500
 /** How deep workflows may call each other; the guards refuse circles, this bounds what was listed before them. */
@@ -101,7 +101,8 @@ export function createPreparer(deps: PrepareDeps): Preparer {
     if (compiled.size >= COMPILED_CACHED_MAX) compiled.delete(compiled.keys().next().value as string)
     const { catalog, mode, missing } = deps
     const bindings = { catalog, mode, pricing, subWorkflows, intake, ...(missing === undefined ? {} : { missing }) }
-    const ready = { ...compile(template, bindings), template }
+    const done = compile(template, bindings)
+    const ready = { ...done, template, pricedByIntake: stepsPricedByIntake(done.definition) }
     compiled.set(key, ready)
     return ready
   }
@@ -137,17 +138,15 @@ export function createPreparer(deps: PrepareDeps): Preparer {
       if (checked.problems.length > 0) throw misfit(checked.problems)
       const intake = checked.value as JsonObject
       const earlier = await findEarlier()
-      const { definition, hash, simulated } = await bind(template, pricing, intake, drafts)
+      const { definition, hash, simulated, pricedByIntake } = await bind(template, pricing, intake, drafts)
       const { reused, warnings: unkept } = stepsToReuse(definition, regenerate.keep ?? [], earlier)
-      const steps = estimateSteps(definition.priced, scopeFor(template.id, intake), reused)
+      const priced =
+        pricedByIntake.length === 0
+          ? definition.priced
+          : pricedFor(definition, deps.catalog, pricedByIntake, (step) => scopeFor(template.id, intake, step))
+      const steps = estimateSteps(priced, scopeFor(template.id, intake), reused)
       const estimate = sumOf(steps)
-      const { maxPerRunUsd, maxPerDayUsd } = definition.budgetPolicy
-      if (maxPerRunUsd !== undefined && estimate.expected > maxPerRunUsd) {
-        throw new FabriqueError(
-          'budget-exceeded',
-          `A run of "${template.id}" is estimated at $${estimate.expected}, over the template's limit of $${maxPerRunUsd} per run.`,
-        )
-      }
+      checkRun(definition, estimate)
       const undeclared = checked.undeclared.map(
         (key) => `input.${key} is not declared by ${template.id}; it is passed through to the steps.`,
       )
@@ -158,7 +157,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
         estimate,
         steps,
         warnings,
-        maxPerDayUsd,
+        maxPerDayUsd: definition.budgetPolicy.maxPerDayUsd,
         toSlot(place) {
           const isKept = ({ stepId }: { stepId: string }) => reused.has(stepId)
           const inherited = earlier === null || reused.size === 0 ? null : inherit(earlier, isKept, deps.ids)
@@ -183,20 +182,34 @@ export function createPreparer(deps: PrepareDeps): Preparer {
         },
       }
     },
+  }
+}
 
-    async checkDay(organizationId, runs) {
-      for (const [workflow, together] of Map.groupBy(runs, (run) => run.workflow)) {
-        const maxPerDayUsd = together[0]?.maxPerDayUsd
-        if (maxPerDayUsd === undefined) continue
-        const { expected } = sumOf(together.map(({ estimate }) => estimate))
-        const spent = await deps.store.spentToday(organizationId, workflow)
-        if (roundUsd(spent + expected) <= maxPerDayUsd) continue
-        throw new FabriqueError(
-          'budget-exceeded',
-          `The run is estimated at $${expected}; of the limit of $${maxPerDayUsd} that "${workflow}" may spend a day (UTC), $${roundUsd(spent)} is spent or reserved.`,
-        )
-      }
-    },
+/** Throws `budget-exceeded` for one run that is too dear. */
+export function checkRun({ templateId, budgetPolicy: { maxPerRunUsd } }: Definition, { expected }: Estimate): void {
+  if (maxPerRunUsd === undefined || expected <= maxPerRunUsd) return
+  throw new FabriqueError(
+    'budget-exceeded',
+    `A run of "${templateId}" is estimated at $${expected}, over the template's limit of $${maxPerRunUsd} per run.`,
+  )
+}
+
+/** Throws `budget-exceeded` where these runs together are over a workflow's limit of the day. */
+export async function checkDay(
+  store: Pick<RunStore, 'spentToday'>,
+  organizationId: string,
+  runs: readonly Budgeted[],
+): Promise<void> {
+  for (const [workflow, together] of Map.groupBy(runs, (run) => run.workflow)) {
+    const maxPerDayUsd = together[0]?.maxPerDayUsd
+    if (maxPerDayUsd === undefined) continue
+    const { expected } = sumOf(together.map(({ estimate }) => estimate))
+    const spent = await store.spentToday(organizationId, workflow)
+    if (roundUsd(spent + expected) <= maxPerDayUsd) continue
+    throw new FabriqueError(
+      'budget-exceeded',
+      `The run is estimated at $${expected}; of the limit of $${maxPerDayUsd} that "${workflow}" may spend a day (UTC), $${roundUsd(spent)} is spent or reserved.`,
+    )
   }
 }
 
@@ -205,9 +218,9 @@ function misfit(problems: Problem[]): FabriqueError {
 }
 
 /** What placeholders see before anything has run. */
-function scopeFor(workflow: string, intake: JsonObject): Scope {
+export function scopeFor(workflow: string, intake: JsonObject, step?: Step): Scope {
   const instance = { intake, regenerate: {}, variantIndex: null, variants: 1 }
-  return runScope({ id: '', workflow, organizationId: '', instance }, {}, {})
+  return runScope({ id: '', workflow, organizationId: '', instance }, {}, step?.lookups ?? {})
 }
 
 /** Wishes of a regeneration that no prompt of the template takes up. */

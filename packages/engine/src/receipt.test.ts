@@ -1,5 +1,6 @@
 import type { EventKind, Step, StepFate } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
+import { forEachOf } from './plan.ts'
 import { type RecordedRun, receiptOf } from './receipt.ts'
 import { aCall, aCheckpoint, aDefinition } from './testing/factories.ts'
 import { pinned } from './testing/test-engine.ts'
@@ -17,13 +18,16 @@ function definitionOf(...steps: (Partial<Step> & { id: string })[]) {
   const once = { low: PRICE, expected: PRICE, high: PRICE }
   return aDefinition({
     stepInstructions,
-    priced: stepInstructions.map(({ id, kind, forEach }) => ({
-      stepId: id,
-      kind,
-      once: kind === 'note' ? null : once,
-      items: Array.isArray(forEach) ? { list: forEach, likely: once } : null,
-      conditional: false,
-    })),
+    priced: stepInstructions.map((step) => {
+      const each = forEachOf(step)
+      return {
+        stepId: step.id,
+        kind: step.kind,
+        once,
+        items: each === null ? null : { list: each.items, likely: once },
+        conditional: false,
+      }
+    }),
   })
 }
 
@@ -145,7 +149,7 @@ describe('what became of a step', () => {
   })
 
   it('of a list: what is saved are the items that nobody came to', () => {
-    const definition = definitionOf({ id: 'a', forEach: ['x', 'y', 'z', 'w'] })
+    const definition = definitionOf({ id: 'a', forEach: { items: ['x', 'y', 'z', 'w'] } })
     const items = ['a[0]', 'a[1]'].map((key) => aCheckpoint('a', { key }))
     const calls = ['a[0]', 'a[1]'].map((stepKey) => call('a', 'succeeded', { stepKey, id: stepKey }))
     expect(fateOf(aRun({ definition, checkpoints: items, calls }))).toEqual(['stopped_before_call', 2, 0.5, 0.5])

@@ -186,7 +186,14 @@ async function scenario(seed: number) {
     const run = aNewRun(ids.next(), { definition, failFast: chance(0.5) })
     runIds.push(run.id)
     await store.accept(run)
-    deliveries.push({ runId: run.id, epoch: 0, workflow: run.workflow, priority: 50, lane: 'batch' })
+    deliveries.push({
+      runId: run.id,
+      organizationId: 'system',
+      epoch: 0,
+      workflow: run.workflow,
+      priority: 50,
+      lane: 'batch',
+    })
   }
 
   const awake = () => workers.filter(({ dead, asleepUntilMs }) => !dead && asleepUntilMs <= clock.nowMs())

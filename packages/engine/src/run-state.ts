@@ -24,6 +24,7 @@ import type {
   ClaimedRun,
   Clock,
   GateRecord,
+  Inheritance,
   NewEvent,
   RunHistory,
   RunQueue,
@@ -89,6 +90,8 @@ export interface RunState {
   now(): string
   /** The outputs of the completed steps, by step id. */
   outputs(): Scope['steps']
+  /** What a unit that calls nobody is made from, and how real each of it is. */
+  sourcesOf(unit: Pick<Unit, 'step' | 'key'>): { simulated: boolean }[]
   /** What conditions may see: as `outputs`, but with an empty output for a step that was skipped. */
   expressionScope(): ExpressionScope
   /** Throws a `budget` failure where the run may not spend this much more. */
@@ -120,6 +123,8 @@ export interface RunState {
   settle(unit: Unit, attempt: Attempt, outcome: Outcome): void
   /** Notes the result of a part of a unit, under a key of its own, with what the part paid and made. */
   remember(unit: Unit, key: string, attempt: Attempt, output: JsonValue): void
+  /** Notes what an earlier run has finished as this one's own. */
+  takeOver(inheritance: Inheritance): void
   /** Renews what is known of the runs that this one has called. */
   noteChildren(children: ChildRecord[]): void
 
@@ -167,9 +172,11 @@ export function createRunState(
 
   /** A step's start becomes visible with the first write that it causes: one statement less for a short step. */
   function takeStarted(stepKey: string): NewEvent[] {
-    const started = unannounced.get(stepKey)
-    unannounced.delete(stepKey)
-    return started === undefined ? [] : [started]
+    // A list begins with its first item.
+    const keys = [...new Set([stepKey.split('[')[0] as string, stepKey])]
+    const started = keys.flatMap((key) => unannounced.get(key) ?? [])
+    for (const key of keys) unannounced.delete(key)
+    return started
   }
 
   /** Writes a transition and tells those who watch; a run that is no longer ours ends the execution here. */
@@ -229,15 +236,26 @@ export function createRunState(
     return checkpoint
   }
 
+  /** What a unit was made from that called nobody itself: it is no more real than that. */
+  function sourcesOf({ step, key }: Pick<Unit, 'step' | 'key'>): { simulated: boolean }[] {
+    const isOwn = (other: string) => other === key || other.startsWith(`${key}[`)
+    if ([...calls].some(([other, made]) => made.length > 0 && isOwn(other))) return []
+    return (graph.nodes.get(step.id)?.needs ?? []).flatMap(({ id }) => checkpoints.get(id) ?? [])
+  }
+
   /** A unit is as real as the least real of what it paid for, made, called or remembered. */
   function isSimulated(unit: Unit, attempt: Attempt): boolean {
     const parts = [...checkpoints.values()].filter(
       ({ key }) => key.startsWith(`${unit.key}#`) || key.startsWith(`${unit.key}[`),
     )
     const called = children.get(unit.key)
-    return [...attempt.settled, ...attempt.made, ...parts, ...(called === undefined ? [] : [called])].some(
-      ({ simulated }) => simulated,
-    )
+    return [
+      ...attempt.settled,
+      ...attempt.made,
+      ...parts,
+      ...sourcesOf(unit),
+      ...(called === undefined ? [] : [called]),
+    ].some(({ simulated }) => simulated)
   }
 
   /** Writes what was noted of progress, and nothing else of the draft. */
@@ -319,6 +337,8 @@ export function createRunState(
       )
     },
 
+    sourcesOf,
+
     callsOf(stepKey) {
       const known = calls.get(stepKey) ?? []
       calls.set(stepKey, known)
@@ -384,6 +404,13 @@ export function createRunState(
     remember(unit, key, attempt, output) {
       draft.events.push(...takeStarted(unit.key))
       addCheckpoint(unit, key, attempt, { status: 'completed', output })
+    },
+
+    takeOver({ checkpoints: finished, artifacts: files, gates: decided = [] }) {
+      for (const checkpoint of finished) checkpoints.set(checkpoint.key, checkpoint)
+      draft.checkpoints.push(...finished)
+      for (const file of files) noteArtifact(file)
+      for (const gate of decided) noteGate(gate, gate.status, gate.detail)
     },
 
     noteChildren(known) {

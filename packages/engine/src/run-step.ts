@@ -226,6 +226,7 @@ async function payForCall(
     providers: deps.providers,
     artifacts: deps.artifacts,
     limits: deps.limits,
+    clock: deps.clock,
     killpoint: deps.killpoint ?? (() => {}),
     admit: (estimatedUsd) => state.admit(estimatedUsd),
     record: (record) => state.commitCalls(record.stepKey, [record]),
@@ -312,7 +313,7 @@ function createContext(
         status: 'draft',
         bytes: file.bytes.byteLength,
         // A file made from a simulated one is no more real than that.
-        simulated: [...attempt.settled, ...opened].some(({ simulated }) => simulated),
+        simulated: [...attempt.settled, ...opened, ...state.sourcesOf(unit)].some(({ simulated }) => simulated),
         ...facts,
         ...blob,
       }

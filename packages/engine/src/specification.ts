@@ -88,6 +88,10 @@ export interface Instance {
   variants: number
   /** Some of its steps were taken over from an earlier run. */
   inherited?: true
+  /** Of a retry: the runs that the earlier one had called, by the unit that called them; calling again goes on there. */
+  earlierCalls?: Record<string, string>
+  /** Of a called run: the earlier one in whose place it stands, whose finished steps it takes over when it begins. */
+  continues?: string
   /** What a run that was called may spend, by its caller's leave; absent for one that nobody called. */
   capUsd?: number
   /** Caps of the day of the workflows that called this one. */

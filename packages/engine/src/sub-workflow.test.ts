@@ -62,7 +62,14 @@ async function setup(
     read: (runId = run.id) => store.read(runId),
     costOf: (runId = run.id) => store.read(runId)?.events.at(-1)?.payload.cost as JsonObject,
     async execute() {
-      world.deliveries.push({ runId: run.id, epoch: 0, workflow: run.workflow, priority: 50, lane: 'batch' })
+      world.deliveries.push({
+        runId: run.id,
+        organizationId: 'system',
+        epoch: 0,
+        workflow: run.workflow,
+        priority: 50,
+        lane: 'batch',
+      })
       await drive(world)
     },
     /** Hands a delivery over, and everything that follows from it. */
@@ -351,7 +358,7 @@ describe('called workflows of a list', () => {
       budgetPolicy: { maxPerRunUsd: 0.75 },
     }
     const { execute, store, id, deps, deliveries } = await setup(definition)
-    deliveries.push({ runId: id, epoch: 0, workflow: '', priority: 50, lane: 'batch' })
+    deliveries.push({ runId: id, organizationId: 'system', epoch: 0, workflow: '', priority: 50, lane: 'batch' })
     const [first] = deliveries.splice(0)
     await createEngine(deps).execute(first?.runId ?? '', new AbortController().signal)
     const caps = (await store.children(id)).map(({ capUsd }) => capUsd)

@@ -18,7 +18,7 @@ import { contentHash } from './compile.ts'
 import { type StepEstimate, sumOf } from './estimate.ts'
 import type { EarlierRun } from './inherit.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from './ports.ts'
-import { createPreparer, type PrepareDeps, type Prepared } from './prepare.ts'
+import { checkDay, createPreparer, type PrepareDeps, type Prepared } from './prepare.ts'
 import { slotKey } from './slots.ts'
 import type { Definition, Estimate } from './specification.ts'
 
@@ -30,7 +30,7 @@ export interface SubmitSources {
   earlierRun(organizationId: string, runId: string, variantIndex: number | null): Promise<EarlierRun | null>
 }
 
-export interface SubmitDeps extends Omit<PrepareDeps, 'store' | 'findRunnable'> {
+export interface SubmitDeps extends Omit<PrepareDeps, 'findRunnable'> {
   store: Pick<RunStore, 'accept' | 'acceptedUnder' | 'spentToday'>
   queue: Pick<RunQueue, 'enqueue' | 'publish'>
   sources: SubmitSources
@@ -90,7 +90,7 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
     if (idempotencyKey === undefined || dryRun === true) return null
     const known = await deps.store.acceptedUnder(organizationId, idempotencyKey)
     if (known === null) return null
-    if (known.digest !== digest) throw mismatch()
+    if (known.digest !== digest) throw keyMismatch()
     return { outcome: 'replayed' as const, runId: known.runId }
   }
 
@@ -155,7 +155,7 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       const pricing = await deps.sources.pricing()
       const parent = parentOf(spec)
       const prepared = await prepareAll(submission, spec, parent, pricing)
-      await preparer.checkDay(submission.organizationId, prepared)
+      await checkDay(deps.store, submission.organizationId, prepared)
       const [first] = prepared
       if (first === undefined) throw new Error('a spec has at least one run')
       const isPlain = spec.bundle === undefined && prepared.length === 1
@@ -205,13 +205,14 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       }
       deps.killpoint?.('A1')
       const accepted = await deps.store.accept(run)
-      if (accepted.outcome === 'mismatch') throw mismatch()
+      if (accepted.outcome === 'mismatch') throw keyMismatch()
       if (accepted.outcome === 'replayed') return accepted
       deps.killpoint?.('A2')
       deps.queue.publish(accepted.events)
       await deps.queue.enqueue(
         (isPlain ? [run] : slots).map(({ id, workflow: name }) => ({
           runId: id,
+          organizationId: run.organizationId,
           epoch: 0,
           workflow: name,
           priority: run.priority,
@@ -320,10 +321,11 @@ function definedOnly<Wishes extends object>(wishes: Wishes): { [Key in keyof Wis
   return Object.fromEntries(given) as { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> }
 }
 
-function mismatch(): FabriqueError {
+/** The refusal of a key that stands for something else. */
+export function keyMismatch(): FabriqueError {
   return new FabriqueError(
     'idempotency-mismatch',
-    'This Idempotency-Key was used for a different run-spec; use a new key.',
+    'This Idempotency-Key was used for a different request; use a new key.',
   )
 }
 

@@ -1,5 +1,6 @@
 // A worker's side of the queue: two BullMQ workers share its slots, the interactive lane never waits for the batch one.
 // Hides BullMQ's hazards: lost locks abort, a run is never executed twice at once in one process, closing is bounded.
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '@fabrique/engine'
 import type { Lane } from '@fabrique/schema'
 import { type Job, WaitingError, Worker } from 'bullmq'
@@ -12,6 +13,8 @@ import { createSlots } from './slots.ts'
 const MAKE_WAY_MS = 250
 /** Every so many times all of them are put back: another worker may have room, or something more urgent may have come. */
 const ALL_BACK_EVERY = 4
+/** A slot fetches nothing for so long after it put a job back, so that other workers see it first. */
+const YIELD_MS = 25
 
 export interface ConsumerOptions {
   redisUrl: string
@@ -58,6 +61,8 @@ export function createConsumer(options: ConsumerOptions): Consumer {
       const candidate = { lane, organizationId, priority: job.priority, id: job.id ?? '' }
       if (!(await slots.enter(candidate))) {
         await job.moveToWait(token)
+        await wakeWorker(connection, created)
+        await delay(YIELD_MS)
         throw new WaitingError()
       }
       try {
@@ -71,7 +76,7 @@ export function createConsumer(options: ConsumerOptions): Consumer {
         slots.leave(candidate)
       }
     }
-    const created = new Worker(names.lane(lane), processor, {
+    const created: Worker = new Worker(names.lane(lane), processor, {
       connection,
       prefix: names.prefix,
       autorun: false,
@@ -100,7 +105,6 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     const full = slots.full(lane)
     const others = full.length === 0 ? 0 : await bringOthersForward(connection, each, full, held)
     slots.turnAway(lane, all ? held : others)
-    if (all || others > 0) await wakeWorker(connection, each)
   }
 
   let rounds = 0

@@ -8,38 +8,60 @@ import { queueNames } from './run-queue.ts'
 export interface News {
   /** Calls `listener` with each batch of events of the run until the returned function is called. */
   subscribe(runId: string, listener: (events: RunEvent[]) => void): () => void
+  /**
+   * Calls `listener` whenever there is news of any run of the deployment, and again after each connection, since some
+   * may have been missed before it.
+   */
+  subscribeToAny(listener: () => void): () => void
+  /** Resolves when what is published from now on reaches the listeners; never rejects, and waits 200 ms at most. */
+  listening(runId: string): Promise<void>
   close(): Promise<void>
 }
+
+const LISTENING_LIMIT_MS = 200
+
+type Listener = (events: RunEvent[]) => void
 
 /** The news of a deployment's runs. */
 export function createNews(options: { redisUrl: string; prefix: string; log: Log }): News {
   const names = queueNames(options.prefix)
   const redis = connectForListening(options.redisUrl, options.log)
-  const listeners = new Map<string, Set<(events: RunEvent[]) => void>>()
+  const channels = new Map<string, { listeners: Set<Listener>; subscribed: Promise<unknown> }>()
   const missed = (error: unknown) => options.log.debug({ err: error }, 'a subscription failed; its listeners poll')
 
+  function tell(channel: string, events: RunEvent[]): void {
+    for (const listener of channels.get(channel)?.listeners ?? []) listener(events)
+  }
+
   redis.on('message', (channel: string, message: string) => {
-    const own = listeners.get(channel)
-    if (own === undefined) return
-    const events = JSON.parse(message) as RunEvent[]
-    for (const listener of own) listener(events)
+    if (channels.has(channel)) tell(channel, message === '' ? [] : (JSON.parse(message) as RunEvent[]))
   })
+  redis.on('ready', () => tell(names.anyRunChannel, []))
+
+  function listen(channel: string, listener: Listener): () => void {
+    const own = channels.get(channel) ?? {
+      listeners: new Set<Listener>(),
+      subscribed: redis.subscribe(channel).catch(missed),
+    }
+    channels.set(channel, own)
+    own.listeners.add(listener)
+    return () => {
+      own.listeners.delete(listener)
+      if (own.listeners.size > 0 || channels.get(channel) !== own) return
+      channels.delete(channel)
+      redis.unsubscribe(channel).catch(missed)
+    }
+  }
 
   return {
-    subscribe(runId, listener) {
-      const channel = names.runChannel(runId)
-      const own = listeners.get(channel) ?? new Set()
-      if (own.size === 0) {
-        listeners.set(channel, own)
-        redis.subscribe(channel).catch(missed)
-      }
-      own.add(listener)
-      return () => {
-        own.delete(listener)
-        if (own.size > 0 || listeners.get(channel) !== own) return
-        listeners.delete(channel)
-        redis.unsubscribe(channel).catch(missed)
-      }
+    subscribe: (runId, listener) => listen(names.runChannel(runId), listener),
+    subscribeToAny: (listener) => listen(names.anyRunChannel, () => listener()),
+    async listening(runId) {
+      if (redis.status !== 'ready') return
+      const late = Promise.withResolvers<void>()
+      const timer = setTimeout(late.resolve, LISTENING_LIMIT_MS)
+      await Promise.race([channels.get(names.runChannel(runId))?.subscribed, late.promise])
+      clearTimeout(timer)
     },
     async close() {
       redis.disconnect()

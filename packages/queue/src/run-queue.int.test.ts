@@ -5,7 +5,7 @@ import type { RunEvent } from '@fabrique/schema'
 import { Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { createConsumer } from './consumer.ts'
+import { type Consumer, createConsumer } from './consumer.ts'
 import { createNews } from './news.ts'
 import { type BullRunQueue, createRunQueue, LANES, type OwnedDelivery, queueNames } from './run-queue.ts'
 
@@ -68,7 +68,14 @@ runQueueContract('the queue on Redis', async () => {
 })
 
 function aDelivery(runId: string, priority = 50): Delivery {
-  return { runId, epoch: 0, workflow: 'test/example', priority, lane: priority >= 75 ? 'interactive' : 'batch' }
+  return {
+    runId,
+    organizationId: 'system',
+    epoch: 0,
+    workflow: 'test/example',
+    priority,
+    lane: priority >= 75 ? 'interactive' : 'batch',
+  }
 }
 
 /** Deliveries of one organization, in their order. */
@@ -199,9 +206,7 @@ describe('the queue on Redis', () => {
       await queue.enqueue(deliveriesOf('a', 50, 60))
       const moved = deliveriesOf('b', 3, 10)
       await queue.enqueue(moved)
-      await queue.reprioritise(
-        moved.map(({ organizationId: _, ...delivery }) => ({ ...delivery, priority: 60, formerLane: 'batch' })),
-      )
+      await queue.reprioritise(moved.map(({ runId }) => ({ ...aDelivery(runId, 60), formerLane: 'batch' })))
       expect(runsOf(await taken(take, 8), 'b')).toHaveLength(3)
     })
   })
@@ -256,28 +261,34 @@ describe('a consumer', () => {
     let changed: (() => void) | undefined
     const cancelled: string[] = []
     const handled: string[] = []
-    const consumer = createConsumer({
-      redisUrl: redisUrl(),
-      prefix,
-      log,
-      ...options,
-      handle: (runId) =>
-        new Promise((resolve) => {
-          handled.push(runId)
-          active.set(runId, () => {
-            active.delete(runId)
-            resolve()
-          })
+    const consumers: Consumer[] = []
+    const another = (size: typeof options) => {
+      const consumer = createConsumer({
+        redisUrl: redisUrl(),
+        prefix,
+        log,
+        ...size,
+        handle: (runId) =>
+          new Promise((resolve) => {
+            handled.push(runId)
+            active.set(runId, () => {
+              active.delete(runId)
+              resolve()
+            })
+            changed?.()
+          }),
+        onCancel(rootRunId) {
+          cancelled.push(rootRunId)
           changed?.()
-        }),
-      onCancel(rootRunId) {
-        cancelled.push(rootRunId)
-        changed?.()
-      },
-    })
+        },
+      })
+      consumers.push(consumer)
+      return consumer
+    }
+    const consumer = another(options)
     onTestFinished(async () => {
       for (const end of active.values()) end()
-      await consumer.close()
+      await Promise.all(consumers.map((each) => each.close()))
       await dispose()
     })
     async function until(condition: () => boolean): Promise<void> {
@@ -287,7 +298,7 @@ describe('a consumer', () => {
         })
       }
     }
-    return { queue, consumer, active, handled, cancelled, until }
+    return { queue, consumer, another, active, handled, cancelled, until }
   }
 
   it('leaves the reserved slots to the interactive lane', async () => {
@@ -363,6 +374,29 @@ describe('a consumer', () => {
       active.get(runId)?.()
     }
     expect(handled).toHaveLength(30)
+  })
+
+  it('lets another worker have what it has no room for', async () => {
+    const size = { concurrency: 2, reserved: 0, organizationMax: 1 }
+    const { queue, consumer, another, active, until } = await setup(size)
+    await queue.enqueue(deliveriesOf('a', 2))
+    consumer.start()
+    await until(() => active.has('a-0000'))
+    another(size).start()
+    await until(() => active.has('a-0001'))
+    expect(active.has('a-0000')).toBe(true)
+  })
+
+  it('hands back what waits in hand when it drains', async () => {
+    const { queue, consumer, active, handled, until } = await setup({ concurrency: 3, reserved: 0, organizationMax: 1 })
+    await queue.enqueue(deliveriesOf('a', 3))
+    consumer.start()
+    await until(() => active.size === 1)
+    const drained = consumer.drain()
+    active.get('a-0000')?.()
+    await drained
+    expect(handled).toEqual(['a-0000'])
+    expect((await queue.stats())['runs-batch']).toMatchObject({ backlog: 2, active: 0 })
   })
 
   it('takes nothing more once it drains, and returns when the last run has', async () => {

@@ -22,6 +22,8 @@ export interface QueueNames {
   prefix: string
   lane(lane: Lane): string
   runChannel(runId: string): string
+  /** Says that there is news of some run, and not which. */
+  anyRunChannel: string
   cancelChannel: string
   marker: string
 }
@@ -33,6 +35,7 @@ export function queueNames(prefix: string): QueueNames {
     prefix: braced,
     lane: (lane) => `runs-${lane}`,
     runChannel: (runId) => `${braced}:run:${runId}`,
+    anyRunChannel: `${braced}:any-run`,
     cancelChannel: `${braced}:cancel`,
     marker: `${braced}:marker`,
   }
@@ -148,12 +151,13 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
   async function flushNews(): Promise<void> {
     const byChannel = Map.groupBy(news, (event) => names.runChannel(event.run_id))
     news = []
-    const counts = (await redis.pubsub('NUMSUB', ...byChannel.keys())) as (string | number)[]
+    const counts = (await redis.pubsub('NUMSUB', names.anyRunChannel, ...byChannel.keys())) as (string | number)[]
     const pipeline = redis.pipeline()
     for (let at = 0; at < counts.length; at += 2) {
       if (Number(counts[at + 1]) === 0) continue
       const channel = String(counts[at])
-      pipeline.publish(channel, JSON.stringify(byChannel.get(channel)))
+      const own = byChannel.get(channel)
+      pipeline.publish(channel, own === undefined ? '' : JSON.stringify(own))
     }
     if (pipeline.length > 0) await pipeline.exec()
   }

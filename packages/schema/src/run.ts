@@ -58,7 +58,8 @@ export interface RunResource {
   retry_of: string | null
   simulated: boolean
   outputs: RunOutput[]
-  gates: { id: string; name: string; type: string; status: string; detail: string | null }[]
+  /** With `run_id`: an open gate of a slot or of a called run. */
+  gates: { id: string; name: string; type: string; status: string; detail: string | null; run_id?: string }[]
   summary: { total: number; completed: number; failed: number; cancelled: number }
   cost: RunCost
   error: RunError | null

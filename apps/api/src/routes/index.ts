@@ -4,10 +4,12 @@ import type { Route } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { artifactRoutes } from './artifacts.ts'
 import { batchRoutes } from './batch.ts'
+import { eventsStreamRoutes } from './events-stream.ts'
 import { docsRoutes, healthRoutes } from './health.ts'
 import { opsRoutes } from './ops.ts'
 import { pricingRoutes } from './pricing.ts'
 import { receiptRoutes } from './receipt.ts'
+import { retryRoutes } from './retry.ts'
 import { runEventRoutes } from './run-events.ts'
 import { runLifecycleRoutes } from './run-lifecycle.ts'
 import { runRoutes } from './runs.ts'
@@ -21,9 +23,11 @@ export function createRoutes(deps: AppDeps): Route[] {
     ...healthRoutes(deps),
     ...accountRoutes(deps),
     ...runEventRoutes(deps),
+    ...eventsStreamRoutes(deps),
     ...runRoutes(deps),
     ...runLifecycleRoutes(deps),
     ...receiptRoutes(deps),
+    ...retryRoutes(deps),
     ...batchRoutes(deps),
     ...scheduleRoutes(deps),
     ...artifactRoutes(deps),

@@ -192,16 +192,22 @@ export function runRoutes(deps: RunDeps): Route[] {
           ...(gate === undefined ? {} : { gateId: gate }),
           ...(comment === undefined ? {} : { comment }),
         })
-        if (delivery === null)
-          throw new FabriqueError(
-            'no-open-gate',
-            'No gate of this run is open for a decision, or it was decided already.',
-          )
+        if (delivery === null) throw noOpenGate(run, gate)
         await queue.enqueue([delivery])
         return c.json(await own(call))
       },
     }),
   ]
+}
+
+function noOpenGate({ gates }: RunResource, asked: string | undefined): FabriqueError {
+  const open = gates.filter(({ status }) => status === 'open').map(({ id }) => `"${id}"`)
+  return new FabriqueError(
+    'no-open-gate',
+    asked !== undefined && open.length > 0
+      ? `The gate "${asked}" is not open; open for a decision: ${open.join(', ')}.`
+      : 'No gate of this run is open for a decision, or it was decided already.',
+  )
 }
 
 function preferredWait(c: Context<ApiContext>): number {

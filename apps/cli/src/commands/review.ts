@@ -1,4 +1,4 @@
-// `fab-workflow approve ID` and `reject ID`: decides the open review, then sees the run through.
+// `fab-workflow approve ID` and `reject ID`: decides the open reviews, then sees the run through.
 import type { Command } from '../command.ts'
 
 export const approve = decision('approve', 'approve a run that stopped at its review: its files become approved')
@@ -13,10 +13,17 @@ function decision(name: 'approve' | 'reject', description: string): Command {
       .command(name)
       .description(description)
       .argument('<run-id>')
+      .option('--gate <id>', 'only the review of this id or name; all that are open if left out')
       .option('--comment <text>', 'why, for the record')
       .action(
-        act(async (context, options: { comment?: string }, runId = '') => {
-          const before = await (await context.backend()).decide(runId, name, options.comment)
+        act(async (context, { gate, comment }: { gate?: string; comment?: string }, runId = '') => {
+          const { decideReviews } = await import('../decide-reviews.ts')
+          const wanted = {
+            decision: name,
+            ...(gate === undefined ? {} : { gate }),
+            ...(comment === undefined ? {} : { comment }),
+          }
+          const before = await decideReviews(await context.backend(), runId, wanted, context.say)
           return await (await import('../report.ts')).followAndReport(context, runId, before)
         }),
       )

@@ -5,6 +5,7 @@ import * as runTrees from './0002-run-trees.ts'
 import * as webhooks from './0003-webhooks.ts'
 import * as schedules from './0004-schedules.ts'
 import * as runLists from './0005-run-lists.ts'
+import * as eventOrder from './0006-event-order.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -12,4 +13,5 @@ export const migrations: Record<string, Migration> = {
   '0003-webhooks': webhooks,
   '0004-schedules': schedules,
   '0005-run-lists': runLists,
+  '0006-event-order': eventOrder,
 }

@@ -10,13 +10,15 @@ import {
   type Problem,
   type Rate,
   SCHEMA_VERSIONS,
+  type Step,
   Template,
   textOf,
 } from '@fabrique/schema'
 import { type Catalog, modelNamesOf } from '../catalog.ts'
+import { placeholdersIn } from '../placeholders.ts'
 import { checkConditions, checkGates } from './conditions.ts'
 import { checkReferences } from './references.ts'
-import { type IndexedStep, isMissing, providersOf, type Report, stepsOf, unknownKey } from './report.ts'
+import { choices, type IndexedStep, isMissing, providersOf, type Report, stepsOf, unknownKey } from './report.ts'
 import { checkSteps } from './steps.ts'
 
 export { TEMPLATE_PROBLEMS } from './report.ts'
@@ -138,6 +140,7 @@ async function checkCalls(document: JsonObject, steps: IndexedStep[], deps: Guar
       report(pointer, 'unlisted-sub-workflow', `there is no listed workflow "${step.workflow}"; publish it first`)
       continue
     }
+    checkCalled(step, at, direct, steps, report)
     const chain = await chainBackTo(textOf(document.id), step.workflow, direct, deps)
     if (chain !== null)
       report(
@@ -145,6 +148,31 @@ async function checkCalls(document: JsonObject, steps: IndexedStep[], deps: Guar
         'cyclic-sub-workflow',
         `these workflows call each other: ${[textOf(document.id), ...chain].join(' → ')}`,
       )
+  }
+}
+
+/** What a called workflow needs is given to it, and what is read of it is there. */
+function checkCalled(step: Step, at: string, called: JsonObject, steps: IndexedStep[], report: Report): void {
+  const given = isJsonObject(step.input) ? Object.keys(step.input) : []
+  const { required } = isJsonObject(called.intakeSchema) ? called.intakeSchema : {}
+  for (const key of Array.isArray(required) ? required.map(textOf) : []) {
+    if (!given.includes(key))
+      report(`${at}/input`, 'invalid-step', `"${step.workflow as string}" needs the input "${key}"; give it here`)
+  }
+  const aliases = isJsonObject(called.outputAliases) ? Object.keys(called.outputAliases) : []
+  if (aliases.length === 0) return
+  for (const reader of steps) {
+    for (const { at: path, placeholder } of placeholdersIn(reader.step)) {
+      const [id, slot, ...inside] = placeholder.root === 'steps' ? placeholder.path : []
+      const key = step.forEach === undefined ? inside[0] : inside[1]
+      if (id !== step.id || slot !== 'output' || key === undefined || aliases.includes(String(key))) continue
+      const remedy = choices(String(key), aliases)
+      report(
+        `${reader.at}${pointerTo(...path)}`,
+        'unknown-output',
+        `${placeholder.text}: "${step.workflow as string}" answers no "${String(key)}"; ${remedy}`,
+      )
+    }
   }
 }
 

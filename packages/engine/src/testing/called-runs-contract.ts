@@ -269,6 +269,28 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       }
     })
 
+    it('ends what a run has called when the run itself is given up', async () => {
+      const { store, read, accepted, claimed, loseWorkers, aChild, commits, advance } = await family()
+      const caller = await accepted()
+      const { fence } = await claimed(caller.id)
+      const [queued, atWork] = [aChild('d[0]'), aChild('d[1]')]
+      await commits(aTransition(caller.id, fence, { children: [queued, atWork] }))
+      await store.release(caller.id, fence)
+      await loseWorkers(caller.id, 2)
+      await claimed(caller.id)
+      await advance(LEASE_MS + 1_000)
+      const held = await claimed(atWork.id)
+      const { cancelled, events } = await store.recover(100)
+      expect(cancelled).toEqual([atWork.id])
+      expect(events.map(({ run_id, kind }) => [run_id, kind])).toEqual([
+        [caller.id, 'workflow.run.failed'],
+        [queued.id, 'workflow.run.cancelled'],
+      ])
+      expect((await read(queued.id)).status).toBe('cancelled')
+      const spends = aTransition(atWork.id, held.fence, { calls: [aCall('c1')] })
+      expect(await store.commit(spends)).toEqual({ outcome: 'cancelled' })
+    })
+
     it('counts once what a queued tree has spent when it is settled together', async () => {
       const { store, claimed, resting } = await family()
       const { caller, child } = await resting()
@@ -317,6 +339,15 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       expect(gate?.expiry?.approve).toBe(approve)
       expect(gate?.expiry?.inMs).toBeGreaterThan(30_000)
       expect(gate?.expiry?.inMs).toBeLessThanOrEqual(40_000)
+    })
+
+    it('are counted in whole milliseconds, so that a run can rest for what is left of them', async () => {
+      const { store, run, claimed, commits } = await reviewed()
+      await store.tell([run.id])
+      const { fence } = await claimed(run.id)
+      const inMs = (await store.history(run.id)).gates[0]?.expiry?.inMs ?? 0
+      expect(Number.isInteger(inMs)).toBe(true)
+      await commits(anEnd(run.id, fence, { status: 'waiting', wakeInMs: inMs }))
     })
 
     it('are a person’s until then, and nobody’s afterwards', async () => {
@@ -424,6 +455,15 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       expect((await begin(store, run, 'c2', caps)).outcome).toBe('over-budget')
       expect(await store.spentToday('system', 'test/example')).toBe(0.25)
       expect(await store.spentToday('system', 'test/other')).toBe(0.25)
+    })
+
+    it('are not given back by a holder whose run is another’s by now', async () => {
+      const { store, held, begin, claimed } = await spending()
+      const stale = await held()
+      await store.release(stale.id, stale.fence)
+      expect((await begin(store, await claimed(stale.id), 'c1')).outcome).toBe('committed')
+      expect(await begin(store, stale, 'c1')).toEqual({ outcome: 'lost' })
+      expect(await store.spentToday('system', 'test/example')).toBe(0.25)
     })
 
     it('reserve nothing for a call that is refused for another reason', async () => {

@@ -99,7 +99,8 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
   }
 
   function deliveryOf({ run, epoch }: Row): Delivery {
-    return { runId: run.id, epoch, workflow: run.workflow, priority: run.priority, lane: run.lane }
+    const { organizationId } = run
+    return { runId: run.id, organizationId, epoch, workflow: run.workflow, priority: run.priority, lane: run.lane }
   }
 
   function toPending(row: Row, dueInMs: number): void {
@@ -222,7 +223,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       checkpoints: new Map(run.inherited?.checkpoints.map((one) => [one.key, one])),
       calls: new Map(),
       artifacts: new Map(run.inherited?.artifacts.map((one) => [one.id, one])),
-      gates: new Map(),
+      gates: new Map(run.inherited?.gates?.map((one) => [one.id, one])),
       expiries: new Map(),
     }
   }
@@ -266,7 +267,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     Object.assign(row, { status, error, executed: false, fence: row.fence + 1, dueAtMs: null })
     const cost = {
       currency: 'USD',
-      estimated: roundUsd(calls.reduce((sum, call) => sum + call.estimatedUsd, 0)),
+      estimated: row.run.estimatedUsd,
       // What a called run has under way may be charged, and counts.
       actual: roundUsd(calls.reduce((sum, call) => sum + (call.actualUsd ?? call.estimatedUsd), 0)),
       pricing_version: row.run.definition.pricingVersion,
@@ -337,6 +338,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       metadata: run.metadata,
       state: run.state,
       createdAt: row.createdAt,
+      estimatedUsd: run.estimatedUsd,
       priority: run.priority,
       lane: run.lane,
       awaitedBy: row.caller?.runId ?? null,
@@ -410,6 +412,11 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
         children: childrenOf(runId),
       }
       return structuredClone(history)
+    },
+
+    async find(runId) {
+      const row = rows.get(runId)
+      return row === undefined ? null : structuredClone({ status: row.status, instance: row.run.instance })
     },
 
     async children(runId) {
@@ -507,6 +514,9 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
         else if (row.lostLeases >= LOST_LEASES_MAX - 1) {
           const message = `The run lost its worker ${LOST_LEASES_MAX} times in a row without finishing a step.`
           events.push(...settle(row, 'failed', { code: 'worker-crash-limit', message }))
+          const stopped = cancel(below(row.run.id))
+          events.push(...stopped.settled)
+          cancelled.push(...stopped.active)
         } else {
           row.lostLeases += 1
           row.fence += 1

@@ -17,6 +17,7 @@ export interface RunQueueSetup {
 function aDelivery(runId: string, priority = 50, over: Partial<Delivery> = {}): Delivery {
   return {
     runId,
+    organizationId: 'system',
     epoch: 0,
     workflow: 'test/example',
     priority,

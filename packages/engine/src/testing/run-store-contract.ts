@@ -454,7 +454,14 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
     it('returns an overdue pending run once per interval', async () => {
       const { store, advance, accepted } = await setup()
       const run = await accepted({ priority: 90 })
-      const delivery = { runId: run.id, epoch: 0, workflow: run.workflow, priority: 90, lane: 'interactive' }
+      const delivery = {
+        runId: run.id,
+        organizationId: 'system',
+        epoch: 0,
+        workflow: run.workflow,
+        priority: 90,
+        lane: 'interactive',
+      }
       expect((await store.recover(100)).overdue).toEqual([])
       await advance(11_000)
       expect((await store.recover(100)).overdue).toEqual([delivery])

@@ -112,8 +112,12 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
       expect((await store.recover(100)).overdue.map(({ runId }) => runId)).not.toContain(root.id)
     })
 
-    it('takes over finished steps into the slot that they belong to', async () => {
-      const inherited = { checkpoints: [aCheckpoint('a', { attempt: 0 })], artifacts: [anArtifact('a1')] }
+    it('takes over finished steps and the decisions on them into the slot that they belong to', async () => {
+      const inherited = {
+        checkpoints: [aCheckpoint('a', { attempt: 0 })],
+        artifacts: [anArtifact('a1')],
+        gates: [{ id: 'look', name: 'Look', type: 'review', status: 'approved' as const, detail: null }],
+      }
       const { store, slotId } = await bundle(2, {}, (index) => (index === 1 ? { inherited } : {}))
       expect((await store.history(slotId(0))).checkpoints).toEqual([])
       expect(await store.history(slotId(1))).toMatchObject(inherited)
@@ -260,7 +264,7 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
       expect((await standing()).status).toBe('waiting')
       const decided = []
       for (let index = 0; index < 3; index += 1) decided.push(await store.decide(root.id, { approve: true, by: 'key' }))
-      expect(decided.map((delivery) => delivery?.runId ?? null).sort()).toEqual([slotId(0), slotId(1), null].sort())
+      expect(decided.map((delivery) => delivery?.runId ?? 'none').sort()).toEqual([slotId(0), slotId(1), 'none'].sort())
       for (const index of [0, 1]) await ends(slotId(index), COMPLETED)
       await store.tell([root.id])
       expect((await standing()).status).toBe('completed')

@@ -12,6 +12,8 @@ const TIMEOUT_MS = 600_000
 const CHARACTERS_PER_TOKEN = 4
 const EXPECTED_ANSWER_TOKENS = 1_000
 const LEAST_ANSWER_TOKENS = 50
+/** About half a minute. */
+const EXPECTED_SPEECH_CHARACTERS = 450
 const MOST_ANSWER_TOKENS = 4_000
 /** What placeholders may add to a prompt that is estimated before they are filled. */
 const INSERTED_TOKENS = 2_000
@@ -59,7 +61,10 @@ const provider: Provider = {
         ]
       case 'speech': {
         const args = isJsonObject(request.args) ? request.args : {}
-        return [{ unit: 'character', quantity: textOf(args.text).length }]
+        const text = textOf(args.text)
+        // Before the text is written, a placeholder stands for it.
+        const isOpen = text === '' || /^\{[^{}]*\}$/.test(text)
+        return [{ unit: 'character', quantity: isOpen ? EXPECTED_SPEECH_CHARACTERS : text.length }]
       }
       case 'moderation':
         return [{ unit: 'request', quantity: 1 }]

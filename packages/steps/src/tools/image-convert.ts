@@ -11,6 +11,8 @@ const Args = z.strictObject({
   heightPx: z.int().min(1).max(8192).optional(),
   fit: z.enum(['contain', 'cover', 'inside']).default('inside'),
   quality: z.int().min(1).max(100).default(90),
+  /** Dots per inch, for printing: how large the pixels are meant to be. */
+  dpi: z.int().min(36).max(1200).optional(),
   /** Exact pixels, for flat art; webp and avif only. */
   lossless: z.boolean().default(false),
 })
@@ -22,7 +24,7 @@ export const imageConvert: Tool = {
   args: Args,
   outputKeys: ['artifact'],
   async run(args, context) {
-    const { format, widthPx, heightPx, fit, quality, lossless } = args as z.infer<typeof Args>
+    const { format, widthPx, heightPx, fit, quality, lossless, dpi } = args as z.infer<typeof Args>
     const input = await context.open(args.image, 'args.image')
     let picture = sharp(input.bytes, { limitInputPixels: IMAGE_PIXELS_MAX })
     if (widthPx !== undefined || heightPx !== undefined) {
@@ -34,6 +36,7 @@ export const imageConvert: Tool = {
         withoutEnlargement: widthPx === undefined || heightPx === undefined,
       })
     }
+    if (dpi !== undefined) picture = picture.withMetadata({ density: dpi })
     const encoded =
       format === 'webp' || format === 'avif'
         ? picture.toFormat(format, { quality, lossless })

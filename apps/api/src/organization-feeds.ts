@@ -1,0 +1,179 @@
+// The events of whole organizations for all who listen in this process: one reader of the log for all of them.
+// Hides how a listener that resumes catches up while the log goes on. News only says that it is time to read.
+import type { EventLog, LogEntry, LogPlace } from '@fabrique/db'
+import { isBehind, widened } from '@fabrique/db'
+import type { News } from '@fabrique/queue'
+import { type EventStream, frameOf } from './event-streams.ts'
+import { LOOK_EVERY_MS } from './wait-for-end.ts'
+
+const PAGE = 500
+/** How many events a listener may be behind and still resume. */
+const BEHIND_MAX = 10_000
+/** Until what other transactions hold back may be certain, and between two reads at most. */
+const AGAIN_MS = 5
+const LIVE = ': what happens from now on\n\n'
+const TOO_FAR = ': the given id is unknown or too far back; what happens from now on\n\n'
+/** What is queued for a listener that still catches up; beyond, it reads the record further instead. */
+const QUEUED_MAX = 1_000
+
+export interface OrganizationFeeds {
+  /**
+   * Writes what happens from now on, or behind the event `after` where that is not too far back, until the stream is
+   * closed. Never rejects.
+   */
+  follow(organizationId: string, after: string | null, stream: EventStream): Promise<void>
+}
+
+interface Listener {
+  stream: EventStream
+  /** What was read since it began to catch up; null once it has. A late event has no place. */
+  queue: { place: LogPlace | null; frame: Buffer }[] | null
+}
+
+/** The organizations' feeds of a process. */
+export function createOrganizationFeeds(deps: {
+  eventLog: Pick<EventLog, 'read' | 'overtaken' | 'end' | 'find'>
+  news: Pick<News, 'subscribeToAny'>
+}): OrganizationFeeds {
+  const { eventLog, news } = deps
+  const listeners = new Map<string, Set<Listener>>()
+  /** Called when their organization is read too. */
+  let newcomers: (() => void)[] = []
+  let place: LogPlace | null = null
+  let isReading = false
+  let isAsked = false
+  let pause: NodeJS.Timeout | undefined
+  let stopLooking: (() => void) | undefined
+
+  /** Reads to the end; who asks meanwhile makes it read again. */
+  async function look(): Promise<void> {
+    isAsked = true
+    if (isReading || pause !== undefined) return
+    isReading = true
+    isAsked = false
+    let more = false
+    try {
+      place ??= await eventLog.end()
+      for (;;) {
+        if (newcomers.length > 0) {
+          place = widened(place)
+          for (const begin of newcomers) begin()
+          newcomers = []
+        }
+        const organizations = [...listeners.keys()]
+        deliver(await eventLog.overtaken(organizations), true)
+        const page = await eventLog.read(organizations, place, PAGE)
+        place = page.next
+        more = page.more
+        deliver(page.entries, false)
+        if (page.entries.length < PAGE) break
+      }
+    } catch {
+      // The record is away: the next look begins where this one stood.
+    } finally {
+      isReading = false
+      if (listeners.size === 0) place = null
+      else if (more || isAsked) {
+        pause = setTimeout(() => {
+          pause = undefined
+          void look()
+        }, AGAIN_MS)
+      }
+    }
+  }
+
+  function deliver(entries: LogEntry[], isLate: boolean): void {
+    for (const [organizationId, own] of Map.groupBy(entries, (entry) => entry.organizationId)) {
+      const frames = own.map(({ event, place: at }) => ({ place: isLate ? null : at, frame: frameOf(event.id, event) }))
+      const together = Buffer.concat(frames.map(({ frame }) => frame))
+      for (const { stream, queue } of listeners.get(organizationId) ?? []) {
+        if (queue === null) stream.write(together)
+        else if (queue.length <= QUEUED_MAX) queue.push(...frames)
+      }
+    }
+  }
+
+  function enter(organizationId: string, listener: Listener): void {
+    const own = listeners.get(organizationId) ?? new Set()
+    listeners.set(organizationId, own.add(listener))
+    if (stopLooking !== undefined) return
+    const unsubscribe = news.subscribeToAny(() => void look())
+    const timer = setInterval(() => void look(), LOOK_EVERY_MS)
+    stopLooking = () => {
+      unsubscribe()
+      clearInterval(timer)
+    }
+  }
+
+  function leave(organizationId: string, listener: Listener): void {
+    const own = listeners.get(organizationId)
+    own?.delete(listener)
+    if (own?.size === 0) listeners.delete(organizationId)
+    if (listeners.size > 0) return
+    stopLooking?.()
+    stopLooking = undefined
+    if (!isReading) place = null
+  }
+
+  /** Resolves when a read begins that finds whatever comes from now on for every listener that is there. */
+  async function nextRead(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    newcomers.push(resolve)
+    void look()
+    await promise
+  }
+
+  /** Writes what follows, to the end of what is certain; answers the place there. */
+  async function replay(organizationId: string, from: LogPlace, stream: EventStream): Promise<LogPlace> {
+    let at = from
+    while (!stream.closed) {
+      const page = await eventLog.read([organizationId], at, PAGE)
+      at = page.next
+      if (page.entries.length > 0)
+        stream.write(Buffer.concat(page.entries.map(({ event }) => frameOf(event.id, event))))
+      if (page.entries.length < PAGE) break
+      await stream.drained()
+    }
+    return at
+  }
+
+  async function resume(organizationId: string, from: LogPlace, listener: Listener): Promise<void> {
+    const { stream } = listener
+    let reached = from
+    while (!stream.closed) {
+      const queue: NonNullable<Listener['queue']> = []
+      listener.queue = queue
+      await nextRead()
+      reached = await replay(organizationId, reached, stream)
+      if (queue.length > QUEUED_MAX) continue
+      const fresh = queue.filter(({ place: at }) => at === null || isBehind(at, reached))
+      if (fresh.length > 0) stream.write(Buffer.concat(fresh.map(({ frame }) => frame)))
+      break
+    }
+    listener.queue = null
+  }
+
+  return {
+    async follow(organizationId, after, stream) {
+      const closed = new Promise<void>((resolve) => stream.onClose(resolve))
+      const listener: Listener = { stream, queue: [] }
+      enter(organizationId, listener)
+      try {
+        const from = after === null ? null : await eventLog.find(organizationId, after, BEHIND_MAX)
+        if (from === null) {
+          listener.queue = null
+          await Promise.race([nextRead(), closed])
+          stream.write(Buffer.from(after === null ? LIVE : TOO_FAR))
+        } else {
+          await resume(organizationId, from, listener)
+        }
+        await closed
+      } catch {
+        // The record is away: the reader comes back with its last id and misses nothing.
+      } finally {
+        leave(organizationId, listener)
+        stream.end()
+      }
+    },
+  }
+}

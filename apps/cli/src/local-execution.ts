@@ -1,0 +1,198 @@
+// Executes runs in this process: engine, queue in memory, providers. Loaded only where a run is submitted or steered.
+// Hides that there is no reconciler here: what nobody else delivers is looked for by whoever follows the run.
+import {
+  createRunStore,
+  type Db,
+  type PricingStore,
+  readEarlierRun,
+  readEndedRun,
+  SYSTEM_ORGANIZATION,
+  type TemplateStore,
+} from '@fabrique/db'
+import {
+  type ArtifactStore,
+  createAuthoring,
+  createEngine,
+  createHost,
+  createSubmitter,
+  type Delivery,
+  type Ids,
+  type Log,
+  retryRun,
+  type RunStore,
+  type SubmitOutcome,
+} from '@fabrique/engine'
+import { createIntakeSchemas } from '@fabrique/intake'
+import { createLimits, createMemoryRunQueue, type MemoryRunQueue } from '@fabrique/queue'
+import { providerConfig, providerLimits, systemClock } from '@fabrique/runtime'
+import { FabriqueError, isTerminal, type JsonObject, laneOf, type RunEvent, type RunResource } from '@fabrique/schema'
+import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
+import { holderOf } from './backend.ts'
+
+const ORGANIZATION = SYSTEM_ORGANIZATION
+const PARALLEL_RUNS = 8
+
+export interface LocalExecutionDeps {
+  env: Parameters<typeof providerConfig>[0] & Parameters<typeof providerLimits>[0]
+  db: Db
+  templates: TemplateStore
+  pricing: PricingStore
+  artifacts: ArtifactStore
+  ids: Ids
+  log: Log
+  leaseMs: number
+}
+
+export interface LocalExecution {
+  runs: RunStore
+  submit(document: JsonObject, dryRun: boolean, version?: string): Promise<SubmitOutcome>
+  /** Accepts a new run in the place of one that failed or was cancelled; null where there is no such run. */
+  retry(runId: string): Promise<string | null>
+  deliver(deliveries: readonly Delivery[]): Promise<void>
+  publish(events: RunEvent[]): void
+  /** Hears every event that is written from here; answers how to stop that. */
+  listen(hear: (events: RunEvent[]) => void): () => void
+  /** Executes what was delivered, and what that delivers, until nothing is left to take. */
+  drain(): Promise<void>
+  /** Delivers what no one else does: runs of the tree that are pending, or rest though all that they called has ended. */
+  pickUp(tree: readonly RunResource[]): Promise<void>
+  /** Marks the run as cancelled and stops what is executed of it here. */
+  stop(runId: string): Promise<void>
+  close(): Promise<void>
+}
+
+/** Ready to execute runs of that record; nothing is taken from it but what is submitted or delivered here. */
+export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
+  const { env, db, templates, pricing, artifacts, ids, log, leaseMs } = deps
+  const catalog = createStandardCatalog()
+  const intake = createIntakeSchemas()
+  const closing = new AbortController()
+  const listeners = new Set<(events: RunEvent[]) => void>()
+  let arrival = Promise.withResolvers<void>()
+  const memory = createMemoryRunQueue(
+    (events) => listeners.forEach((hear) => hear(events)),
+    (rootRunId) => host.cancel(rootRunId),
+  )
+  const queue: MemoryRunQueue = {
+    ...memory,
+    async enqueue(deliveries) {
+      await memory.enqueue(deliveries)
+      arrival.resolve()
+      arrival = Promise.withResolvers()
+    },
+  }
+  const runs = createRunStore(db, ids, queue.publish)
+  const providers = createProviders(providerConfig(env))
+  const engine = createEngine({
+    store: runs,
+    queue,
+    artifacts,
+    catalog,
+    providers,
+    intake,
+    limits: createLimits({ rules: providerLimits(env), log }),
+    inspect,
+    clock: systemClock,
+    ids,
+    log,
+    worker: `cli:${process.pid}`,
+    leaseMs,
+  })
+  const host = createHost({ engine, store: runs, clock: systemClock, log, leaseMs, stopped: closing.signal })
+  const authoring = createAuthoring({ catalog, intake, pricing, templates })
+  const submitter = createSubmitter({
+    store: runs,
+    queue,
+    sources: {
+      findRunnable: authoring.runnable,
+      pricing: pricing.current,
+      earlierRun: (organizationId, runId, variantIndex) => readEarlierRun(db, organizationId, runId, variantIndex),
+    },
+    intake,
+    catalog,
+    mode: createProviderMode(providerConfig(env)),
+    missing: providers.missing,
+    ids,
+  })
+
+  return {
+    runs,
+
+    async submit(document, dryRun, version) {
+      const pin = version === undefined ? {} : { version }
+      return await submitter.submit({ organizationId: ORGANIZATION, admin: true, document, dryRun, ...pin })
+    },
+
+    async retry(runId) {
+      const endedRun = (organizationId: string, id: string) => readEndedRun(db, organizationId, id)
+      const retried = await retryRun({ store: runs, queue, endedRun, ids }, { organizationId: ORGANIZATION, runId })
+      return retried.outcome === 'unknown' ? null : retried.runId
+    },
+
+    deliver: (deliveries) => queue.enqueue([...deliveries]),
+    publish: queue.publish,
+
+    listen(hear) {
+      listeners.add(hear)
+      return () => listeners.delete(hear)
+    },
+
+    async drain() {
+      const executing = new Set<Promise<void>>()
+      const broken: string[] = []
+      for (;;) {
+        while (executing.size < PARALLEL_RUNS) {
+          const delivery = queue.take()
+          if (delivery === undefined) break
+          const { runId } = delivery
+          const execution: Promise<void> = host.execute(runId).then((end) => {
+            executing.delete(execution)
+            if (end === 'crashed') broken.push(runId)
+          })
+          executing.add(execution)
+        }
+        if (executing.size === 0) break
+        // A run that is called begins beside its caller.
+        await Promise.race([...executing, arrival.promise])
+      }
+      if (broken.length > 0) {
+        throw new FabriqueError('unavailable', `The execution of ${broken.join(', ')} broke off; the log says why.`)
+      }
+    },
+
+    async pickUp(tree) {
+      const pending = tree.filter(({ status }) => status === 'pending')
+      const held = Map.groupBy(tree, holderOf)
+      const forgotten = tree.filter(({ id, status }) => {
+        const below = held.get(id) ?? []
+        return !isTerminal(status) && below.length > 0 && below.every((one) => isTerminal(one.status))
+      })
+      await queue.enqueue(
+        pending.map(({ id, workflow, priority }) => ({
+          runId: id,
+          organizationId: ORGANIZATION,
+          epoch: 0,
+          workflow,
+          priority,
+          lane: laneOf(priority),
+        })),
+      )
+      if (forgotten.length === 0) return
+      const { deliveries, events, cancelled } = await runs.tell(forgotten.map(({ id }) => id))
+      queue.publish(events)
+      for (const rootRunId of cancelled) host.cancel(rootRunId)
+      await queue.enqueue(deliveries)
+    },
+
+    async stop(runId) {
+      const { settled } = await runs.requestCancel(runId)
+      queue.publish(settled)
+      host.cancel(runId)
+    },
+
+    async close() {
+      closing.abort()
+      await intake.close()
+    },
+  }
+}

@@ -1,0 +1,58 @@
+import { sql } from 'kysely'
+import { expect, it, onTestFinished } from 'vitest'
+import { createDb, type Db } from './client.ts'
+import { createTestDb } from './testing.ts'
+
+/** Two processes' connections to one database. */
+async function setup(): Promise<{ db: Db; other: Db }> {
+  const { db, databaseUrl, drop } = await createTestDb()
+  onTestFinished(() => drop())
+  const other = createDb({ databaseUrl })
+  onTestFinished(() => other.close())
+  return { db, other }
+}
+
+const away = (work: Promise<unknown>) =>
+  work.then(
+    () => null,
+    (error: unknown) => (error as { code?: string }).code,
+  )
+
+it('says unavailable when a connection breaks between two statements of a transaction, and ends no process', async () => {
+  const { db, other } = await setup()
+  const uncaught: unknown[] = []
+  const note = (error: unknown) => uncaught.push(error)
+  process.on('uncaughtException', note)
+  onTestFinished(() => void process.off('uncaughtException', note))
+  const broken = other.kysely.transaction().execute(async (trx) => {
+    const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(trx)
+    const pid = rows[0]?.pid ?? 0
+    await sql`select pg_terminate_backend(${pid})`.execute(db.kysely)
+    await expect
+      .poll(async () => (await sql`select from pg_stat_activity where pid = ${pid}`.execute(db.kysely)).rows)
+      .toEqual([])
+    await sql`select 1`.execute(trx)
+  })
+  expect(await away(broken)).toBe('unavailable')
+  expect(uncaught).toEqual([])
+  await sql`select 1`.execute(other.kysely)
+})
+
+it('lets nobody wait long for a process that stopped in the middle of a transaction', async () => {
+  const { db, other } = await setup()
+  const held = Promise.withResolvers<void>()
+  const goesOn = Promise.withResolvers<void>()
+  const stopped = other.kysely.transaction().execute(async (trx) => {
+    await sql`select from organizations where id = 'system' for update`.execute(trx)
+    held.resolve()
+    await goesOn.promise
+    await sql`update organizations set name = 'late' where id = 'system'`.execute(trx)
+  })
+  const outcome = away(stopped)
+  await held.promise
+  await sql`update organizations set name = 'mine' where id = 'system'`.execute(db.kysely)
+  goesOn.resolve()
+  expect(await outcome).toBe('unavailable')
+  const { rows } = await sql`select name from organizations where id = 'system'`.execute(db.kysely)
+  expect(rows).toEqual([{ name: 'mine' }])
+}, 25_000)
