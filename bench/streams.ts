@@ -60,6 +60,7 @@ async function endDelay(stage: Stage, n: number): Promise<number> {
     const data = /event: workflow\.run\.completed\ndata: (.*)\n\n/.exec(text)?.[1]
     if (data !== undefined) heard.resolve(atMs - Date.parse((JSON.parse(data) as RunEvent).timestamp))
   })
+  socket.resume()
   socket.once('close', () => heard.reject(new Error(`the stream of ${outcome.run.id} ended early`)))
   await stage.open()
   const tookMs = await heard.promise

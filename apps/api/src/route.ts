@@ -1,7 +1,7 @@
 // A route as a row: where it is, who may use it, what it takes and answers, and its handler.
 // Hides registration, authorization and documentation, so that none of them can be forgotten for one route.
 import type { Principal } from '@fabrique/db'
-import { FabriqueError } from '@fabrique/schema'
+import { FabriqueError, inWords } from '@fabrique/schema'
 import type { Context } from 'hono'
 import { z } from 'zod'
 
@@ -73,7 +73,7 @@ export function parseQuery(schema: z.ZodObject, url: string): Record<string, unk
       known.length === 0 ? 'is not known here' : `is not known here; the parameters are ${known.join(', ')}`,
     )
   }
-  throw badQuery(String(issue?.path[0] ?? ''), issue?.message ?? 'is not valid')
+  throw badQuery(String(issue?.path[0] ?? ''), issue === undefined ? 'is not valid' : inWords(issue))
 }
 
 function badQuery(name: string, detail: string): FabriqueError {

@@ -73,8 +73,10 @@ export interface Backend {
   /** Throws `not-found` for an unknown run. */
   get(runId: string): Promise<RunResource>
   steps(runId: string): Promise<StepOutline[]>
-  /** Decides a review; false where it is not open any more. The run still has to be followed. */
+  /** Decides a review; false where it cannot be decided now. The run still has to be followed. */
   decide(review: OpenReview, decision: 'approve' | 'reject', comment: string | undefined): Promise<boolean>
+  /** Resolves when the run waits for a decision, or has ended; local runs are executed by this. */
+  comeToRest(runId: string): Promise<void>
   /** Cancels the run and answers how it stands; throws `already-finished`. */
   cancel(runId: string): Promise<RunResource>
   /** A new run with what a failed or cancelled one had finished; answers its id. It still has to be followed. */

@@ -1,8 +1,11 @@
 // `approve` and `reject`: every review that holds the run up now, or the one that is named.
 // Hides that a run can be held up in several places; a review that opens later was not seen, and is not decided.
-import { FabriqueError, nearestKey } from '@fabrique/schema'
-import { type Backend, type OpenReview, openReviewsOf } from './backend.ts'
+import { FabriqueError, isTerminal, nearestKey } from '@fabrique/schema'
+import { type Backend, isHeldBy, type OpenReview, openReviewsOf } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
+
+/** A gate whose time is over stays open until its run is looked at, and takes no decision. */
+const TRIES_MAX = 5
 
 export interface ReviewDecision {
   decision: 'approve' | 'reject'
@@ -26,7 +29,7 @@ export async function decideReviews(
   if (gate !== undefined && open.length > 0 && wanted.length === 0) throw unknownGate(gate, runId, open)
   const before = (await backend.events(runId, 0)).at(-1)?.seq ?? 0
   const decided: OpenReview[] = []
-  for (const review of wanted) if (await backend.decide(review, decision, comment)) decided.push(review)
+  for (const review of wanted) if (await decide(backend, review, decision, comment)) decided.push(review)
   if (decided.length === 0) {
     throw new FabriqueError(
       'no-open-gate',
@@ -38,6 +41,18 @@ export async function decideReviews(
     for (const line of reviewLines(decided)) say(`  ${line}`)
   }
   return before
+}
+
+/** Decides a review as soon as its run takes it; false where somebody else did, or it is over. */
+async function decide(backend: Backend, review: OpenReview, decision: ReviewDecision['decision'], comment?: string) {
+  for (let tries = 0; tries < TRIES_MAX; tries += 1) {
+    if (await backend.decide(review, decision, comment)) return true
+    const run = await backend.get(review.runId)
+    if (!isHeldBy(run, review.id) || isTerminal(run.status)) return false
+    // Woken by the decision before this one, it has to come to rest first.
+    await backend.comeToRest(review.runId)
+  }
+  return false
 }
 
 /** A line for each review: which it is, and the run that it holds up. */

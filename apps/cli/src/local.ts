@@ -18,7 +18,7 @@ import { artifactStoreConfig, createLog, parseEnv, systemIds } from '@fabrique/r
 import { FabriqueError, isTerminal, type RunEvent, type RunResource, textOf } from '@fabrique/schema'
 import { openServices } from '@fabrique/services'
 import { readShippedDocuments } from '@fabrique/templates'
-import { type Backend, type Hear, isHeldBy, orderArtifacts } from './backend.ts'
+import { type Backend, type Hear, orderArtifacts } from './backend.ts'
 import { CliEnv } from './env.ts'
 import type { LocalExecution } from './local-execution.ts'
 
@@ -199,23 +199,17 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
 
     async decide({ runId, id }, decision, comment) {
       const { runs, deliver } = await executing()
-      for (;;) {
-        const delivery = await runs.decide(runId, {
-          approve: decision === 'approve',
-          gateId: id,
-          by: 'cli',
-          ...(comment === undefined ? {} : { comment }),
-        })
-        if (delivery !== null) {
-          await deliver([delivery])
-          return true
-        }
-        const run = await get(runId)
-        // Open, but its run was woken by another decision: it has to come to rest before it takes this one.
-        if (!isHeldBy(run, id) || isTerminal(run.status) || run.status === 'waiting') return false
-        await follow(runId, await lastSeq(runId), () => {})
-      }
+      const delivery = await runs.decide(runId, {
+        approve: decision === 'approve',
+        gateId: id,
+        by: 'cli',
+        ...(comment === undefined ? {} : { comment }),
+      })
+      if (delivery !== null) await deliver([delivery])
+      return delivery !== null
     },
+
+    comeToRest: async (runId) => void (await follow(runId, await lastSeq(runId), () => {})),
 
     async cancel(runId) {
       const before = await get(runId)

@@ -13,11 +13,11 @@ import {
   type RunResource,
   textOf,
 } from '@fabrique/schema'
-import { type Backend, type DryRun, type Hear, isHeldBy, openReviewsOf, orderArtifacts } from './backend.ts'
+import { type Backend, type DryRun, type Hear, openReviewsOf, orderArtifacts } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 
 const RECONNECT_MS = 500
-/** How often a run is looked at that was woken by another decision and has to come to rest before it takes the next. */
+/** How often a run is looked at until it rests; that it does so again after a decision is no event. */
 const REST_LOOK_MS = 300
 /** Attempts in a row without an event, about ten seconds, before the server counts as gone. */
 const RECONNECTS_MAX = 20
@@ -133,18 +133,16 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     },
     async decide({ runId, id }, decision, comment) {
       const body = { decision, gate: id, ...(comment === undefined ? {} : { comment }) }
+      const refused = (error: unknown): false => {
+        if (FabriqueError.is(error, 'no-open-gate')) return false
+        throw error
+      }
+      return await json(`${runPath(runId)}/review`, body).then(() => true, refused)
+    },
+    async comeToRest(runId) {
       for (;;) {
-        const isTaken = await json(`${runPath(runId)}/review`, body).then(
-          () => true,
-          (error: unknown) => {
-            if (FabriqueError.is(error, 'no-open-gate')) return false
-            throw error
-          },
-        )
-        if (isTaken) return true
-        const run = await get(runId)
-        // Open, but its run was woken by another decision: it has to come to rest before it takes this one.
-        if (!isHeldBy(run, id) || isTerminal(run.status) || run.status === 'waiting') return false
+        const { status } = await get(runId)
+        if (isTerminal(status) || status === 'waiting') return
         await delay(REST_LOOK_MS, undefined, { signal })
       }
     },

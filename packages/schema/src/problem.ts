@@ -1,6 +1,6 @@
 // What a zod schema finds wrong with a document, as the problems that callers are shown.
-// Hides zod's words for an unknown key: its place is the key itself, its remedy the nearest one that exists.
-import type { z } from 'zod'
+// Hides zod's own words: an unknown key is named at its place with the nearest one, the rest says what must be.
+import { z } from 'zod'
 import { nearestKey } from './document.ts'
 import type { Problem } from './error.ts'
 import { pointerTo } from './json.ts'
@@ -14,7 +14,7 @@ export function problemsOf(
   return error.issues.flatMap((issue): Problem[] => {
     const { path } = issue
     if (issue.code !== 'unrecognized_keys') {
-      return [{ pointer: pointerTo(...path), detail: issue.message, code: 'invalid' }]
+      return [{ pointer: pointerTo(...path), detail: inWords(issue), code: 'invalid' }]
     }
     const keys = keysAt(path)
     return issue.keys.map((key) => {
@@ -27,4 +27,45 @@ export function problemsOf(
       }
     })
   })
+}
+
+/** What must be, for an issue that zod words itself; a message of ours stays as it is. */
+export function inWords(issue: z.core.$ZodIssue): string {
+  if (!/^(Invalid|Too )/.test(issue.message)) return issue.message
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.message.endsWith('received undefined') ? 'is required' : `must be ${withArticle(issue.expected)}`
+    case 'invalid_value':
+      return `must be ${issue.values.length === 1 ? '' : 'one of '}${issue.values.map(String).join(', ')}`
+    case 'too_big':
+      return `must ${bound(issue.origin, 'at most', Number(issue.maximum))}`
+    case 'too_small':
+      return Number(issue.minimum) === 1 && issue.origin !== 'number' && issue.origin !== 'int'
+        ? 'must not be empty'
+        : `must ${bound(issue.origin, 'at least', Number(issue.minimum))}`
+    default:
+      return issue.message
+  }
+}
+
+function bound(origin: string, how: string, limit: number): string {
+  if (origin === 'string') return `have ${how} ${limit} characters`
+  return origin === 'array' ? `have ${how} ${limit} items` : `be ${how} ${limit}`
+}
+
+function withArticle(type: string): string {
+  if (type === 'int') return 'a whole number'
+  return `${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type === 'record' ? 'object' : type}`
+}
+
+/** The keys that a schema of objects has at a path, for the remedy of an unknown one. */
+export function keysOf(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let at: unknown = schema
+  for (const key of [...path, null]) {
+    while (at instanceof z.ZodOptional || at instanceof z.ZodDefault || at instanceof z.ZodNullable) at = at.unwrap()
+    if (!(at instanceof z.ZodObject)) return []
+    if (key === null) return Object.keys(at.shape)
+    at = (at.shape as Record<PropertyKey, unknown>)[key]
+  }
+  return []
 }

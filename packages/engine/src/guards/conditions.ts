@@ -1,5 +1,5 @@
 // What decides whether and how often a step runs, and what gates ask: conditions, lists, and the gates' own fields.
-import { isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
+import { inWords, isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import type { Catalog, GateKind } from '../catalog.ts'
 import { ExpressionError, parseExpression, type Reference } from '../expression.ts'
 import { placeholdersIn } from '../placeholders.ts'
@@ -125,7 +125,7 @@ function checkGate(
   if (kind.fields !== undefined) {
     const own = Object.fromEntries(Object.entries(gate).filter(([key]) => !GATE_KEYS.includes(key)))
     for (const issue of kind.fields.safeParse(own).error?.issues ?? []) {
-      if (issue.code !== 'unrecognized_keys') report(`${at}${pointerTo(...issue.path)}`, 'invalid-gate', issue.message)
+      if (issue.code !== 'unrecognized_keys') report(`${at}${pointerTo(...issue.path)}`, 'invalid-gate', inWords(issue))
       else
         for (const key of issue.keys)
           report(

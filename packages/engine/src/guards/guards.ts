@@ -4,6 +4,7 @@ import {
   ARTIFACT_CLASSES,
   type ArtifactClass,
   findRate,
+  inWords,
   isJsonObject,
   type JsonObject,
   pointerTo,
@@ -100,7 +101,7 @@ function checkShape(document: JsonObject, report: Report): void {
     } else if (isMissing(document, path)) {
       report(pointer, 'missing-field', 'is required for listing')
     } else {
-      report(pointer, path[0] === 'version' ? 'invalid-version' : 'invalid-field', issue.message)
+      report(pointer, path[0] === 'version' ? 'invalid-version' : 'invalid-field', inWords(issue))
     }
   }
 }

@@ -1,5 +1,5 @@
 // Each step by itself: kind, own fields, tool and its arguments, model and its fitness.
-import { isJsonObject, type JsonObject, ownFields, pointerTo, type Step, StepCommon } from '@fabrique/schema'
+import { inWords, isJsonObject, type JsonObject, ownFields, pointerTo, type Step, StepCommon } from '@fabrique/schema'
 import { z } from 'zod'
 import { type Catalog, modelNamesOf, type StepKind } from '../catalog.ts'
 import { placeholdersIn } from '../placeholders.ts'
@@ -42,7 +42,7 @@ function checkOwnFields(step: Step, at: string, kind: StepKind, report: Report):
       report(
         `${at}${pointerTo(...path)}`,
         'invalid-step',
-        isMissing(own, path) ? `a step of kind "${kind.kind}" needs it` : issue.message,
+        isMissing(own, path) ? `a step of kind "${kind.kind}" needs it` : inWords(issue),
       )
     }
   }
@@ -82,8 +82,8 @@ function checkTool(step: Step, at: string, catalog: Catalog, report: Report): vo
     const value = given[key]
     if (value === undefined || placeholdersIn(value).length > 0) continue
     const parsed = type.safeParse(value)
-    if (!parsed.success)
-      report(`${at}/args${pointerTo(key)}`, 'invalid-tool-argument', parsed.error.issues[0]?.message ?? 'is not valid')
+    const [issue] = parsed.error?.issues ?? []
+    if (issue !== undefined) report(`${at}/args${pointerTo(key)}`, 'invalid-tool-argument', inWords(issue))
   }
 }
 
