@@ -51,7 +51,7 @@ async function open() {
         .where('id', '=', runId)
         .executeTakeFirstOrThrow()
       const rows = await db.kysely.selectFrom('events').selectAll().where('run_id', '=', runId).orderBy('seq').execute()
-      const events = rows.map(({ node_key, timestamp, ...row }) => ({
+      const events = rows.map(({ node_key, timestamp, xact: _, ...row }) => ({
         ...row,
         kind: row.kind as RunEvent['kind'],
         root_run_id: run.root_run_id,
