@@ -40,7 +40,7 @@ const QUICK = {
   rounds: 3,
   warmUps: 1,
   samples: 100,
-  backlogs: [0, 100_000],
+  backlogs: [0, 20_000],
   probes: 20,
   streams: [10, 500],
   ends: 40,

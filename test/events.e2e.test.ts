@@ -16,7 +16,7 @@ const STREAM = '/v1/events/stream'
 const RUNS = '/v1/workflows/runs'
 const TERMINAL = /^workflow\.run\.(completed|failed|cancelled)$/
 const STEPS = 8
-/** Clients that follow runs across restarts; the full form takes minutes. */
+/** Clients that follow runs across restarts. */
 const [CLIENTS, FOLLOWED] = process.env.TEST_EVENTS_FULL === '1' ? [2_000, 200] : [300, 30]
 const RESTARTS_LIMIT_MS = CLIENTS * 200
 const TEMPLATE = {

@@ -248,9 +248,12 @@ describe('with simulated providers', () => {
 })
 
 describe("by the providers' own count", () => {
-  /** Five runs of the batch lane at once in each of two workers, and a lost worker is noticed within a test. */
+  /**
+   * Five runs at once in each of two workers: nine tenths of the batch lane's six slots are the most for one
+   * organization. A lost worker is noticed within a test.
+   */
   const QUICK = {
-    CONCURRENCY: '6',
+    CONCURRENCY: '7',
     INTERACTIVE_RESERVED: '1',
     FABRIQUE_LEASE_MS: '1500',
     FABRIQUE_RECONCILE_MS: '200',

@@ -20,8 +20,8 @@ const drawing = { workflow: 'test/draw', input: { prompt: PROMPT } }
 
 beforeAll(async () => {
   providers = await createProviderStandIn()
-  // Two runs of the batch lane at once; the third of a bundle is queued.
-  fabrique = await startFabrique({ env: { ...providers.env, CONCURRENCY: '3', INTERACTIVE_RESERVED: '1' } })
+  // Two runs at once, an organization's share of three slots of the batch lane; the third of a bundle is queued.
+  fabrique = await startFabrique({ env: { ...providers.env, CONCURRENCY: '4', INTERACTIVE_RESERVED: '1' } })
   operator = await fabrique.createOperator('Drawing')
   const image = { kind: 'image', model: 'openai/gpt-image-2', promptTemplate: '{intake.prompt}' }
   await publish('test/draw', [

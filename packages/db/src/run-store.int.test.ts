@@ -50,8 +50,13 @@ async function open() {
         .select(['status', 'error', 'root_run_id'])
         .where('id', '=', runId)
         .executeTakeFirstOrThrow()
-      const rows = await db.kysely.selectFrom('events').selectAll().where('run_id', '=', runId).orderBy('seq').execute()
-      const events = rows.map(({ node_key, timestamp, xact: _, ...row }) => ({
+      const rows = await db.kysely
+        .selectFrom('events')
+        .select(['id', 'seq', 'kind', 'run_id', 'node_key', 'payload', 'timestamp'])
+        .where('run_id', '=', runId)
+        .orderBy('seq')
+        .execute()
+      const events = rows.map(({ node_key, timestamp, ...row }) => ({
         ...row,
         kind: row.kind as RunEvent['kind'],
         root_run_id: run.root_run_id,

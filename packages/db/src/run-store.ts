@@ -147,7 +147,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
     cancelChildren: (runId) => cancel(runId, sql`id <> ${runId} and id in (${treeOf(runId)} select id from tree)`),
 
     async decide(runId, { approve, gateId, comment, by }) {
-      return await db.kysely.transaction().execute(async (trx) => {
+      return await inTransaction(db, async (trx) => {
         // Its own gate, else the nearest of a run that it waits for.
         const { rows } = await sql<{ run_id: string; id: string }>`
           ${treeOf(runId)}
@@ -175,6 +175,13 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           .where('id', '=', gate.run_id)
           .returning(['id', 'organization_id', 'epoch', 'workflow', 'priority', 'lane'])
           .executeTakeFirstOrThrow()
+        // Who waits for it rests for long while a person decides, and for a moment from now on: its end may be told to nobody.
+        await sql`with recursive up as (
+            select awaited_by as id from runs where id = ${gate.run_id}
+            union all select r.awaited_by from runs r join up on r.id = up.id
+          )
+          update runs set due_at = least(due_at, now() + interval '30 seconds')
+          where id in (select id from up) and status = 'waiting' and slots is null and worker is null`.execute(trx)
         return {
           runId: row.id,
           organizationId: row.organization_id,

@@ -171,9 +171,12 @@ async function advance(deps: EngineDeps, state: RunState, signal: AbortSignal): 
     if (execution === 'finished' || state.resting.size === 0) return execution
     const before = new Map([...state.children.values()].map(({ id, status }) => [id, status]))
     const now = await deps.store.children(run.id)
-    if (now.some(({ id, status }) => status !== before.get(id) && (isTerminal(status) || status === 'waiting'))) {
-      await tell(deps, run.id)
-    }
+    // Whoever rests for a run that has ended would rest for ever: its end was told while we were still at work.
+    const isMissed = now.some(
+      ({ id, callerKey, status }) =>
+        (isTerminal(status) && state.resting.has(callerKey)) || (status === 'waiting' && status !== before.get(id)),
+    )
+    if (isMissed) await tell(deps, run.id)
     return execution
   }
 

@@ -246,6 +246,20 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       expect(await store.decide(caller.id, { approve: true, by: 'key' })).toBeNull()
     })
 
+    it('has a caller that waits for a decision look soon after it, whoever should have told it of the end', async () => {
+      const { store, parked, accepted, claimed, aChild, commits, ends, advance } = await family()
+      const caller = await accepted()
+      const { fence } = await claimed(caller.id)
+      const child = aChild()
+      await commits(aTransition(caller.id, fence, { children: [child] }))
+      await parked(child.id, ['look'])
+      await commits(anEnd(caller.id, fence, { status: 'waiting', wakeInMs: 3_600_000 }))
+      await store.decide(caller.id, { approve: true, by: 'key' })
+      await ends(child.id)
+      await advance(31_000)
+      expect((await store.recover(100)).overdue.map(({ runId }) => runId)).toContain(caller.id)
+    })
+
     it('cancels a whole tree: what rests is settled, what is executed is marked', async () => {
       const { store, read, claimed, resting } = await family()
       const { caller, child } = await resting()

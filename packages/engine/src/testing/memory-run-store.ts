@@ -488,6 +488,12 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       const { row, gate } = first
       Object.assign(gate, { status: approve ? 'approved' : 'rejected', detail: comment ?? null })
       toPending(row, DECISION_GRACE_MS)
+      for (let up = row.caller; up !== null; up = rows.get(up.runId)?.caller ?? null) {
+        const caller = rows.get(up.runId)
+        const soon = now() + RECHECK_MS
+        if (caller?.status === 'waiting' && caller.run.slots.length === 0)
+          caller.dueAtMs = Math.min(caller.dueAtMs ?? soon, soon)
+      }
       return deliveryOf(row)
     },
 

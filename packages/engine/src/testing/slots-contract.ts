@@ -273,8 +273,11 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
     it('is brought up to date by time alone where the news of its last slot was lost', async () => {
       const { store, advance, slotId, ends, standing } = await bundle(2)
       for (const index of [0, 1]) await ends(slotId(index), COMPLETED)
-      await advance(31_000)
-      await store.recover(100)
+      // The news of the first beginning is written beside all this: a pass may find the run's row taken, and the next does it.
+      for (let pass = 0; pass < 10 && (await standing()).status !== 'completed'; pass += 1) {
+        await advance(31_000)
+        await store.recover(100)
+      }
       expect((await standing()).status).toBe('completed')
     })
 
