@@ -64,6 +64,8 @@ function keyword(name: string, schema: JsonObject): JsonObject {
   return Object.fromEntries([[name, schema]])
 }
 
+const SOON_MS = 2_000
+
 describe('the text', () => {
   test('in YAML shows optional fields as comments and required ones ready to run', () => {
     expect(scaffoldRunSpec(TALKING_HEAD, { format: 'yaml', ...EVERYTHING })).toBe(`\
@@ -338,9 +340,14 @@ describe('a placeholder', () => {
       },
       { required: ['x'], properties: { x: { pattern: '(((a{999}){999}){999})+', minLength: 1e9 } } },
     ] as unknown as JsonObject[]) {
-      const start = performance.now()
-      scaffoldRunSpec({ id: 'a', intakeSchema: schema }, { format: 'yaml', ...EVERYTHING })
-      expect(performance.now() - start).toBeLessThan(2000)
+      // The least of a few readings: what is endless stays so, and a busy machine decides nothing.
+      let ms = Number.POSITIVE_INFINITY
+      for (let reading = 0; reading < 5 && ms >= SOON_MS; reading += 1) {
+        const start = performance.now()
+        scaffoldRunSpec({ id: 'a', intakeSchema: schema }, { format: 'yaml', ...EVERYTHING })
+        ms = Math.min(ms, performance.now() - start)
+      }
+      expect(ms).toBeLessThan(SOON_MS)
     }
   })
 })
