@@ -54,12 +54,18 @@ export function followEvents(options: {
       ...(agent === undefined ? { agent: false } : { agent }),
       headers: { authorization: `Bearer ${key}`, ...(lastId === undefined ? {} : { 'last-event-id': lastId }) },
     })
-    outgoing.once('response', hear)
-    outgoing.once('error', comeBack)
+    // A connection that is reset says so by the request's error and by the response's end.
+    let isGone = false
+    const gone = () => {
+      if (!isGone) comeBack()
+      isGone = true
+    }
+    outgoing.once('response', (response) => hear(response, gone))
+    outgoing.once('error', gone)
     outgoing.end()
   }
 
-  function hear(response: IncomingMessage): void {
+  function hear(response: IncomingMessage, gone: () => void): void {
     if (response.statusCode === 204) return finish()
     connections += 1
     const parser = createParser({
@@ -77,7 +83,7 @@ export function followEvents(options: {
       for (const watcher of watchers) watcher()
     })
     response.once('error', () => {})
-    response.once('close', comeBack)
+    response.once('close', gone)
   }
 
   function comeBack(): void {

@@ -169,6 +169,30 @@ describe("the organization's stream", () => {
     }
   }, 40_000)
 
+  it('repeats and misses nothing for listeners that come back while events go on', async () => {
+    const whole = follow({ port, path: STREAM, key: operator.key })
+    const clients = Array.from({ length: 20 }, () => follow({ port, path: STREAM, key: operator.key }))
+    await Promise.all([whole, ...clients].map((client) => expect.poll(() => client.comments.length).toBe(1)))
+    await fabrique.startWorker()
+    onTestFinished(() => fabrique.killWorkers('SIGKILL'))
+    const submitted = submit(60)
+    for (const [n, client] of clients.entries()) {
+      void (async () => {
+        for (let at = 5 + n; at < 1_000; at += 60) {
+          await client.until((all) => all.length >= at)
+          client.drop()
+        }
+      })()
+    }
+    await submitted
+    const ids = (await whole.until((all) => ends(all, 60))).map(({ id }) => id)
+    for (const client of clients) {
+      await client.until((all) => all.length >= ids.length)
+      expect(client.seen.map(({ id }) => id)).toEqual(ids)
+      expect(client.connections()).toBeGreaterThan(5)
+    }
+  }, 40_000)
+
   it('says so when it cannot resume, and refuses what is no id', async () => {
     const unknown = follow({ port, path: `${STREAM}?after=01ARZ3NDEKTSV4RRFFQ69G5FAV`, key: operator.key })
     await expect.poll(() => unknown.comments[0]).toMatch(/unknown or too far back; what happens from now on/)

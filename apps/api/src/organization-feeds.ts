@@ -28,6 +28,8 @@ interface Listener {
   stream: EventStream
   /** What was read since it began to catch up; null once it has. A late event has no place. */
   queue: { place: LogPlace | null; frame: Buffer }[] | null
+  /** What it read by itself, until the common reader has come as far. */
+  reached: LogPlace | null
 }
 
 /** The organizations' feeds of a process. */
@@ -86,9 +88,17 @@ export function createOrganizationFeeds(deps: {
     for (const [organizationId, own] of Map.groupBy(entries, (entry) => entry.organizationId)) {
       const frames = own.map(({ event, place: at }) => ({ place: isLate ? null : at, frame: frameOf(event.id, event) }))
       const together = Buffer.concat(frames.map(({ frame }) => frame))
-      for (const { stream, queue } of listeners.get(organizationId) ?? []) {
-        if (queue === null) stream.write(together)
-        else if (queue.length <= QUEUED_MAX) queue.push(...frames)
+      for (const listener of listeners.get(organizationId) ?? []) {
+        const { stream, queue, reached } = listener
+        if (queue !== null) {
+          if (queue.length <= QUEUED_MAX) queue.push(...frames)
+        } else if (reached === null) {
+          stream.write(together)
+        } else {
+          const fresh = frames.filter(({ place: at }) => at === null || isBehind(at, reached))
+          stream.write(Buffer.concat(fresh.map(({ frame }) => frame)))
+          if (!isLate && fresh.length === frames.length) listener.reached = null
+        }
       }
     }
   }
@@ -150,13 +160,14 @@ export function createOrganizationFeeds(deps: {
       if (fresh.length > 0) stream.write(Buffer.concat(fresh.map(({ frame }) => frame)))
       break
     }
+    listener.reached = reached
     listener.queue = null
   }
 
   return {
     async follow(organizationId, after, stream) {
       const closed = new Promise<void>((resolve) => stream.onClose(resolve))
-      const listener: Listener = { stream, queue: [] }
+      const listener: Listener = { stream, queue: [], reached: null }
       enter(organizationId, listener)
       try {
         const from = after === null ? null : await eventLog.find(organizationId, after, BEHIND_MAX)

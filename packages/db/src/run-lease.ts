@@ -122,7 +122,7 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
   /** A run of slots begins with the first of them; nobody waits for that to be written. */
   function tellRoots(roots: string[]): void {
     if (roots.length === 0) return
-    const told = inTransaction(db, (trx) => tellIn(trx, ids, [...new Set(roots)]))
+    const told = inTransaction(db, (trx) => tellIn(trx, ids, [...new Set(roots)], true))
     // What is lost here is said when the slot ends, or by the reconciler.
     told.then(({ events }) => publish(events)).catch(() => {})
   }

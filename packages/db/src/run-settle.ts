@@ -65,8 +65,11 @@ async function cancelBelow(trx: Trx, ids: Ids, ended: string[]): Promise<News> {
   }
 }
 
-/** Tells runs that one which they wait for has changed; callers become pending, and are delivered by the reconciler. */
-export async function tellIn(trx: Trx, ids: Ids, runIds: string[]): Promise<News> {
+/**
+ * Tells runs that one which they wait for has changed; callers become pending, and are delivered by the reconciler.
+ * `onlyBegun`: a slot has begun, nothing more; what else is owed to a run of slots is left to who can tell the workers.
+ */
+export async function tellIn(trx: Trx, ids: Ids, runIds: string[], onlyBegun = false): Promise<News> {
   const told: News = { events: [], cancelled: [] }
   if (runIds.length === 0) return told
   await sql`update runs set status = 'pending', epoch = epoch + 1, due_at = now()
@@ -82,7 +85,7 @@ export async function tellIn(trx: Trx, ids: Ids, runIds: string[]): Promise<News
     .forUpdate()
     .execute()
   for (const root of roots) {
-    const joined = await join(trx, ids, root)
+    const joined = await join(trx, ids, root, onlyBegun)
     told.events.push(...joined.events)
     told.cancelled.push(...joined.cancelled)
   }
@@ -90,7 +93,7 @@ export async function tellIn(trx: Trx, ids: Ids, runIds: string[]): Promise<News
 }
 
 /** Brings a run of slots, whose row is locked, up to what its slots are. */
-async function join(trx: Trx, ids: Ids, root: RunRow): Promise<News> {
+async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promise<News> {
   const news: News = { events: [], cancelled: [] }
   const logged = new Set(
     (
@@ -104,7 +107,9 @@ async function join(trx: Trx, ids: Ids, root: RunRow): Promise<News> {
   )
   const run = { status: root.status, failFast: root.fail_fast, cancelRequested: root.cancel_requested_at !== null }
   let rows = await slotsOf(trx, root.id)
-  if (joinSlots(run, rows.map(slotState), logged).stop) {
+  const owed = joinSlots(run, rows.map(slotState), logged)
+  if (onlyBegun && (owed.stop || isTerminal(owed.status))) return news
+  if (owed.stop) {
     const { rows: stopped } = await sql<{ id: string; executed: boolean }>`
       update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
       where root_run_id = ${root.id} and id <> ${root.id} and status in ('pending', 'running', 'waiting')

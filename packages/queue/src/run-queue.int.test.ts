@@ -7,7 +7,7 @@ import { Redis } from 'ioredis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type Consumer, createConsumer } from './consumer.ts'
 import { createNews } from './news.ts'
-import { type BullRunQueue, createRunQueue, LANES, type OwnedDelivery, queueNames } from './run-queue.ts'
+import { type BullRunQueue, createRunQueue, LANES, queueNames } from './run-queue.ts'
 
 const log: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
@@ -70,7 +70,8 @@ runQueueContract('the queue on Redis', async () => {
 function aDelivery(runId: string, priority = 50): Delivery {
   return {
     runId,
-    organizationId: 'system',
+    // One of its own: turns and shares are what other tests are about.
+    organizationId: `of ${runId}`,
     epoch: 0,
     workflow: 'test/example',
     priority,
@@ -79,7 +80,7 @@ function aDelivery(runId: string, priority = 50): Delivery {
 }
 
 /** Deliveries of one organization, in their order. */
-function deliveriesOf(organizationId: string, count: number, priority = 50): OwnedDelivery[] {
+function deliveriesOf(organizationId: string, count: number, priority = 50): Delivery[] {
   return Array.from({ length: count }, (_, n) => ({
     ...aDelivery(`${organizationId}-${String(n).padStart(4, '0')}`, priority),
     organizationId,
@@ -97,7 +98,7 @@ describe('the queue on Redis', () => {
     const { queue } = await setup()
     await queue.enqueue([aDelivery('r1')])
     const [job] = (await Promise.all(queue.queues.map((each) => each.getJobs()))).flat()
-    expect(job?.data).toEqual({ run_id: 'r1' })
+    expect(job?.data).toEqual({ run_id: 'r1', organization_id: 'of r1' })
     expect(job?.id).toBe('r1-0')
     expect(job?.name).toBe('test/example')
   })

@@ -41,18 +41,15 @@ export function queueNames(prefix: string): QueueNames {
   }
 }
 
-/** Whose run it is decides its turn. Absent: it takes turns with all others of whom nobody said so. */
-export type OwnedDelivery = Delivery & { organizationId?: string }
-
 function jobIdOf({ runId, epoch }: Pick<Delivery, 'runId' | 'epoch'>): string {
   return `${runId}-${epoch}`
 }
 
 /** The job of a delivery. Ids only: a job's data is shown on dashboards and kept in Redis. */
-function jobOf({ runId, epoch, workflow, priority, organizationId }: OwnedDelivery) {
+function jobOf({ runId, epoch, workflow, priority, organizationId }: Delivery) {
   return {
     name: workflow,
-    data: { run_id: runId, ...(organizationId === undefined ? {} : { organization_id: organizationId }) },
+    data: { run_id: runId, organization_id: organizationId },
     opts: {
       jobId: jobIdOf({ runId, epoch }),
       // Always set: a job without priority goes before all others, and is slow to remove.
@@ -74,7 +71,6 @@ export interface LaneStats {
 export type MovedDelivery = Delivery & { formerLane: Lane }
 
 export interface BullRunQueue extends RunQueue {
-  enqueue(deliveries: OwnedDelivery[]): Promise<void>
   /** Throws `unavailable` while Redis is away. */
   stats(): Promise<Record<string, LaneStats>>
   /** Moves waiting jobs behind those of their new priority. Never rejects; without Redis they stay where they are. */
@@ -105,7 +101,7 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
   )
   const laneQueue = (lane: Lane) => queues.get(lane) as Queue
 
-  let waiting: { delivery: OwnedDelivery; done: () => void }[] = []
+  let waiting: { delivery: Delivery; done: () => void }[] = []
   let scheduled = false
 
   function flush(): void {
@@ -133,11 +129,11 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
   }
 
   /** Without its place a job comes last, so that nobody waits for this. */
-  function place(lane: Lane, entries: { delivery: OwnedDelivery }[]): Promise<void> {
+  function place(lane: Lane, entries: { delivery: Delivery }[]): Promise<void> {
     const jobs = entries.map(({ delivery }) => ({
       jobId: jobIdOf(delivery),
       priority: jobOf(delivery).opts.priority,
-      organizationId: delivery.organizationId ?? '',
+      organizationId: delivery.organizationId,
     }))
     return placeJobs(redis, laneQueue(lane), jobs).catch(swallow('the place of jobs'))
   }
@@ -171,16 +167,14 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
 
   async function moveJob({ formerLane, ...delivery }: MovedDelivery): Promise<void> {
     const id = jobIdOf(delivery)
-    const job = await Job.fromId<{ organization_id?: string }>(laneQueue(formerLane), id)
-    const owner = job?.data.organization_id
-    const owned: OwnedDelivery = owner === undefined ? delivery : { ...delivery, organizationId: owner }
+    const job = await Job.fromId(laneQueue(formerLane), id)
     if (job !== undefined && delivery.lane === formerLane) {
       await job.changePriority({ priority: jobOf(delivery).opts.priority })
-      await place(delivery.lane, [{ delivery: owned }])
+      await place(delivery.lane, [{ delivery }])
       return
     }
     await laneQueue(formerLane).remove(id)
-    await queue.enqueue([owned])
+    await queue.enqueue([delivery])
   }
 
   /** When the oldest waiting job was handed over; undefined where none waits. */
