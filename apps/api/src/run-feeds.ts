@@ -34,6 +34,8 @@ interface Feed {
   base: number
   frames: Buffer[]
   bytes: number
+  /** False until `base` is known: before that nothing may be taken in. */
+  begun: boolean
   ended: boolean
   followers: number
   /** Wakes the followers that have all there is. */
@@ -104,7 +106,7 @@ export function createRunFeeds(deps: {
     if (isLooking) return
     isLooking = true
     try {
-      const listening = [...feeds.values()].filter(({ ended }) => !ended)
+      const listening = [...feeds.values()].filter(({ begun, ended }) => begun && !ended)
       for (let at = 0; at < listening.length; at += ASKED_AT_ONCE) {
         const part = listening.slice(at, at + ASKED_AT_ONCE)
         const organizations = [...new Set(part.map(({ organizationId }) => organizationId))]
@@ -125,6 +127,7 @@ export function createRunFeeds(deps: {
     const head = (await eventLog.heads([organizationId], [runId])).get(runId)
     if (head === undefined) return false
     feed.base = Math.max(Math.min(after, head.seq), head.seq - KEPT_EVENTS)
+    feed.begun = true
     if (head.ended) {
       feed.ended = head.seq === feed.base
       await catchUp(feed)
@@ -150,6 +153,7 @@ export function createRunFeeds(deps: {
         base: 0,
         frames: [],
         bytes: 0,
+        begun: false,
         ended: false,
         followers: 0,
         wakes: new Set(),
