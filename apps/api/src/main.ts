@@ -18,7 +18,7 @@ import {
   createWebhookStore,
   migrate,
   readBacktestRuns,
-  readEarlierRun,
+  earlierRuns,
   readEndedRun,
   readRecordedRun,
   seed,
@@ -79,11 +79,7 @@ await runService(log, async (life) => {
   const submitter = createSubmitter({
     store: runs,
     queue,
-    sources: {
-      findRunnable: authoring.runnable,
-      pricing: pricing.current,
-      earlierRun: (organizationId, runId, variantIndex) => readEarlierRun(db, organizationId, runId, variantIndex),
-    },
+    sources: { findRunnable: authoring.runnable, pricing: pricing.current, earlierRun: earlierRuns(db) },
     intake,
     catalog,
     mode: createProviderMode(providerConfig(env)),

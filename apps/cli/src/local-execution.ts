@@ -4,7 +4,7 @@ import {
   createRunStore,
   type Db,
   type PricingStore,
-  readEarlierRun,
+  earlierRuns,
   readEndedRun,
   SYSTEM_ORGANIZATION,
   type TemplateStore,
@@ -103,11 +103,7 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
   const submitter = createSubmitter({
     store: runs,
     queue,
-    sources: {
-      findRunnable: authoring.runnable,
-      pricing: pricing.current,
-      earlierRun: (organizationId, runId, variantIndex) => readEarlierRun(db, organizationId, runId, variantIndex),
-    },
+    sources: { findRunnable: authoring.runnable, pricing: pricing.current, earlierRun: earlierRuns(db) },
     intake,
     catalog,
     mode: createProviderMode(providerConfig(env)),

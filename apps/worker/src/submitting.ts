@@ -1,5 +1,5 @@
 // A worker's own way in: what a schedule submits passes the same rules as what a client sends.
-import { createPricingStore, createTemplateStore, type Db, readEarlierRun } from '@fabrique/db'
+import { createPricingStore, createTemplateStore, type Db, earlierRuns } from '@fabrique/db'
 import {
   type Catalog,
   createAuthoring,
@@ -29,10 +29,6 @@ export function createWorkerSubmitter(deps: {
   const authoring = createAuthoring({ catalog, intake, pricing, templates: createTemplateStore(db) })
   return createSubmitter({
     ...deps,
-    sources: {
-      findRunnable: authoring.runnable,
-      pricing: pricing.current,
-      earlierRun: (organizationId, runId, variantIndex) => readEarlierRun(db, organizationId, runId, variantIndex),
-    },
+    sources: { findRunnable: authoring.runnable, pricing: pricing.current, earlierRun: earlierRuns(db) },
   })
 }

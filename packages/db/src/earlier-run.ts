@@ -4,10 +4,13 @@ import type { Db } from './client.ts'
 import { artifactRecord, checkpointRecord } from './run-records.ts'
 
 /**
- * A run's finished steps and files; with `variantIndex`, those of its slot of that index where it has slots.
+ * Reads a run's finished steps and files; with `variantIndex`, those of its slot of that index where it has slots.
  * Null where the organization has no such run.
  */
-export async function readEarlierRun(
+export const earlierRuns = (db: Db) => (organizationId: string, runId: string, variantIndex: number | null) =>
+  readEarlierRun(db, organizationId, runId, variantIndex)
+
+async function readEarlierRun(
   db: Db,
   organizationId: string,
   runId: string,

@@ -2,7 +2,7 @@
 export * from './account-store.ts'
 export * from './artifact-reader.ts'
 export { createDb, type Db, migrate } from './client.ts'
-export { readEarlierRun } from './earlier-run.ts'
+export { earlierRuns } from './earlier-run.ts'
 export * from './event-log.ts'
 export { readEndedRun } from './ended-run.ts'
 export * from './pricing-store.ts'

@@ -4,7 +4,8 @@ import { isTerminal, type JsonObject, type JsonValue, roundUsd } from '@fabrique
 import { estimateSteps } from './estimate.ts'
 import { StepFailure } from './failure.ts'
 import { runScope } from './placeholders.ts'
-import { dayCapsOf, type Attempt, type RunState, type Unit } from './run-state.ts'
+import { dayCapsOf } from './run-caps.ts'
+import type { Attempt, RunState, Unit } from './run-state.ts'
 import type { ArtifactRecord, ChildRecord, Clock, Ids, IntakeSchemas, RunQueue } from './ports.ts'
 
 export interface SubWorkflowDeps {

@@ -1,14 +1,6 @@
 // What one execution knows of its run, and what of that is not on the record yet.
 // Hides how facts gather in a draft, who hears of them once they are durable, and what a refused commit leaves behind.
-import {
-  type EventKind,
-  isTerminal,
-  type JsonObject,
-  type JsonValue,
-  roundUsd,
-  type RunError,
-  type Step,
-} from '@fabrique/schema'
+import { type EventKind, type JsonObject, type JsonValue, roundUsd, type RunError, type Step } from '@fabrique/schema'
 import type { Verdict } from './catalog.ts'
 import type { ExpressionScope } from './expression.ts'
 import { StepFailure } from './failure.ts'
@@ -31,7 +23,8 @@ import type {
   RunStore,
   Transition,
 } from './ports.ts'
-import type { DayCap, Definition } from './specification.ts'
+import { capsOf, dayCapsOf, reservedFor } from './run-caps.ts'
+import type { Definition } from './specification.ts'
 
 /** How long progress waits for others of its kind, so that a chatty step costs one write a second. */
 const PROGRESS_MS = 1_000
@@ -449,36 +442,6 @@ export function createRunState(
       for (const { id } of transition.calls) await deps.artifacts.unstage(id)
     },
   }
-}
-
-/** A cap on what the run spends, and the gate that sets it; null for the template's and the caller's. */
-interface Cap {
-  maxUsd: number
-  gate: GateName | null
-}
-
-function capsOf({ instance }: ClaimedRun, { budgetPolicy }: Definition, { gates }: Graph): Cap[] {
-  const given = [budgetPolicy.maxPerRunUsd, instance.capUsd].filter((maxUsd) => maxUsd !== undefined)
-  return [
-    ...given.map((maxUsd) => ({ maxUsd, gate: null })),
-    ...gates.flatMap(({ gate, kind }) =>
-      kind.stands === 'spending' && gate.after === undefined ? [{ maxUsd: kind.limitUsd(gate), gate }] : [],
-    ),
-  ]
-}
-
-/** The caps of the day that a run's calls count against: its own workflow's, and those of whoever called it. */
-export function dayCapsOf(
-  { workflow, instance }: Pick<ClaimedRun, 'workflow' | 'instance'>,
-  { budgetPolicy }: Definition,
-): DayCap[] {
-  const maxUsd = budgetPolicy.maxPerDayUsd
-  return [...(maxUsd === undefined ? [] : [{ workflow, maxUsd }]), ...(instance.dayCaps ?? [])]
-}
-
-/** While a called run goes on, all that it may spend is reserved for it. */
-function reservedFor({ status, spentUsd, capUsd }: ChildRecord): number {
-  return isTerminal(status) ? spentUsd : Math.max(spentUsd, capUsd)
 }
 
 function newChild({ id, callerKey, workflow, simulated }: ChildRun): Omit<ChildRecord, 'capUsd'> {

@@ -7,5 +7,6 @@ export { createMemoryArtifactStore, type MemoryArtifactStore } from './memory-ar
 export { createMemoryRunStore, type MemoryRunStore, type StoredRun } from './memory-run-store.ts'
 export { providerClientContract, type ProviderClientSetup } from './provider-client-contract.ts'
 export { runQueueContract, type RunQueueSetup } from './run-queue-contract.ts'
-export { runStoreContract, type RunStoreSetup } from './run-store-contract.ts'
+export { runStoreContract } from './run-store-contract.ts'
+export type { RunStoreSetup } from './run-store-setup.ts'
 export { createSequentialIds } from './sequential-ids.ts'

@@ -1,24 +1,13 @@
 // What every run store must hold, as tests: an adapter's own test file is one call of this.
 // Hides nothing of the adapter; it is used through the port, and looked at through `read`.
-import { isTerminalKind, type RunError, type RunEvent, type RunStatus } from '@fabrique/schema'
+import { isTerminalKind, type RunEvent } from '@fabrique/schema'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { ClaimedRun, NewRun, RunStore } from '../ports.ts'
+import type { ClaimedRun, NewRun } from '../ports.ts'
 import { aCall, aCheckpoint, anArtifact, aNewRun, anEnd, anEvent, aTransition } from './factories.ts'
 import { calledRunsContract } from './called-runs-contract.ts'
 import { createSequentialIds } from './sequential-ids.ts'
+import type { RunStoreSetup } from './run-store-setup.ts'
 import { slotsContract } from './slots-contract.ts'
-
-/** An empty store with the organization `system`, and what a test needs beside the port. */
-export interface RunStoreSetup {
-  store: RunStore
-  /** Another process's store over the same record. */
-  beside(): RunStore
-  /** Lets this much time pass for leases, deliveries, gates, days and idempotency keys. */
-  advance(ms: number): Promise<void>
-  /** The run as the record has it, events in order. */
-  read(runId: string): Promise<{ status: RunStatus; error: RunError | null; events: RunEvent[] }>
-  dispose(): Promise<void>
-}
 
 const LEASE_MS = 60_000
 const PAST_LEASE_MS = LEASE_MS + 1_000

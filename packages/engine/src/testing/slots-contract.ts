@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { contentHash } from '../compile.ts'
 import type { ClaimedRun, NewRun, NewSlot, Transition } from '../ports.ts'
 import { aCall, aCheckpoint, aDefinition, anArtifact, anEnd, aNewRun, aTransition } from './factories.ts'
-import type { RunStoreSetup } from './run-store-contract.ts'
+import type { RunStoreSetup } from './run-store-setup.ts'
 import { createSequentialIds } from './sequential-ids.ts'
 
 interface Tools extends RunStoreSetup {
