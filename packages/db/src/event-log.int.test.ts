@@ -4,7 +4,7 @@ import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { queryIn } from './client.ts'
 import { createEventLog, type LogPlace } from './event-log.ts'
-import { createRunStore } from './run-store.ts'
+import { createRunStore } from './runs/run-store.ts'
 import { createTestDb } from './testing.ts'
 
 const ORGANIZATIONS = ['system']

@@ -1,18 +1,24 @@
 // The record: the only package that imports pg and kysely. One store or reader per noun.
-export * from './account-store.ts'
-export * from './artifact-reader.ts'
+export {
+  type AccountStore,
+  createAccountStore,
+  newSecret,
+  type Principal,
+  SYSTEM_ORGANIZATION,
+} from './account-store.ts'
+export { type ArtifactReader, createArtifactReader } from './artifact-reader.ts'
+export { readBacktestRuns } from './backtest-reader.ts'
 export { createDb, type Db, migrate } from './client.ts'
-export { earlierRuns } from './earlier-run.ts'
-export * from './event-log.ts'
-export { readEndedRun } from './ended-run.ts'
-export * from './pricing-store.ts'
-export type { RunFilter } from './run-filter.ts'
-export { readRecordedRun } from './receipt-reader.ts'
-export * from './run-reader.ts'
-export * from './run-steering.ts'
-export * from './run-store.ts'
-export * from './schedule-store.ts'
-export * from './seed.ts'
-export * from './template-store.ts'
-export * from './webhook-store.ts'
-export * from './backtest-reader.ts'
+export { createEventLog, type EventLog, isBehind, type LogEntry, type LogPlace, widened } from './event-log.ts'
+export { createPricingStore, type PricingStore } from './pricing-store.ts'
+export { earlierRuns } from './runs/earlier-run.ts'
+export { readEndedRun } from './runs/ended-run.ts'
+export type { RunFilter } from './runs/filter.ts'
+export { readRecordedRun } from './runs/receipt-reader.ts'
+export { createRunReader, type RunReader } from './runs/run-reader.ts'
+export { createRunStore } from './runs/run-store.ts'
+export { createRunSteering, type RunSteering } from './runs/steering.ts'
+export { createScheduleStore } from './schedule-store.ts'
+export { seed } from './seed.ts'
+export { createTemplateStore, type TemplateStore } from './template-store.ts'
+export { createDeliveryStore, createWebhookStore, type WebhookStore } from './webhook-store.ts'

@@ -1,6 +1,6 @@
 import { createSequentialIds, aNewRun } from '@fabrique/engine/testing'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { createRunStore } from './run-store.ts'
+import { createRunStore } from './runs/run-store.ts'
 import { createScheduleStore } from './schedule-store.ts'
 import { createTestDb } from './testing.ts'
 

@@ -4,7 +4,7 @@ import { WEBHOOKS_MAX } from '@fabrique/schema'
 import type { Attempt } from '@fabrique/webhooks'
 import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { createRunStore } from './run-store.ts'
+import { createRunStore } from './runs/run-store.ts'
 import { createTestDb } from './testing.ts'
 import { createDeliveryStore, createWebhookStore } from './webhook-store.ts'
 

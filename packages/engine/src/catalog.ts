@@ -1,6 +1,6 @@
 // What the engine can do, as a value: step kinds, tools, providers and gates, each one file and one line to register.
 // Hides the look-up; templates are checked against the same catalog that workers run.
-import type { ArtifactSchema, Gate, JsonObject, JsonValue, Lookup, Problem, Step, Usage } from '@fabrique/schema'
+import type { ArtifactSchema, Gate, JsonObject, JsonValue, Lookup, Step, Usage } from '@fabrique/schema'
 import type { z } from 'zod'
 import type { ArtifactRecord, StagedAnswer } from './ports.ts'
 
@@ -237,4 +237,4 @@ export function modelNamesOf(
   return { role: step.provider, names: routed === undefined ? [] : [routed].flat() }
 }
 
-export type { Gate, Problem }
+export type { Gate }

@@ -1,24 +1,83 @@
 // The generic engine: pure behind its ports. What it can do is a catalog, what it runs is a specification.
-export * from './call.ts'
-export * from './catalog.ts'
-export * from './execute.ts'
-export * from './failure.ts'
-export * from './placeholders.ts'
-export * from './plan.ts'
-export * from './ports.ts'
-export * from './specification.ts'
-export * from './compile.ts'
-export { resolvedPrompts } from './resolved-prompts.ts'
-export * from './schedules.ts'
-export type { EarlierRun } from './inherit.ts'
-export { durationMs } from './end-run.ts'
-export * from './slots.ts'
-export * from './submit.ts'
-export * from './cancel-run.ts'
-export * from './receipt.ts'
-export * from './retry-run.ts'
-export * from './host.ts'
-export * from './reconcile.ts'
-export * from './authoring.ts'
-export * from './guards/guards.ts'
-export * from './backtest.ts'
+// Every name that other packages may use stands here, by the room that it comes from.
+export { type EndedRun, type EndedSlot, retryRun } from './admission/retry-run.ts'
+export {
+  createSubmitter,
+  estimateResource,
+  parseRunSpec,
+  type SubmitOutcome,
+  type Submitter,
+} from './admission/submit.ts'
+export {
+  type Capability,
+  type Catalog,
+  createCatalog,
+  type GateKind,
+  type InputFile,
+  type Model,
+  type Provider,
+  type ProviderAnswer,
+  type ProviderClient,
+  type ProviderRequest,
+  type Providers,
+  type StepContext,
+  type StepKind,
+  type Tool,
+} from './catalog.ts'
+export { durationMs } from './execution/end-run.ts'
+export { createEngine } from './execution/execute.ts'
+export { createHost } from './execution/host.ts'
+export { type FailureClass, StepFailure } from './failure.ts'
+export type { EarlierRun } from './inheritance.ts'
+export { cancelRun } from './oversight/cancel-run.ts'
+export { receiptOf, type RecordedRun } from './oversight/receipt.ts'
+export { createReconciler } from './oversight/reconcile.ts'
+export {
+  createSchedule,
+  createScheduler,
+  type DueSchedule,
+  type NewSchedule,
+  scheduleResource,
+  type ScheduleStore,
+  type StoredSchedule,
+} from './oversight/schedules.ts'
+export type {
+  ArtifactRecord,
+  ArtifactStore,
+  Checkpoint,
+  ChildRecord,
+  ClaimedRun,
+  Clock,
+  CommitOutcome,
+  Delivery,
+  Ids,
+  Inheritance,
+  Inspect,
+  Limits,
+  Log,
+  NewEvent,
+  NewRun,
+  RunQueue,
+  RunStore,
+  StagedAnswer,
+  Told,
+  Transition,
+} from './ports.ts'
+export { joinSlots, slotKey, type SlotState } from './slots.ts'
+export type { DayCap, Definition, Instance } from './specification.ts'
+export {
+  type Authoring,
+  createAuthoring,
+  mergePatch,
+  type Saved,
+  type StoredTemplate,
+  type TemplateEdit,
+  type TemplateRecords,
+  type TemplateView,
+} from './template/authoring.ts'
+export { backtest, type BacktestRun, draftSteps } from './template/backtest.ts'
+export { contentHash, type ProviderMode, specificationDocument } from './template/compile.ts'
+export { checkTemplate } from './template/guards/guards.ts'
+export { TEMPLATE_PROBLEMS } from './template/guards/report.ts'
+export { valueAt } from './template/placeholders.ts'
+export { resolvedPrompts } from './template/resolved-prompts.ts'

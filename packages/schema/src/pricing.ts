@@ -64,6 +64,17 @@ export function findRate(rates: readonly Rate[], model: string, usage: Usage): R
   return best
 }
 
+/** The price of usages by a rate table, or null where one of them has no rate. */
+export function priceOf(rates: readonly Rate[], model: string, usages: readonly Usage[]): number | null {
+  let total = 0
+  for (const usage of usages) {
+    const rate = findRate(rates, model, usage)
+    if (rate === undefined) return null
+    total += rate.unit_price_usd * usage.quantity
+  }
+  return roundUsd(total)
+}
+
 /** USD to 12 decimal places: sums of token prices stay exact enough to compare. */
 export function roundUsd(amount: number): number {
   return Math.round(amount * 1e12) / 1e12

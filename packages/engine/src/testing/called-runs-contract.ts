@@ -2,7 +2,7 @@
 // and what a run takes over; `runStoreContract` runs it with the rest.
 import { isTerminalKind } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
-import { contentHash } from '../compile.ts'
+import { contentHash } from '../template/compile.ts'
 import type { ChildRun, ClaimedRun, NewRun, RunStore, Transition } from '../ports.ts'
 import { aCall, aCheckpoint, aDefinition, anArtifact, anEnd, aNewRun, aTransition } from './factories.ts'
 import type { RunStoreSetup } from './run-store-setup.ts'

@@ -1,7 +1,7 @@
 // Valid examples of what the engine is given; a test changes only what it is about.
 // Hides every field that a test does not care for.
 import { laneOf, type Step } from '@fabrique/schema'
-import { contentHash } from '../compile.ts'
+import { contentHash } from '../template/compile.ts'
 import type { ArtifactRecord, CallRecord, Checkpoint, NewEvent, NewRun, Transition } from '../ports.ts'
 import type { Definition } from '../specification.ts'
 

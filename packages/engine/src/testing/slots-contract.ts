@@ -1,7 +1,7 @@
 // The part of the run store's contract that is about runs of slots; `runStoreContract` runs it with the rest.
 import { isTerminalKind } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
-import { contentHash } from '../compile.ts'
+import { contentHash } from '../template/compile.ts'
 import type { ClaimedRun, NewRun, NewSlot, Transition } from '../ports.ts'
 import { aCall, aCheckpoint, aDefinition, anArtifact, anEnd, aNewRun, aTransition } from './factories.ts'
 import type { RunStoreSetup } from './run-store-setup.ts'

@@ -1,0 +1,63 @@
+// A run as it was accepted, for one that is accepted in its place.
+import type { EndedRun, EndedSlot } from '@fabrique/engine'
+import type { Selectable } from 'kysely'
+import type { Db } from '../client.ts'
+import type { Tables } from '../tables.ts'
+
+type RunRow = Selectable<Tables['runs']>
+
+/** A run with its slots by index; null where the organization has no such run. */
+export async function readEndedRun(db: Db, organizationId: string, runId: string): Promise<EndedRun | null> {
+  const rows = await db.kysely
+    .selectFrom('runs')
+    .selectAll()
+    .where('organization_id', '=', organizationId)
+    .where((either) =>
+      either.or([
+        either('id', '=', runId),
+        either.and([either('awaited_by', '=', runId), either('slot_index', 'is not', null)]),
+      ]),
+    )
+    .orderBy('slot_index')
+    .execute()
+  const run = rows.find(({ id }) => id === runId)
+  if (run === undefined) return null
+  const specifications = await db.kysely
+    .selectFrom('specifications')
+    .select(['hash', 'definition'])
+    .where('hash', 'in', [...new Set(rows.map((row) => row.definition_hash))])
+    .execute()
+  const definitions = new Map(specifications.map(({ hash, definition }) => [hash, definition]))
+
+  function ended(row: RunRow): EndedSlot {
+    const definition = definitions.get(row.definition_hash)
+    if (definition === undefined) throw new Error(`the specification ${row.definition_hash} is not in the record`)
+    return {
+      id: row.id,
+      status: row.status,
+      workflow: row.workflow,
+      workflowVersion: row.workflow_version,
+      definitionHash: row.definition_hash,
+      definition,
+      instance: row.instance,
+      input: row.input,
+      simulated: row.simulated,
+      warnings: row.warnings,
+    }
+  }
+
+  return {
+    ...ended(run),
+    organizationId,
+    metadata: run.metadata,
+    state: run.state,
+    priority: run.priority,
+    lane: run.lane,
+    failFast: run.fail_fast,
+    parentRunId: run.parent_run_id,
+    parentVariantIndex: run.parent_variant_index,
+    retryOf: run.retry_of,
+    within: run.awaited_by === null ? null : { runId: run.awaited_by, slotIndex: run.slot_index },
+    slots: rows.filter((row) => row !== run).map(ended),
+  }
+}

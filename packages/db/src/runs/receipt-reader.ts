@@ -1,0 +1,101 @@
+// What the receipt of a run is made from: the run and everything below it, as the record has them.
+import type { RecordedRun } from '@fabrique/engine'
+import type { EventKind } from '@fabrique/schema'
+import { type Selectable, sql } from 'kysely'
+import type { Db } from '../client.ts'
+import { treeOf } from './tree.ts'
+import type { Tables } from '../tables.ts'
+
+type RunRow = Selectable<Tables['runs']>
+
+const KINDS: EventKind[] = [
+  'workflow.node.started',
+  'workflow.node.completed',
+  'workflow.node.failed',
+  'workflow.node.retrying',
+]
+
+/** A run with its slots and called runs; null where the organization has no such run. */
+export async function readRecordedRun(db: Db, organizationId: string, runId: string): Promise<RecordedRun | null> {
+  const inTree = sql<boolean>`id in (${treeOf(runId)} select id from tree)`
+  const rows = await db.kysely
+    .selectFrom('runs')
+    .selectAll()
+    .where('organization_id', '=', organizationId)
+    .where(inTree)
+    .orderBy('slot_index')
+    .orderBy('id')
+    .execute()
+  const top = rows.find(({ id }) => id === runId)
+  if (top === undefined) return null
+  const ids = rows.map(({ id }) => id)
+  const hashes = [...new Set(rows.map((row) => row.definition_hash))]
+  const [specifications, checkpoints, calls, events] = await Promise.all([
+    db.kysely.selectFrom('specifications').select(['hash', 'definition']).where('hash', 'in', hashes).execute(),
+    db.kysely
+      .selectFrom('checkpoints')
+      .select(['run_id', 'key', 'step_id', 'status', 'attempt', 'output'])
+      .where('run_id', 'in', ids)
+      .execute(),
+    db.kysely
+      .selectFrom('provider_calls')
+      .select(['run_id', 'step_key', 'step_id', 'outcome', 'estimated_usd', 'actual_usd'])
+      .where('run_id', 'in', ids)
+      .orderBy('created_at')
+      .orderBy('id')
+      .execute(),
+    db.kysely
+      .selectFrom('events')
+      .select(['run_id', 'node_key', 'kind', 'timestamp'])
+      .where('run_id', 'in', ids)
+      .where('kind', 'in', KINDS)
+      .orderBy('seq')
+      .execute(),
+  ])
+  const definitions = new Map(specifications.map(({ hash, definition }) => [hash, definition]))
+  const checkpointsOf = Map.groupBy(checkpoints, ({ run_id }) => run_id)
+  const callsOf = Map.groupBy(calls, ({ run_id }) => run_id)
+  const eventsOf = Map.groupBy(events, ({ run_id }) => run_id)
+  const below = Map.groupBy(rows, ({ awaited_by }) => awaited_by)
+
+  function recorded(row: RunRow): RecordedRun {
+    const definition = definitions.get(row.definition_hash)
+    if (definition === undefined) throw new Error(`the specification ${row.definition_hash} is not in the record`)
+    return {
+      id: row.id,
+      workflow: row.workflow,
+      organizationId: row.organization_id,
+      status: row.status,
+      failFast: row.fail_fast,
+      slotIndex: row.slot_index,
+      callerKey: row.caller_step_id,
+      hasSlots: row.slots !== null,
+      cancelRequestedAt: row.cancel_requested_at?.toISOString() ?? null,
+      estimatedUsd: Number(row.estimated_usd),
+      definition,
+      instance: row.instance,
+      checkpoints: (checkpointsOf.get(row.id) ?? []).map(({ step_id: stepId, key, status, attempt, output }) => ({
+        key,
+        stepId,
+        status,
+        attempt,
+        output,
+      })),
+      calls: (callsOf.get(row.id) ?? []).map((call) => ({
+        stepKey: call.step_key,
+        stepId: call.step_id,
+        outcome: call.outcome,
+        estimatedUsd: Number(call.estimated_usd),
+        actualUsd: call.actual_usd === null ? null : Number(call.actual_usd),
+      })),
+      nodes: (eventsOf.get(row.id) ?? []).map(({ node_key: key, kind, timestamp }) => ({
+        key: key ?? '',
+        kind: kind as EventKind,
+        at: timestamp.toISOString(),
+      })),
+      below: (below.get(row.id) ?? []).map(recorded),
+    }
+  }
+
+  return recorded(top)
+}

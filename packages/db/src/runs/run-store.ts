@@ -1,0 +1,196 @@
+// The record of runs for those who execute and steer them; the outside view is `run-reader.ts`.
+// Hides how the halves share one table: accept and commit are coalesced, decisions are transactions.
+import type { ChildRecord, Definition, Ids, RunStore } from '@fabrique/engine'
+import type { Lane, RunEvent } from '@fabrique/schema'
+import { type RawBuilder, sql } from 'kysely'
+import type { Db } from '../client.ts'
+import { createAccept } from './accept.ts'
+import { createCommit, spentOn } from './commit.ts'
+import { createLeases } from './lease.ts'
+import { treeOf, treesOf } from './tree.ts'
+import { artifactRecord, checkpointRecord } from './records.ts'
+import { inTransaction, settleRunsIn } from './settle.ts'
+
+/** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
+export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) => void = () => {}): RunStore {
+  /** Marks what fits and is not over; settles at once what nobody executes. */
+  async function cancel(runId: string, which: RawBuilder<unknown>) {
+    // One transaction: a run that is marked but not settled could neither be claimed nor end.
+    return await inTransaction(db, async (trx) => {
+      // The top first, as whoever joins slots does: of many cancels at once each waits for the one before.
+      await sql`select id from runs where id = ${runId} for update`.execute(trx)
+      const { rows } = await sql<{ id: string; executed: boolean; slots: number | null }>`
+        update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
+        where (${which}) and status in ('pending', 'running', 'waiting')
+        returning id, slots, status = 'running' and worker is not null as executed`.execute(trx)
+      const idle = rows.filter(({ executed, slots }) => !executed && slots === null).map(({ id }) => id)
+      const outcome = () => ({ status: 'cancelled', error: null }) as const
+      const { events } = await settleRunsIn(trx, ids, { runIds: idle, outcome })
+      return { settled: events, active: rows.filter(({ executed }) => executed).map(({ id }) => id) }
+    })
+  }
+
+  async function childrenOf(runId: string): Promise<ChildRecord[]> {
+    const called = await db.kysely
+      .selectFrom('runs')
+      .select(['id', 'caller_step_id', 'workflow', 'status', 'output', 'error', 'simulated', 'instance'])
+      .where('awaited_by', '=', runId)
+      .where('caller_run_id', '=', runId)
+      .execute()
+    if (called.length === 0) return []
+    const calledIds = called.map(({ id }) => id)
+    const [artifacts, gates, costs] = await Promise.all([
+      db.kysely.selectFrom('artifacts').selectAll().where('run_id', 'in', calledIds).execute(),
+      sql<{ top: string; run_id: string; id: string; name: string }>`${treesOf(calledIds)}
+        select top, g.run_id, g.id, g.name from gates g join tree on tree.id = g.run_id where g.status = 'open'
+        order by g.run_id, g.id`.execute(db.kysely),
+      sql<{ top: string; usd: string }>`${treesOf(calledIds)}
+        select top, sum(coalesce(actual_usd, estimated_usd)) as usd from provider_calls c join tree on tree.id = c.run_id
+        group by top`.execute(db.kysely),
+    ])
+    return called.map((row) => ({
+      id: row.id,
+      callerKey: row.caller_step_id ?? '',
+      workflow: row.workflow,
+      status: row.status,
+      output: row.output,
+      error: row.error,
+      simulated: row.simulated,
+      artifacts: artifacts.filter(({ run_id }) => run_id === row.id).map(artifactRecord),
+      openGates: gates.rows
+        .filter(({ top }) => top === row.id)
+        .map(({ id, name, run_id }) => ({ id, name, runId: run_id })),
+      spentUsd: Number(costs.rows.find(({ top }) => top === row.id)?.usd ?? 0),
+      capUsd: row.instance.capUsd ?? 0,
+    }))
+  }
+
+  return {
+    ...createAccept(db, ids),
+    commit: createCommit(db, ids),
+    ...createLeases(db, ids, publish),
+
+    async definition(hash) {
+      const [row] = await db.query<{ definition: Definition }>(
+        'specifications.get',
+        'select definition from specifications where hash = $1',
+        [hash],
+      )
+      return row?.definition ?? null
+    },
+
+    async history(runId) {
+      const [checkpoints, calls, artifacts, gates, children] = await Promise.all([
+        db.kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
+        db.kysely
+          .selectFrom('provider_calls')
+          .selectAll()
+          .where('run_id', '=', runId)
+          .orderBy('created_at')
+          .orderBy('id')
+          .execute(),
+        db.kysely.selectFrom('artifacts').selectAll().where('run_id', '=', runId).execute(),
+        db.kysely
+          .selectFrom('gates')
+          .selectAll()
+          .select(sql<string | null>`extract(epoch from expires_at - now()) * 1000`.as('in_ms'))
+          .where('run_id', '=', runId)
+          .execute(),
+        childrenOf(runId),
+      ])
+      return {
+        checkpoints: checkpoints.map(checkpointRecord),
+        calls: calls.map((row) => ({
+          id: row.id,
+          stepKey: row.step_key,
+          stepId: row.step_id,
+          attempt: row.attempt,
+          provider: row.provider,
+          operation: row.operation,
+          model: row.model,
+          outcome: row.outcome,
+          status: row.status,
+          requestId: row.request_id,
+          quantity: row.quantity === null ? null : Number(row.quantity),
+          unit: row.unit as never,
+          unitPriceUsd: row.unit_price_usd === null ? null : Number(row.unit_price_usd),
+          estimatedUsd: Number(row.estimated_usd),
+          actualUsd: row.actual_usd === null ? null : Number(row.actual_usd),
+          simulated: row.simulated,
+        })),
+        artifacts: artifacts.map(artifactRecord),
+        gates: gates.map(({ id, name, type, status, detail, on_expiry, in_ms }) => ({
+          id,
+          name,
+          type,
+          status,
+          detail,
+          ...(on_expiry === null || in_ms === null
+            ? {}
+            : { expiry: { inMs: Math.ceil(Number(in_ms)), approve: on_expiry === 'approve' } }),
+        })),
+        children,
+      }
+    },
+    async find(runId) {
+      const row = await db.kysely
+        .selectFrom('runs')
+        .select(['status', 'instance'])
+        .where('id', '=', runId)
+        .executeTakeFirst()
+      return row ?? null
+    },
+    children: childrenOf,
+    spentToday: (organizationId, workflow) => spentOn(db.kysely, organizationId, workflow),
+
+    requestCancel: (runId) => cancel(runId, sql`id in (${treeOf(runId)} select id from tree)`),
+    cancelChildren: (runId) => cancel(runId, sql`id <> ${runId} and id in (${treeOf(runId)} select id from tree)`),
+
+    async decide(runId, { approve, gateId, comment, by }) {
+      return await inTransaction(db, async (trx) => {
+        // Its own gate, else the nearest of a run that it waits for.
+        const { rows } = await sql<{ run_id: string; id: string }>`
+          ${treeOf(runId)}
+          select g.run_id, g.id from gates g join tree on tree.id = g.run_id join runs r on r.id = g.run_id
+          where g.status = 'open' and r.status = 'waiting' and (g.expires_at is null or g.expires_at > now())
+            and ${gateId === undefined ? sql`true` : sql`g.id = ${gateId}`}
+          order by depth, g.run_id, g.id limit 1 for update of r`.execute(trx)
+        const [gate] = rows
+        if (gate === undefined) return null
+        await trx
+          .updateTable('gates')
+          .set({
+            status: approve ? 'approved' : 'rejected',
+            detail: comment ?? null,
+            decided_by: by,
+            changed_at: sql`now()`,
+          })
+          .where('run_id', '=', gate.run_id)
+          .where('id', '=', gate.id)
+          .where('status', '=', 'open')
+          .execute()
+        const row = await trx
+          .updateTable('runs')
+          .set({ status: 'pending', epoch: sql`epoch + 1`, due_at: sql`now() + interval '5 seconds'` })
+          .where('id', '=', gate.run_id)
+          .returning(['id', 'organization_id', 'epoch', 'workflow', 'priority', 'lane'])
+          .executeTakeFirstOrThrow()
+        // Who waits for it rests for long while a person decides, and for a moment from now on: its end may be told to nobody.
+        await sql`with recursive up as (
+            select awaited_by as id from runs where id = ${gate.run_id}
+            union all select r.awaited_by from runs r join up on r.id = up.id
+          )
+          update runs set due_at = least(due_at, now() + interval '30 seconds')
+          where id in (select id from up) and status = 'waiting' and slots is null and worker is null`.execute(trx)
+        return {
+          runId: row.id,
+          organizationId: row.organization_id,
+          epoch: row.epoch,
+          workflow: row.workflow,
+          priority: row.priority,
+          lane: row.lane as Lane,
+        }
+      })
+    },
+  }
+}

@@ -1,0 +1,242 @@
+// From a workflow's name and an input to a run that is ready to be accepted: bound, validated, estimated, within budget.
+// Hides versions of called workflows, what is compiled already, and what an earlier run spares this one.
+import {
+  FabriqueError,
+  type JsonObject,
+  type Problem,
+  type RateTable,
+  roundUsd,
+  type Step,
+  type Template,
+  textOf,
+} from '@fabrique/schema'
+import type { Catalog, Providers } from '../catalog.ts'
+import {
+  type Compiled,
+  compile,
+  contentHash,
+  modelChoices,
+  notRunnable,
+  type ProviderMode,
+} from '../template/compile.ts'
+import { estimateSteps, pricedFor, type StepEstimate, stepsPricedByIntake, sumOf } from '../template/estimate.ts'
+import { type EarlierRun, inherit, stepsToReuse } from '../inheritance.ts'
+import { placeholdersIn, runScope, type Scope } from '../template/placeholders.ts'
+import type { Ids, IntakeSchemas, NewSlot, RunStore } from '../ports.ts'
+import type { Definition, Estimate, SubWorkflow } from '../specification.ts'
+
+export interface PrepareDeps {
+  /** The template that may be run, or null for unknown, unlisted and foreign alike. */
+  findRunnable(id: string, version: string | null, drafts: boolean): Promise<Template | null>
+  intake: IntakeSchemas
+  catalog: Catalog
+  mode: ProviderMode
+  /** Why a model cannot be called here, for want of a program. */
+  missing?: Providers['missing']
+  ids: Ids
+}
+
+export interface Wanted {
+  workflow: string
+  version: string | null
+  /** Drafts and what they call are runnable by admins only. */
+  drafts: boolean
+  /** The workflow's own fields and `regenerate`; `variants` is left to the caller. */
+  input: JsonObject
+  regenerate: { direction?: string; extra_instructions?: string; keep?: string[] }
+  /** What `keep` takes steps from; asked for once the input is known to fit. */
+  earlier(): Promise<EarlierRun | null>
+  pricing: RateTable
+}
+
+/** A run that could be accepted. */
+export interface Prepared {
+  workflow: string
+  workflowVersion: string
+  estimate: Estimate
+  steps: StepEstimate[]
+  warnings: string[]
+  maxPerDayUsd: number | undefined
+  /** The run as a slot of its own, under a new id; what it takes over is copied each time. */
+  toSlot(place: { variantIndex: number | null; variants: number }): NewSlot
+}
+
+export interface Preparer {
+  /**
+   * Throws `not-found` for an unknown workflow, `validation-failed` with pointers into the input, `budget-exceeded`
+   * for one run that is too dear, `not-runnable` and `tool-unavailable` for what cannot run here.
+   */
+  prepare(wanted: Wanted): Promise<Prepared>
+}
+
+/** What limits of a run and of a day are held against. */
+export type Budgeted = Pick<Prepared, 'workflow' | 'estimate' | 'maxPerDayUsd'>
+
+type Ready = Compiled & { template: Template; pricedByIntake: Step[] }
+
+const COMPILED_CACHED_MAX = 500
+/** How deep workflows may call each other; the guards refuse circles, this bounds what was listed before them. */
+const CALL_DEPTH_MAX = 8
+
+/** A preparer over these ports. It caches compiled templates by their content, never by name alone. */
+export function createPreparer(deps: PrepareDeps): Preparer {
+  const compiled = new Map<string, Ready>()
+  const intakeHashes = new WeakMap<object, string>()
+
+  function intakeHashOf({ intakeSchema }: Template): string {
+    const hash = intakeHashes.get(intakeSchema) ?? contentHash(intakeSchema)
+    intakeHashes.set(intakeSchema, hash)
+    return hash
+  }
+
+  /** The template bound to models, prices and the workflows that it calls, as they are for this intake. */
+  async function bind(
+    template: Template,
+    pricing: RateTable,
+    intake: JsonObject,
+    drafts: boolean,
+    depth = 0,
+  ): Promise<Ready> {
+    const subWorkflows = new Map<string, SubWorkflow>()
+    for (const step of template.runtimeSteps) {
+      if (step.kind === 'workflow') subWorkflows.set(step.id, await pin(step, pricing, drafts, depth))
+    }
+    const called = [...subWorkflows.values()].map(({ hash }) => hash).join(' ')
+    const key = [template.id, template.version, pricing.version, modelChoices(template, intake), called].join('#')
+    const known = compiled.get(key)
+    if (known?.template.runtimeSteps === template.runtimeSteps) return known
+    if (compiled.size >= COMPILED_CACHED_MAX) compiled.delete(compiled.keys().next().value as string)
+    const { catalog, mode, missing } = deps
+    const bindings = { catalog, mode, pricing, subWorkflows, intake, ...(missing === undefined ? {} : { missing }) }
+    const done = compile(template, bindings)
+    const ready = { ...done, template, pricedByIntake: stepsPricedByIntake(done.definition) }
+    compiled.set(key, ready)
+    return ready
+  }
+
+  /** A called workflow in the version that its step names, or the current one. */
+  async function pin(step: Step, pricing: RateTable, drafts: boolean, depth: number): Promise<SubWorkflow> {
+    const id = textOf(step.workflow)
+    if (depth >= CALL_DEPTH_MAX)
+      throw notRunnable(`workflows call each other more than ${CALL_DEPTH_MAX} deep at "${id}"`)
+    const version = typeof step.version === 'string' ? step.version : null
+    const template = await deps.findRunnable(id, version, drafts)
+    if (template === null) throw notRunnable(`step "${step.id}" calls "${id}", which cannot be run`)
+    const ready = await bind(template, pricing, {}, drafts, depth + 1)
+    return {
+      workflow: template.id,
+      workflowVersion: template.version,
+      hash: ready.hash,
+      definition: ready.definition,
+      intakeSchema: template.intakeSchema,
+      simulated: ready.simulated,
+      estimate: sumOf(estimateSteps(ready.definition.priced, scopeFor(template.id, {}), new Set())),
+    }
+  }
+
+  return {
+    async prepare({ workflow, version, drafts, input, regenerate, earlier: findEarlier, pricing }) {
+      const template = await deps.findRunnable(workflow, version, drafts)
+      if (template === null) {
+        const inVersion = version === null ? '' : ` in version ${version}`
+        throw new FabriqueError('not-found', `There is no workflow "${workflow}"${inVersion} that this key can run.`)
+      }
+      const checked = await deps.intake.validate(intakeHashOf(template), template.intakeSchema, input)
+      if (checked.problems.length > 0) throw misfit(checked.problems)
+      const intake = checked.value as JsonObject
+      const earlier = await findEarlier()
+      const { definition, hash, simulated, pricedByIntake } = await bind(template, pricing, intake, drafts)
+      const { reused, warnings: unkept } = stepsToReuse(definition, regenerate.keep ?? [], earlier)
+      const priced =
+        pricedByIntake.length === 0
+          ? definition.priced
+          : pricedFor(definition, deps.catalog, pricedByIntake, (step) => scopeFor(template.id, intake, step))
+      const steps = estimateSteps(priced, scopeFor(template.id, intake), reused)
+      const estimate = sumOf(steps)
+      checkRun(definition, estimate)
+      const undeclared = checked.undeclared.map(
+        (key) => `input.${key} is not declared by ${template.id}; it is passed through to the steps.`,
+      )
+      const warnings = [...undeclared, ...unkept, ...unheard(definition, regenerate)]
+      return {
+        workflow: template.id,
+        workflowVersion: template.version,
+        estimate,
+        steps,
+        warnings,
+        maxPerDayUsd: definition.budgetPolicy.maxPerDayUsd,
+        toSlot(place) {
+          const isKept = ({ stepId }: { stepId: string }) => reused.has(stepId)
+          const inherited = earlier === null || reused.size === 0 ? null : inherit(earlier, isKept, deps.ids)
+          return {
+            id: deps.ids.next(),
+            workflow: template.id,
+            workflowVersion: template.version,
+            definitionHash: hash,
+            definition,
+            instance: {
+              intake,
+              regenerate,
+              ...place,
+              ...(inherited === null ? {} : { inherited: true as const }),
+            },
+            input,
+            simulated,
+            estimatedUsd: estimate.expected,
+            warnings,
+            inherited,
+          }
+        },
+      }
+    },
+  }
+}
+
+/** Throws `budget-exceeded` for one run that is too dear. */
+export function checkRun({ templateId, budgetPolicy: { maxPerRunUsd } }: Definition, { expected }: Estimate): void {
+  if (maxPerRunUsd === undefined || expected <= maxPerRunUsd) return
+  throw new FabriqueError(
+    'budget-exceeded',
+    `A run of "${templateId}" is estimated at $${expected}, over the template's limit of $${maxPerRunUsd} per run.`,
+  )
+}
+
+/** Throws `budget-exceeded` where these runs together are over a workflow's limit of the day. */
+export async function checkDay(
+  store: Pick<RunStore, 'spentToday'>,
+  organizationId: string,
+  runs: readonly Budgeted[],
+): Promise<void> {
+  for (const [workflow, together] of Map.groupBy(runs, (run) => run.workflow)) {
+    const maxPerDayUsd = together[0]?.maxPerDayUsd
+    if (maxPerDayUsd === undefined) continue
+    const { expected } = sumOf(together.map(({ estimate }) => estimate))
+    const spent = await store.spentToday(organizationId, workflow)
+    if (roundUsd(spent + expected) <= maxPerDayUsd) continue
+    throw new FabriqueError(
+      'budget-exceeded',
+      `The run is estimated at $${expected}; of the limit of $${maxPerDayUsd} that "${workflow}" may spend a day (UTC), $${roundUsd(spent)} is spent or reserved.`,
+    )
+  }
+}
+
+function misfit(problems: Problem[]): FabriqueError {
+  return new FabriqueError('validation-failed', 'The input does not fit the workflow.', { problems })
+}
+
+/** What placeholders see before anything has run. */
+export function scopeFor(workflow: string, intake: JsonObject, step?: Step): Scope {
+  const instance = { intake, regenerate: {}, variantIndex: null, variants: 1 }
+  return runScope({ id: '', workflow, organizationId: '', instance }, {}, step?.lookups ?? {})
+}
+
+/** Wishes of a regeneration that no prompt of the template takes up. */
+function unheard({ stepInstructions }: Definition, regenerate: object): string[] {
+  const heard = new Set(
+    placeholdersIn(stepInstructions).flatMap(({ placeholder: { root, path } }) =>
+      root === 'regenerate' ? [String(path[0])] : [],
+    ),
+  )
+  const wishes = ['direction', 'extra_instructions'].filter((key) => Object.hasOwn(regenerate, key) && !heard.has(key))
+  return wishes.map((key) => `regenerate.${key} has no effect: no prompt of this workflow asks for it.`)
+}

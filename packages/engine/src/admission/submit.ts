@@ -1,0 +1,406 @@
+// Accepting a run-spec: every rule it must satisfy, in the order the contract gives, then one durable write.
+// Hides nothing about transport; API and CLI hand in the same plain tree.
+import {
+  BUNDLE_WORKFLOW,
+  FabriqueError,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  laneOf,
+  type Problem,
+  problemsOf,
+  type RateTable,
+  RUN_SPEC_KEYS,
+  RunSpec,
+  UNIVERSAL_INPUT_KEYS,
+} from '@fabrique/schema'
+import { contentHash } from '../template/compile.ts'
+import { type StepEstimate, sumOf } from '../template/estimate.ts'
+import type { EarlierRun } from '../inheritance.ts'
+import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
+import { checkDay, createPreparer, type PrepareDeps, type Prepared } from './prepare.ts'
+import { slotKey } from '../slots.ts'
+import type { Definition, Estimate } from '../specification.ts'
+
+/** What submitting has to read. `findRunnable` answers null for unknown, unlisted and foreign alike. */
+export interface SubmitSources {
+  findRunnable: PrepareDeps['findRunnable']
+  pricing(): Promise<RateTable>
+  /** A run of the organization with what it has finished, or the slot of it with this index; null where there is none. */
+  earlierRun(organizationId: string, runId: string, variantIndex: number | null): Promise<EarlierRun | null>
+}
+
+export interface SubmitDeps extends Omit<PrepareDeps, 'findRunnable'> {
+  store: Pick<RunStore, 'accept' | 'acceptedUnder' | 'spentToday'>
+  queue: Pick<RunQueue, 'enqueue' | 'publish'>
+  sources: SubmitSources
+  ids: Ids
+  killpoint?: (name: string) => void
+}
+
+export interface Submission {
+  organizationId: string
+  /** Drafts are runnable by admins only. */
+  admin: boolean
+  /** The spec as a plain tree; `name` and `version` come from outside the document. */
+  document: JsonValue
+  name?: string
+  version?: string
+  dryRun?: boolean
+  idempotencyKey?: string
+}
+
+export type SubmitOutcome =
+  | { outcome: 'accepted'; run: NewRun; createdAt: string; pricingVersion: string }
+  | { outcome: 'replayed'; runId: string }
+  | {
+      outcome: 'dry-run'
+      workflow: string
+      workflowVersion: string
+      input: JsonObject
+      estimate: RunEstimate
+      warnings: string[]
+    }
+
+/** What a run should cost, in sum and by step; a step of a slot is named `slots/<index>/<step>`. */
+export interface RunEstimate extends Estimate {
+  pricingVersion: string
+  steps: StepEstimate[]
+}
+
+/** An estimate's public spelling. */
+export function estimateResource({ pricingVersion, steps, ...estimate }: RunEstimate) {
+  return { currency: 'USD' as const, ...estimate, pricing_version: pricingVersion, steps }
+}
+
+export interface Submitter {
+  /** Accepts, replays or only tries a run-spec; throws `FabriqueError` with every problem of the first rule broken. */
+  submit(submission: Submission): Promise<SubmitOutcome>
+}
+
+type Spec = RunSpec & { workflow: string }
+type Input = NonNullable<RunSpec['input']>
+
+/** A submitter over these ports. */
+export function createSubmitter(deps: SubmitDeps): Submitter {
+  const preparer = createPreparer({ ...deps, findRunnable: deps.sources.findRunnable })
+
+  /** A repeated submit answers its run, whatever has become of the workflow, its price or the parent meanwhile. */
+  async function replay({ organizationId, idempotencyKey, dryRun }: Submission, digest: string) {
+    if (idempotencyKey === undefined || dryRun === true) return null
+    const known = await deps.store.acceptedUnder(organizationId, idempotencyKey)
+    if (known === null) return null
+    if (known.digest !== digest) throw keyMismatch()
+    return { outcome: 'replayed' as const, runId: known.runId }
+  }
+
+  async function earlierOf(
+    organizationId: string,
+    parent: Parent | null,
+    index: number | null,
+  ): Promise<EarlierRun | null> {
+    if (parent === null) return null
+    const earlier = await deps.sources.earlierRun(organizationId, parent.runId, parent.variantIndex ?? index)
+    if (earlier !== null) return earlier
+    throw new FabriqueError('validation-failed', 'The parent run does not exist.', {
+      problems: [{ pointer: parent.pointer, detail: `there is no run ${parent.runId}`, code: 'unknown-parent' }],
+    })
+  }
+
+  /** One prepared run for a plain spec, one for each variant, one for each entry of a bundle. */
+  async function prepareAll(
+    submission: Submission,
+    spec: Spec,
+    parent: Parent | null,
+    pricing: RateTable,
+  ): Promise<Prepared[]> {
+    const { organizationId, admin, version = null } = submission
+    const prepareOne = async (workflow: string, given: Input, of: { parent: Parent | null; index: number | null }) => {
+      const { variants: _, regenerate = {}, ...input } = given
+      const { parent_run_id: __, parent_variant_index: ___, ...wishes } = regenerate
+      return await preparer.prepare({
+        workflow,
+        version: spec.bundle === undefined ? version : null,
+        drafts: admin,
+        input: input as JsonObject,
+        regenerate: definedOnly(wishes),
+        earlier: () => earlierOf(organizationId, of.parent, of.index),
+        pricing,
+      })
+    }
+    if (spec.bundle !== undefined) {
+      return await eachEntry(spec.bundle, (entry, index) =>
+        prepareOne(entry.workflow, entry.input, {
+          parent: parentIn(entry.input, `/bundle/${index}/input`) ?? parent,
+          index,
+        }),
+      )
+    }
+    const input = spec.input ?? {}
+    const variants = input.variants ?? 1
+    const prepared: Prepared[] = []
+    for (let index = 0; index < variants; index += 1) {
+      const of = { parent, index: variants === 1 ? null : index }
+      prepared.push(await prepareOne(spec.workflow, input, of).catch((error: unknown) => below('/input', error)))
+    }
+    return prepared
+  }
+
+  return {
+    async submit(submission) {
+      const spec = parseRunSpec(submission.document, submission.name)
+      const digest = contentHash([spec, submission.version ?? null])
+      const replayed = await replay(submission, digest)
+      if (replayed !== null) return replayed
+      const pricing = await deps.sources.pricing()
+      const parent = parentOf(spec)
+      const prepared = await prepareAll(submission, spec, parent, pricing)
+      await checkDay(deps.store, submission.organizationId, prepared)
+      const [first] = prepared
+      if (first === undefined) throw new Error('a spec has at least one run')
+      const isPlain = spec.bundle === undefined && prepared.length === 1
+      const warnings = [...new Set(prepared.flatMap((one) => one.warnings))]
+      const estimate = sumOf(prepared.map((one) => one.estimate))
+      const workflow =
+        spec.bundle === undefined ? first : { workflow: BUNDLE_WORKFLOW, workflowVersion: BUNDLE_VERSION }
+      if (submission.dryRun === true) {
+        const steps = isPlain
+          ? first.steps
+          : prepared.flatMap(({ steps: own }, index) => own.map((step) => inSlot(step, index)))
+        return {
+          outcome: 'dry-run',
+          workflow: workflow.workflow,
+          workflowVersion: workflow.workflowVersion,
+          input: (spec.input ?? {}) as JsonObject,
+          estimate: { ...estimate, pricingVersion: pricing.version, steps },
+          warnings,
+        }
+      }
+      const slots = isPlain
+        ? []
+        : prepared.map((one, index) =>
+            one.toSlot(
+              spec.bundle === undefined
+                ? { variantIndex: index, variants: prepared.length }
+                : { variantIndex: null, variants: 1 },
+            ),
+          )
+      const root = isPlain ? first.toSlot({ variantIndex: null, variants: 1 }) : rootOf(deps.ids, spec, slots, pricing)
+      const run: NewRun = {
+        ...root,
+        organizationId: submission.organizationId,
+        input: (spec.input ?? {}) as JsonObject,
+        metadata: spec.metadata ?? {},
+        state: spec.state ?? null,
+        priority: spec.priority,
+        lane: laneOf(spec.priority),
+        failFast: spec.fail_fast,
+        parentRunId: parent?.runId ?? null,
+        parentVariantIndex: parent?.variantIndex ?? null,
+        retryOf: null,
+        estimatedUsd: estimate.expected,
+        warnings,
+        slots,
+        idempotency: submission.idempotencyKey === undefined ? null : { key: submission.idempotencyKey, digest },
+      }
+      deps.killpoint?.('A1')
+      const accepted = await deps.store.accept(run)
+      if (accepted.outcome === 'mismatch') throw keyMismatch()
+      if (accepted.outcome === 'replayed') return accepted
+      deps.killpoint?.('A2')
+      deps.queue.publish(accepted.events)
+      await deps.queue.enqueue(
+        (isPlain ? [run] : slots).map(({ id, workflow: name }) => ({
+          runId: id,
+          organizationId: run.organizationId,
+          epoch: 0,
+          workflow: name,
+          priority: run.priority,
+          lane: run.lane,
+        })),
+      )
+      deps.killpoint?.('A3')
+      return {
+        outcome: 'accepted',
+        run,
+        createdAt: accepted.events[0]?.timestamp ?? '',
+        pricingVersion: pricing.version,
+      }
+    },
+  }
+}
+
+const BUNDLE_VERSION = '2026.01.01'
+
+/** The run that slots belong to: of their workflow for variants, of the bundle's for entries. It executes nothing. */
+function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): NewSlot {
+  const [first] = slots
+  if (first === undefined) throw new Error('a run of slots has at least one')
+  const simulated = slots.some((slot) => slot.simulated)
+  const instance = { intake: {}, regenerate: {}, variantIndex: null, variants: slots.length }
+  if (spec.bundle === undefined) {
+    return {
+      ...first,
+      id: ids.next(),
+      simulated,
+      inherited: null,
+      instance: { ...instance, intake: first.instance.intake },
+    }
+  }
+  const definition: Definition = {
+    templateId: BUNDLE_WORKFLOW,
+    templateVersion: BUNDLE_VERSION,
+    schemaVersion: 'workflow-schema-v1',
+    artifactClass: 'knowledge',
+    providerBindings: {},
+    stepInstructions: [],
+    gates: [],
+    artifactSchema: { artifactType: 'bundle', files: [] },
+    fileFormats: [],
+    outputAliases: {},
+    budgetPolicy: {},
+    onUnknownOutcome: 'retry',
+    subWorkflows: {},
+    priced: [],
+    pricingVersion: pricing.version,
+    rates: [],
+  }
+  return {
+    ...first,
+    id: ids.next(),
+    workflow: BUNDLE_WORKFLOW,
+    workflowVersion: BUNDLE_VERSION,
+    definition,
+    definitionHash: contentHash(definition),
+    instance,
+    simulated,
+    inherited: null,
+  }
+}
+
+function inSlot(step: StepEstimate, index: number): StepEstimate {
+  return { ...step, step: `${slotKey(index)}/${step.step}` }
+}
+
+/** Prepares every entry, and answers the problems of all of them at once. */
+async function eachEntry<Entry>(
+  entries: readonly Entry[],
+  prepareEntry: (entry: Entry, index: number) => Promise<Prepared>,
+): Promise<Prepared[]> {
+  const prepared: Prepared[] = []
+  const problems: Problem[] = []
+  for (const [index, entry] of entries.entries()) {
+    try {
+      prepared.push(await prepareEntry(entry, index))
+    } catch (error) {
+      if (FabriqueError.is(error, 'not-found')) {
+        problems.push({ pointer: `/bundle/${index}/workflow`, detail: error.message, code: 'unknown-workflow' })
+      } else if (FabriqueError.is(error, 'validation-failed')) {
+        problems.push(...error.problems.map((one) => ({ ...one, pointer: placed(`/bundle/${index}/input`, one) })))
+      } else throw error
+    }
+  }
+  if (problems.length > 0) throw invalid(problems)
+  return prepared
+}
+
+/** Problems of an input as problems of the document that holds it. */
+function below(at: string, error: unknown): never {
+  if (!FabriqueError.is(error, 'validation-failed')) throw error
+  const problems = error.problems.map((one) => ({ ...one, pointer: placed(at, one) }))
+  throw new FabriqueError('validation-failed', error.message, { problems, cause: error })
+}
+
+/** An unknown parent is named by where the document names it; everything else lies in the input. */
+function placed(at: string, { pointer, code }: Problem): string {
+  return code === 'unknown-parent' ? pointer : `${at}${pointer}`
+}
+
+function definedOnly<Wishes extends object>(wishes: Wishes): { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> } {
+  const given = Object.entries(wishes).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(given) as { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> }
+}
+
+/** The refusal of a key that stands for something else. */
+export function keyMismatch(): FabriqueError {
+  return new FabriqueError(
+    'idempotency-mismatch',
+    'This Idempotency-Key was used for a different request; use a new key.',
+  )
+}
+
+/** The run-spec in a plain tree, with the workflow's name from wherever it was given. Throws every problem at once. */
+export function parseRunSpec(document: JsonValue, name: string | undefined): RunSpec & { workflow: string } {
+  if (!isJsonObject(document)) {
+    throw invalid([
+      { pointer: '', detail: 'A run-spec is an object with the keys "workflow" and "input".', code: 'not-an-object' },
+    ])
+  }
+  const problems: Problem[] = []
+  const merged = document.workflow === undefined && name !== undefined ? { ...document, workflow: name } : document
+  const parsed = RunSpec.safeParse(merged)
+  if (!parsed.success) problems.push(...problemsOf(parsed.error, keysAt, 'a key of a run-spec'))
+  if (merged.workflow === undefined) {
+    problems.push({
+      pointer: '/workflow',
+      detail: 'is required: name the workflow here or with ?name=',
+      code: 'missing',
+    })
+  } else if (name !== undefined && merged.workflow !== name) {
+    problems.push({
+      pointer: '/workflow',
+      detail: `is ${JSON.stringify(merged.workflow)} but ?name= is "${name}"; give one of them, or the same`,
+      code: 'name-mismatch',
+    })
+  }
+  if (!parsed.success || problems.length > 0) throw invalid(problems)
+  return { ...parsed.data, workflow: parsed.data.workflow as string }
+}
+
+function keysAt(path: readonly PropertyKey[]): string[] {
+  if (path.length === 0) return RUN_SPEC_KEYS.filter((key) => key !== '$schema')
+  switch (path.at(-1)) {
+    case 'parent':
+      return ['run_id', 'variant_index']
+    case 'regenerate':
+      return ['direction', 'keep', 'extra_instructions', 'parent_run_id', 'parent_variant_index']
+    default:
+      return ['workflow', 'input', ...UNIVERSAL_INPUT_KEYS]
+  }
+}
+
+interface Parent {
+  runId: string
+  variantIndex: number | null
+  /** Where the document names it. */
+  pointer: string
+}
+
+/** What an input itself says it regenerates. */
+function parentIn({ regenerate }: Input, at: string): Parent | null {
+  const { parent_run_id: runId, parent_variant_index: variantIndex = null } = regenerate ?? {}
+  return runId === undefined ? null : { runId, variantIndex, pointer: `${at}/regenerate/parent_run_id` }
+}
+
+function parentOf(spec: RunSpec): Parent | null {
+  const regenerated = spec.input === undefined ? null : parentIn(spec.input, '/input')
+  const { parent } = spec
+  if (parent === undefined) return regenerated
+  const differs =
+    regenerated !== null &&
+    (parent.run_id !== regenerated.runId || (regenerated.variantIndex ?? parent.variant_index) !== parent.variant_index)
+  if (differs) {
+    throw invalid([
+      {
+        pointer: '/parent',
+        detail: 'differs from input.regenerate.parent_*; give one of them, or the same',
+        code: 'parent-mismatch',
+      },
+    ])
+  }
+  return { runId: parent.run_id, variantIndex: parent.variant_index ?? null, pointer: '/parent/run_id' }
+}
+
+function invalid(problems: Problem[]): FabriqueError {
+  return new FabriqueError('validation-failed', 'The run-spec is not valid.', { problems })
+}

@@ -1,0 +1,125 @@
+// A step that runs another workflow: the called run is on record before the step rests, and is called once.
+// Hides what the called run may spend, and how its files become the caller's own.
+import { isTerminal, type JsonObject, roundUsd } from '@fabrique/schema'
+import { estimateSteps } from '../template/estimate.ts'
+import { StepFailure } from '../failure.ts'
+import { adoptFiles } from '../inheritance.ts'
+import { runScope } from '../template/placeholders.ts'
+import { dayCapsOf } from './run-caps.ts'
+import type { Attempt, RunState, Unit } from './run-state.ts'
+import type { ChildRecord, Clock, Ids, IntakeSchemas, RunQueue } from '../ports.ts'
+
+export interface SubWorkflowDeps {
+  intake: IntakeSchemas
+  queue: Pick<RunQueue, 'enqueue' | 'publish'>
+  clock: Clock
+  ids: Ids
+  killpoint?: (name: string) => void
+}
+
+/** Thrown out of a step that has to wait for a run that it called. */
+export class Resting extends Error {
+  constructor(runId: string) {
+    super(`waiting for the run ${runId}`)
+  }
+}
+
+/**
+ * The output of the unit's called run, its files adopted. The first time it calls it; until that run has ended it
+ * throws `Resting`. A called run that fails fails the step.
+ */
+export async function callWorkflow(
+  deps: SubWorkflowDeps,
+  state: RunState,
+  unit: Unit,
+  attempt: Attempt,
+  input: JsonObject,
+): Promise<JsonObject> {
+  const child = state.children.get(unit.key)
+  if (child === undefined) throw new Resting(await call(deps, state, unit, input))
+  if (!isTerminal(child.status)) throw new Resting(child.id)
+  if (child.status !== 'completed') {
+    const reason = child.error === null ? '' : ` ${child.error.message}`
+    throw new StepFailure('sub_workflow', `The run ${child.id} of "${child.workflow}" was not completed.${reason}`, {
+      billed: 'yes',
+      code: 'sub-workflow-failed',
+    })
+  }
+  const { value, artifacts } = adoptFiles(child.output ?? {}, child.artifacts, deps.ids, unit.key)
+  attempt.made.push(...artifacts)
+  return value
+}
+
+async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: JsonObject): Promise<string> {
+  const { run, definition } = state
+  const pinned = definition.subWorkflows[unit.step.id]
+  if (pinned === undefined) throw new StepFailure('invalid', `Step "${unit.step.id}" has no workflow to call.`)
+  const checked = await deps.intake.validate(pinned.hash, pinned.intakeSchema, input)
+  if (checked.problems.length > 0) {
+    const problems = checked.problems.slice(0, 5).map(({ pointer, detail }) => `${pointer || '/'} ${detail}`)
+    throw new StepFailure('invalid', `The input for "${pinned.workflow}" is not valid: ${problems.join('; ')}.`, {
+      code: 'sub-workflow-input',
+    })
+  }
+  const { expected, high } = pinned.estimate
+  const left = state.leftUsd()
+  if (left < expected) state.admit(expected)
+  // Everything that it may need, but for what is expected to be needed beside it and after it.
+  const spare = Math.max(left - expectedBesideUsd(state, unit), Math.min(left, expected))
+  const capUsd = left === Number.POSITIVE_INFINITY ? null : Math.min(spare, Math.max(high, 2 * expected))
+  const dayCaps = dayCapsOf(run, definition)
+  const continues = run.instance.earlierCalls?.[unit.key]
+  const id = deps.ids.next()
+  await state.commitChild(
+    {
+      id,
+      callerKey: unit.key,
+      workflow: pinned.workflow,
+      workflowVersion: pinned.workflowVersion,
+      definitionHash: pinned.hash,
+      definition: pinned.definition,
+      instance: {
+        intake: checked.value as JsonObject,
+        regenerate: run.instance.regenerate,
+        variantIndex: null,
+        variants: 1,
+        ...(capUsd === null ? {} : { capUsd: roundUsd(capUsd) }),
+        ...(dayCaps.length === 0 ? {} : { dayCaps }),
+        ...(continues === undefined ? {} : { continues }),
+      },
+      input,
+      simulated: pinned.simulated,
+      estimatedUsd: expected,
+    },
+    capUsd ?? 0,
+  )
+  await deps.queue.enqueue([
+    {
+      runId: id,
+      organizationId: run.organizationId,
+      epoch: 0,
+      workflow: pinned.workflow,
+      priority: run.priority,
+      lane: run.lane,
+    },
+  ])
+  return id
+}
+
+/** What the rest of the run is expected to spend: its other steps, and the items of this one that have called nobody yet. */
+function expectedBesideUsd(state: RunState, { step, key }: Unit): number {
+  const { run, definition, checkpoints, children } = state
+  const settled = new Set(checkpoints.keys())
+  const steps = estimateSteps(definition.priced, runScope(run, state.outputs(), step.lookups ?? {}), settled)
+  return steps.reduce((sum, one) => {
+    if (one.step !== step.id) return sum + one.expected
+    const once = definition.subWorkflows[step.id]?.estimate.expected ?? 0
+    const called = [...children.keys()].filter((other) => other !== key && other.startsWith(`${step.id}[`))
+    return sum + Math.max(0, one.expected - once * (called.length + 1))
+  }, 0)
+}
+
+/** What the called runs of a caller are doing, in the order that matters to it. */
+export function openGatesOf(children: Iterable<ChildRecord>): ChildRecord['openGates'] {
+  return [...children].filter(({ status }) => status === 'waiting').flatMap(({ openGates }) => openGates)
+}

@@ -1,0 +1,229 @@
+// How a run comes to rest once nothing of it is in flight: judged, parked for a person, or ended for good.
+// Hides what its terminal event says, and which files become the run's own.
+import {
+  endEvent,
+  type Gate,
+  type JsonObject,
+  type JsonValue,
+  type RunError,
+  type RunOutput,
+  roundUsd,
+} from '@fabrique/schema'
+import { openGatesOf } from './call-workflow.ts'
+import type { EndEvidence, Verdict } from '../catalog.ts'
+import { parsePath, valueAt } from '../template/placeholders.ts'
+import type { BoundGate } from './plan.ts'
+import type { ArtifactStore, GateRecord, Transition } from '../ports.ts'
+import { artifactSummary, type RunState } from './run-state.ts'
+import { verdictOn } from './run-step.ts'
+
+export interface EndRunDeps {
+  artifacts: Pick<ArtifactStore, 'get'>
+  killpoint?: (name: string) => void
+}
+
+type End = Exclude<NonNullable<Transition['end']>, { wakeInMs: unknown }>
+
+/** How long a run rests at most before it looks by itself at the runs that it has called. */
+const LOOK_AGAIN_MS = 30_000
+/** The same while a person has to decide in a called run, which may take days. */
+const LOOK_AGAIN_WAITING_MS = 3_600_000
+
+/** Every step is settled: judges the end gates, opens the review, or finishes. */
+export async function conclude(deps: EndRunDeps, state: RunState): Promise<'finished' | 'waiting' | 'parked'> {
+  const { graph, gates } = state
+  const files = finalFiles(state)
+  const rejected = graph.gates.find(({ gate }) => gates.get(gate.id)?.status === 'rejected')
+  const failure = state.failure ?? (await judgeEnd(deps, state, files)) ?? rejection(rejected?.gate)
+  const open = failure === null ? graph.gates.filter((bound) => isDue(state, bound)) : []
+  // A run that failed for another reason than a person's no leaves its files as drafts.
+  const status =
+    rejected !== undefined ? 'rejected' : failure !== null ? 'draft' : open.length > 0 ? 'review' : 'approved'
+  for (const { role, found } of files) if (found !== null) state.noteArtifact({ ...found, role, status })
+  if (open.length > 0) {
+    for (const { gate } of open) openGate(state, gate)
+    return await rest(state)
+  }
+  const simulated = [...state.checkpoints.values()].some((checkpoint) => checkpoint.simulated)
+  deps.killpoint?.('W9')
+  return await finish(
+    state,
+    failure === null
+      ? { status: 'completed', output: outputOf(state), simulated }
+      : { status: 'failed', error: failure, simulated },
+  )
+}
+
+/** A review that nobody has decided, of a step that has come to something or of the whole run. */
+function isDue({ gates, checkpoints }: RunState, { gate, kind }: BoundGate): boolean {
+  if (kind.stands !== 'review' || gates.get(gate.id)?.status === 'approved') return false
+  return gate.after === undefined || checkpoints.get(gate.after)?.status === 'completed'
+}
+
+/** Notes a gate as open, with the time after which it decides itself; does nothing to one that is open. */
+export function openGate(state: RunState, gate: Gate): void {
+  if (state.gates.get(gate.id)?.status === 'open') return
+  const inMs = typeof gate.expiresIn === 'string' ? durationMs(gate.expiresIn) : undefined
+  state.noteGate(gate, 'open', null, inMs === undefined ? undefined : { inMs, approve: gate.onExpiry === 'approve' })
+}
+
+const UNITS_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+/** Milliseconds of `90s`, `30m`, `12h` or `7d`; undefined for anything else. */
+export function durationMs(text: string): number | undefined {
+  const [, amount, unit] = /^(\d{1,4})([smhd])$/.exec(text) ?? []
+  return amount === undefined ? undefined : Number(amount) * UNITS_MS[unit as keyof typeof UNITS_MS]
+}
+
+/**
+ * Leaves the run alone until a person decides its open gates, or a run that it has called has ended. It counts as
+ * `waiting` while a decision is due, here or in a called run.
+ */
+export async function rest(state: RunState): Promise<'waiting' | 'parked'> {
+  const own = [...state.gates.values()].filter(({ status }) => status === 'open')
+  const called = openGatesOf(state.children.values())
+  const gates = [
+    ...own.map(({ id, name }) => ({ id, name, run_id: state.run.id })),
+    ...called.map(({ id, name, runId }) => ({ id, name, run_id: runId })),
+  ]
+  if (gates.length === 0) {
+    await state.save('W11', { status: 'parked', wakeInMs: LOOK_AGAIN_MS })
+    return 'parked'
+  }
+  if (called.length > 0 || own.some(({ id }) => !state.announced.has(id))) {
+    state.noteEvent({
+      kind: 'workflow.run.waiting',
+      payload: {
+        status: 'waiting',
+        gates,
+        detail: `Waiting for a decision: ${gates.map(({ name }) => name).join(', ')}.`,
+      },
+    })
+  }
+  await state.save('W11', { status: 'waiting', wakeInMs: soonest(own, state.resting.size > 0) })
+  return 'waiting'
+}
+
+function soonest(open: GateRecord[], resting: boolean): number | null {
+  const times = open.flatMap(({ expiry }) => (expiry === undefined ? [] : [Math.max(expiry.inMs, 0)]))
+  if (resting) times.push(LOOK_AGAIN_WAITING_MS)
+  return times.length === 0 ? null : Math.min(...times)
+}
+
+/** Ends the run with its terminal event; nothing of it changes afterwards. */
+export async function finish(state: RunState, end: End): Promise<'finished'> {
+  // Nobody will ask for these any more: they may have been charged, and count as spent.
+  const open = state.calls().filter(({ outcome }) => outcome === 'pending')
+  state.noteCalls(open.map((call) => ({ ...call, outcome: 'unknown', actualUsd: call.estimatedUsd })))
+  const calls = state.calls()
+  const called = [...state.children.values()].reduce((sum, { spentUsd }) => sum + spentUsd, 0)
+  state.noteEvent(
+    endEvent(
+      state.run,
+      { status: end.status, partial: false, outputs: [ownOutput(state, end)], error: errorOf(end) },
+      {
+        estimated: state.run.estimatedUsd,
+        actual: roundUsd(calls.reduce((sum, call) => sum + (call.actualUsd ?? 0), called)),
+        pricing_version: state.definition.pricingVersion,
+      },
+    ),
+  )
+  await state.save('W10', end)
+  return 'finished'
+}
+
+function errorOf(end: End): RunError | null {
+  return end.status === 'failed' ? end.error : null
+}
+
+/** The one entry of `outputs` that a run without slots has; a slot's own is the one of its run, by its index. */
+function ownOutput({ run, artifacts }: RunState, end: End): RunOutput {
+  return {
+    index: run.slotIndex ?? 0,
+    workflow: run.workflow,
+    variant_index: run.instance.variantIndex,
+    run_id: run.id,
+    status: end.status,
+    output: end.status === 'completed' ? end.output : null,
+    artifacts: [...artifacts.values()].filter(({ status }) => status !== 'draft').map(artifactSummary),
+    error: errorOf(end),
+  }
+}
+
+/** Judges the gates at the end of a run, up to the first that does not pass. */
+async function judgeEnd(
+  deps: Pick<EndRunDeps, 'artifacts'>,
+  state: RunState,
+  files: EndEvidence['files'],
+): Promise<RunError | null> {
+  for (const bound of state.graph.gates) {
+    const status = state.gates.get(bound.gate.id)?.status
+    if (status === 'passed') continue
+    const verdict = await verdictAtEnd(deps, state, files, bound)
+    const complaint = verdict === null ? null : state.noteVerdict(bound.gate, verdict)
+    if (complaint !== null) return { code: 'gate-failed', message: complaint }
+  }
+  return null
+}
+
+async function verdictAtEnd(
+  deps: Pick<EndRunDeps, 'artifacts'>,
+  state: RunState,
+  files: EndEvidence['files'],
+  { gate, kind, expression }: BoundGate,
+): Promise<Verdict | null> {
+  switch (kind.stands) {
+    // Both would have stopped the run before a call.
+    case 'before-call':
+      return { passed: true }
+    case 'spending':
+      return gate.after === undefined ? { passed: true } : null
+    case 'condition': {
+      if (gate.after !== undefined || expression === null) return null
+      return verdictOn(gate, () => expression.holds(state.expressionScope()))
+    }
+    case 'end': {
+      const { artifactSchema } = state.definition
+      return await kind.judge({ artifactSchema, files, read: (record) => deps.artifacts.get(record.storageKey) })
+    }
+    default:
+      return null
+  }
+}
+
+function rejection(gate: Gate | undefined): RunError | null {
+  return gate === undefined ? null : { code: 'review-rejected', message: `The review "${gate.name}" was rejected.` }
+}
+
+/** The artifact behind each file that the template promises; a step with forEach may make several of a role. */
+function finalFiles(state: RunState): EndEvidence['files'] {
+  const outputs = state.outputs()
+  return state.definition.artifactSchema.files.flatMap(({ role, mimeType, from }) => {
+    const path = parsePath(from ?? `steps.${role}.output.artifact`)
+    const value = path === undefined ? undefined : valueAt(outputs, path.path)
+    const found = (Array.isArray(value) ? value : [value]).map((one) => artifactAt(state, one))
+    return path?.optional === true && found.every((one) => one === null)
+      ? []
+      : found.map((one) => ({ role, mimeType, found: one }))
+  })
+}
+
+/** The artifact that a value refers to, itself or as its `artifact`. */
+function artifactAt(state: RunState, value: JsonValue | undefined) {
+  const id = valueAt(value, ['id']) ?? valueAt(value, ['artifact', 'id'])
+  return (typeof id === 'string' ? state.artifacts.get(id) : undefined) ?? null
+}
+
+/** The run's output: its declared aliases, else the outputs of the steps that no other step references. */
+function outputOf(state: RunState): JsonObject {
+  const outputs = state.outputs()
+  const aliases = Object.entries(state.definition.outputAliases)
+  if (aliases.length > 0) {
+    return Object.fromEntries(
+      aliases.map(([alias, path]) => [alias, valueAt(outputs, parsePath(path)?.path ?? []) ?? null]),
+    )
+  }
+  const referenced = new Set([...state.graph.nodes.values()].flatMap(({ needs }) => needs.map(({ id }) => id)))
+  const last = Object.entries(outputs).filter(([id]) => !referenced.has(id))
+  return Object.fromEntries(last.map(([id, { output }]) => [id, output]))
+}

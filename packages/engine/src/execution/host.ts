@@ -1,0 +1,89 @@
+// The runs that one process executes: their leases are renewed, and a cancel, a loss or a shutdown reaches them.
+// Hides which signal belongs to which run.
+import type { AbortReason, Engine, Execution } from './execute.ts'
+import type { Clock, Log, RunStore } from '../ports.ts'
+
+export interface Host {
+  /** Executes a run under a renewed lease. Never rejects: what goes wrong is logged, and the lease runs out. */
+  execute(runId: string): Promise<Execution | 'crashed'>
+  /** Stops the runs of a tree that this process executes. */
+  cancel(rootRunId: string): void
+  /** Hands every run back, then answers when all have returned. */
+  shutdown(): Promise<void>
+  inFlight(): number
+}
+
+interface Held {
+  rootRunId: string
+  fence: number
+  abort: AbortController
+}
+
+/** A host over an engine. Renews all its leases in one statement, three times per lease, until `stopped`. */
+export function createHost(deps: {
+  engine: Engine
+  store: Pick<RunStore, 'renew'>
+  clock: Clock
+  log: Log
+  leaseMs: number
+  stopped: AbortSignal
+}): Host {
+  const held = new Map<string, Held>()
+  const executions = new Set<Promise<unknown>>()
+  let closing = false
+
+  function abort(runId: string, reason: AbortReason): void {
+    held.get(runId)?.abort.abort(reason)
+  }
+
+  async function renewAll(): Promise<void> {
+    const leases = [...held].map(([runId, { fence }]) => ({ runId, fence }))
+    if (leases.length === 0) return
+    const { lost, cancelled } = await deps.store.renew(leases, deps.leaseMs)
+    for (const runId of lost) {
+      // A run may have finished, or been claimed anew, while the statement was under way.
+      const lease = leases.find((one) => one.runId === runId)
+      if (held.get(runId)?.fence === lease?.fence) abort(runId, 'lost')
+    }
+    for (const runId of cancelled) abort(runId, 'cancel')
+  }
+
+  async function renewForever(): Promise<void> {
+    while (!deps.stopped.aborted) {
+      await deps.clock.sleep(deps.leaseMs / 3, deps.stopped).catch(() => {})
+      await renewAll().catch((error: unknown) => deps.log.warn({ err: error }, 'leases could not be renewed'))
+    }
+  }
+
+  void renewForever()
+
+  return {
+    async execute(runId) {
+      const controller = new AbortController()
+      const execution = deps.engine
+        .execute(runId, controller.signal, ({ rootRunId, fence }) => {
+          held.set(runId, { rootRunId, fence, abort: controller })
+          // The claim was under way when the shutdown began: it is handed back like the others.
+          if (closing) controller.abort('shutdown')
+        })
+        .catch((error: unknown) => {
+          deps.log.error({ run_id: runId, err: error }, 'an execution broke off; its lease will run out')
+          return 'crashed' as const
+        })
+        .finally(() => {
+          if (held.get(runId)?.abort === controller) held.delete(runId)
+        })
+      executions.add(execution)
+      return await execution.finally(() => executions.delete(execution))
+    },
+    cancel(rootRunId) {
+      for (const [runId, run] of held) if (run.rootRunId === rootRunId || runId === rootRunId) abort(runId, 'cancel')
+    },
+    async shutdown() {
+      closing = true
+      for (const runId of held.keys()) abort(runId, 'shutdown')
+      await Promise.allSettled(executions)
+    },
+    inFlight: () => held.size,
+  }
+}

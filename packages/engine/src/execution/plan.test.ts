@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest'
+import { dependenciesOf, findCycle } from '../template/data-flow.ts'
+import { createGraph, next } from './plan.ts'
+import type { Checkpoint } from '../ports.ts'
+import { aCheckpoint, aDefinition } from '../testing/factories.ts'
+import { createTestCatalog } from '../testing/test-engine.ts'
+
+const STEPS = [
+  { id: 'a', kind: 'note', text: 'x' },
+  { id: 'b', kind: 'note', text: '{steps.a.output.text}' },
+  { id: 'c', kind: 'note', needs: ['a'] },
+  { id: 'd', kind: 'note', needs: ['b', 'c'] },
+]
+const GATES = [{ id: 'look', name: 'look', type: 'review', after: 'a' }]
+
+describe('the plan', () => {
+  it.each<[string, Record<string, Checkpoint['status']>, string[], string[]]>([
+    ['nothing done', {}, ['a'], []],
+    ['a done', { a: 'completed' }, ['b', 'c'], []],
+    ['a and b done', { a: 'completed', b: 'completed' }, ['c'], []],
+    ['all but d done', { a: 'completed', b: 'completed', c: 'completed' }, ['d'], []],
+    ['a failed', { a: 'failed' }, [], ['b', 'c']],
+    ['b skipped', { a: 'completed', b: 'skipped' }, ['c'], ['d']],
+  ])('with %s', (_, done, ready, unreachable) => {
+    const graph = createGraph(aDefinition({ stepInstructions: STEPS }), createTestCatalog())
+    const checkpoints = new Map(Object.entries(done).map(([id, status]) => [id, aCheckpoint(id, { status })]))
+    const plan = next(graph, { checkpoints, gates: new Map(), busy: new Set() })
+    expect(plan.ready.map(({ id }) => id)).toEqual(ready)
+    expect(plan.unreachable.map(({ id }) => id)).toEqual(unreachable)
+  })
+
+  it('holds back what stands behind a review until it is approved', () => {
+    const graph = createGraph(aDefinition({ stepInstructions: STEPS, gates: GATES }), createTestCatalog())
+    const checkpoints = new Map([['a', aCheckpoint('a')]])
+    const held = next(graph, { checkpoints, gates: new Map(), busy: new Set() })
+    expect([held.ready, held.reviews]).toEqual([[], ['look']])
+    const approved = new Map([
+      ['look', { ...GATES[0], id: 'look', name: 'look', type: 'review', status: 'approved' as const, detail: null }],
+    ])
+    expect(next(graph, { checkpoints, gates: approved, busy: new Set() }).ready).toHaveLength(2)
+  })
+
+  it.each<[string, Record<string, Checkpoint['status']>, string[], string[]]>([
+    ['is not settled', {}, [], []],
+    ['was skipped', { a: 'skipped' }, ['soft', 'asked'], ['hard', 'needed']],
+    ['has failed', { a: 'failed' }, [], ['soft', 'asked', 'hard', 'needed']],
+    ['is done', { a: 'completed' }, ['soft', 'asked', 'hard', 'needed'], []],
+  ])('with a step that %s tells those that ask softly from the others', (_, done, ready, unreachable) => {
+    const stepInstructions = [
+      { id: 'a', kind: 'note', text: 'x' },
+      { id: 'soft', kind: 'note', text: '{steps.a.output.text?}' },
+      { id: 'asked', kind: 'note', when: 'has(steps.a.output.text) && steps.a.output.text == "x"' },
+      { id: 'hard', kind: 'note', when: 'steps.a.output.text == "x"', text: '{steps.a.output.text?}' },
+      { id: 'needed', kind: 'note', needs: ['a'], text: '{steps.a.output.text?}' },
+    ]
+    const graph = createGraph(aDefinition({ stepInstructions }), createTestCatalog())
+    const checkpoints = new Map(Object.entries(done).map(([id, status]) => [id, aCheckpoint(id, { status })]))
+    const plan = next(graph, { checkpoints, gates: new Map(), busy: new Set(['a']) })
+    expect(plan.ready.map(({ id }) => id)).toEqual(ready)
+    expect(plan.unreachable.map(({ id }) => id)).toEqual(unreachable)
+  })
+
+  it('takes a failure along through what was skipped because of it, and no other skip', () => {
+    const stepInstructions = [
+      { id: 'a', kind: 'note' },
+      { id: 'b', kind: 'note', needs: ['a'] },
+      { id: 'c', kind: 'note', text: '{steps.b.output.text?}' },
+    ]
+    const graph = createGraph(aDefinition({ stepInstructions }), createTestCatalog())
+    for (const [status, unreachable] of [
+      ['failed', ['c']],
+      ['skipped', []],
+    ] as const) {
+      const checkpoints = new Map([
+        ['a', aCheckpoint('a', { status })],
+        ['b', aCheckpoint('b', { status: 'skipped' })],
+      ])
+      const plan = next(graph, { checkpoints, gates: new Map(), busy: new Set() })
+      expect(plan.unreachable.map(({ id }) => id)).toEqual(unreachable)
+    }
+  })
+
+  it.each(['unknown-outcome:a', 'unknown-outcome:a[3]'])('holds a step back while its gate %s stands open', (id) => {
+    const stepInstructions = [
+      { id: 'a', kind: 'note' },
+      { id: 'ab', kind: 'note' },
+    ]
+    const graph = createGraph(aDefinition({ stepInstructions }), createTestCatalog())
+    const plan = (status: 'open' | 'approved' | 'rejected') =>
+      next(graph, {
+        checkpoints: new Map(),
+        gates: new Map([[id, { id, name: id, type: 'review', status, detail: null }]]),
+        busy: new Set(),
+      })
+    expect([plan('open').ready.map((step) => step.id), plan('open').reviews]).toEqual([['ab'], [id]])
+    for (const status of ['approved', 'rejected'] as const) expect(plan(status).ready).toHaveLength(2)
+  })
+
+  it('finds what a step depends on, and cycles', () => {
+    expect(dependenciesOf({ id: 'x', kind: 'note', text: '{steps.a.output.b} {intake.c}', needs: ['z'] })).toEqual([
+      { id: 'a', optional: false },
+      { id: 'z', optional: false },
+    ])
+    expect(
+      findCycle(
+        new Map([
+          ['a', ['b']],
+          ['b', ['c']],
+          ['c', ['b']],
+        ]),
+      ),
+    ).toEqual(['b', 'c', 'b'])
+    expect(
+      findCycle(
+        new Map([
+          ['a', ['b']],
+          ['b', []],
+        ]),
+      ),
+    ).toBeUndefined()
+  })
+})

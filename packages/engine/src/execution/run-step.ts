@@ -1,0 +1,440 @@
+// One step of a run, from its first attempt to its outcome; with forEach, once for each item of a list.
+// Hides rendering, what a kind may do while it runs, the gates that judge it, and which failures are tried again.
+import {
+  FabriqueError,
+  type Gate,
+  type JsonObject,
+  type JsonValue,
+  ownFields,
+  type Step,
+  textOf,
+} from '@fabrique/schema'
+import pLimit from 'p-limit'
+import { type CallDeps, callModel } from './call.ts'
+import { callWorkflow, Resting, type SubWorkflowDeps } from './call-workflow.ts'
+import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext, Verdict } from '../catalog.ts'
+import { ExpressionError } from '../template/expression.ts'
+import { backoffMs, StepFailure, TRANSIENT } from '../failure.ts'
+import { renderText, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
+import { type BoundGate, unknownOutcomeGate } from './plan.ts'
+import { forEachOf } from '../template/data-flow.ts'
+import { gateBinding } from '../specification.ts'
+import type { ArtifactRecord, ArtifactStore, CallRecord, Inspect, Limits, Log, NewEvent } from '../ports.ts'
+import { artifactReference, type Attempt, RunTaken, type RunState, type Unit } from './run-state.ts'
+
+export interface RunStepDeps extends SubWorkflowDeps {
+  artifacts: ArtifactStore
+  catalog: Catalog
+  providers: Providers
+  limits: Limits
+  inspect: Inspect
+  log: Log
+}
+
+/** Items of one step. A list beyond it is a mistake of the template, found before anything is paid. */
+const ITEMS_MAX = 200
+
+/** Attempts a step until it is settled, rests, or `state.stop` is aborted. Throws `RunTaken`, or `unavailable` of the record. */
+export async function runStep(deps: RunStepDeps, state: RunState, step: Step): Promise<void> {
+  const each = forEachOf(step)
+  if (each === null) await runUnit(deps, state, { step, key: step.id })
+  else await runItems(deps, state, step, each)
+}
+
+/** Runs the items that have no checkpoint yet; the step's output is the list of theirs. The first failure is the step's. */
+async function runItems(
+  deps: RunStepDeps,
+  state: RunState,
+  step: Step,
+  { items, concurrency }: { items: JsonValue; concurrency: number },
+): Promise<void> {
+  const unit: Unit = { step, key: step.id }
+  const attempt = newAttempt(state, 1)
+  const list = renderValue(items, scopeOf(state, unit))
+  if (!Array.isArray(list.value) || list.value.length > ITEMS_MAX) {
+    const what = Array.isArray(list.value)
+      ? `${list.value.length} items, and ${ITEMS_MAX} are the limit`
+      : 'no list to go through'
+    const error = { code: 'invalid-items', message: `Step "${step.id}" got ${what}.`, node_key: step.id }
+    return state.settle(unit, attempt, { status: 'failed', error })
+  }
+  const units = list.value.map((value, index): Unit => ({ step, key: `${step.id}[${index}]`, item: { value, index } }))
+  const statusOf = ({ key }: Unit) => state.checkpoints.get(key)?.status
+  const isSettled = (one: Unit) => statusOf(one) !== undefined
+  const failed = () => units.map(({ key }) => state.checkpoints.get(key)?.error).find((error) => error)
+  if (!units.some(isSettled) && !units.some(({ key }) => state.children.has(key))) state.noteStart(unit)
+
+  // Resting items hold their places too: no more called runs at once than items.
+  const limit = pLimit(concurrency)
+  const mayRest = units.filter(({ key }) => state.children.has(key))
+  const order = [...mayRest, ...units.filter((one) => !mayRest.includes(one))].filter((one) => !isSettled(one))
+  // All of them: an item that still has a call under way must not outlive its step.
+  const outcomes = await Promise.allSettled(
+    order.map((one) =>
+      limit(async () => {
+        const isFull = units.filter(({ key }) => state.resting.has(key)).length >= concurrency
+        if (state.stop.signal.aborted || isFull || failed()) return
+        await runUnit(deps, state, one)
+        if (failed() && state.run.failFast) state.stop.abort('cancel')
+        if (!isSettled(one)) return
+        const done = units.filter(isSettled).length
+        state.noteProgress(unit, { done, total: units.length })
+        await state.save('W8')
+      }),
+    ),
+  )
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  const error = failed()
+  if (error) return state.settle(unit, attempt, { status: 'failed', error })
+  if (state.stop.signal.aborted || !units.every(isSettled)) return
+  const output = units.map(({ key }) => state.checkpoints.get(key)?.output ?? null)
+  await settleBy(state, unit, attempt, async () => {
+    await judge(deps, state, unit, attempt, output, 'whole')
+    return output
+  })
+}
+
+/** Notes how work came out that is not tried again. */
+async function settleBy(state: RunState, unit: Unit, attempt: Attempt, work: () => Promise<JsonValue>): Promise<void> {
+  try {
+    state.settle(unit, attempt, { status: 'completed', output: await work() })
+  } catch (error) {
+    if (!StepFailure.is(error)) throw error
+    state.settle(unit, attempt, {
+      status: 'failed',
+      error: { code: error.code, message: error.message, node_key: unit.key },
+    })
+  }
+}
+
+async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<void> {
+  const { step, key } = unit
+  const { signal } = state.stop
+  const { maxAttempts = 3, backoffMs: base = 1000, on = TRANSIENT } = step.retry ?? {}
+  const first = newAttempt(state, 1)
+  if (!state.resting.delete(key) && !state.children.has(key)) state.noteStart(unit)
+  for (let number = 1; ; number += 1) {
+    const attempt: Attempt = { ...first, number, made: [], settled: [] }
+    try {
+      const output = await performAttempt(deps, state, unit, attempt)
+      state.settle(unit, attempt, { status: 'completed', output })
+      return
+    } catch (error) {
+      if (error instanceof RunTaken) throw error
+      if (error instanceof Resting) {
+        state.resting.add(key)
+        return
+      }
+      if (signal.aborted) {
+        // After a cancel the answers are booked; otherwise they stay staged, for the next holder to adopt.
+        if (signal.reason === 'cancel') state.noteCalls(attempt.settled)
+        return
+      }
+      // The record is away, not the step at fault: whoever holds the run next adopts what was staged.
+      if (FabriqueError.is(error, 'unavailable')) throw error
+      const failed = StepFailure.is(error) ? error : bug(deps, state, key, error)
+      const reason = { code: failed.code, message: failed.message }
+      if (failed.failureClass === 'unknown_outcome' && asksAPerson(state, unit)) {
+        await state.commitCalls(key, attempt.settled)
+        state.noteGate(unknownOutcomeGate(key), 'open', failed.message)
+        return
+      }
+      if (number >= maxAttempts || !on.some((wanted) => wanted === failed.failureClass)) {
+        attempt.settled.push(...abandoned(state.callsOf(key)))
+        state.settle(unit, attempt, { status: 'failed', error: { ...reason, node_key: key } })
+        return
+      }
+      const delayMs = backoffMs(number, base, failed.retryAfterMs)
+      const retrying: NewEvent = {
+        kind: 'workflow.node.retrying',
+        nodeKey: key,
+        payload: { step: step.id, attempt: number, delay_ms: delayMs, error: reason },
+      }
+      await state.commitCalls(key, attempt.settled, [retrying])
+      for (const { id } of attempt.settled) await deps.artifacts.unstage(id)
+      await deps.clock.sleep(delayMs, signal).catch(() => {})
+      if (signal.aborted) return
+    }
+  }
+}
+
+function newAttempt(state: RunState, number: number): Attempt {
+  return { number, startedAt: state.now(), made: [], settled: [] }
+}
+
+/** A paid call that may have been charged is a person's decision, once, where the template wants that. */
+function asksAPerson(state: RunState, { key }: Unit): boolean {
+  return state.definition.onUnknownOutcome === 'review' && !state.gates.has(unknownOutcomeGate(key).id)
+}
+
+/** Calls of a step that is given up while a provider may still be at work: nobody will ask for them again. */
+function abandoned(calls: CallRecord[]): CallRecord[] {
+  const open = calls.filter(({ outcome }) => outcome === 'pending')
+  return open.map((call) => ({ ...call, outcome: 'unknown', actualUsd: call.estimatedUsd }))
+}
+
+function bug(deps: Pick<RunStepDeps, 'log'>, state: RunState, key: string, error: unknown): StepFailure {
+  deps.log.error({ run_id: state.run.id, step: key, err: error }, 'a step threw something that is not a failure')
+  return new StepFailure('internal', 'The step failed for a reason of our own; it is in the log.', { cause: error })
+}
+
+async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, attempt: Attempt): Promise<JsonValue> {
+  const { step } = unit
+  const kind = deps.catalog.kind(step.kind)
+  if (kind === undefined) throw new StepFailure('invalid', `This worker does not know the step kind "${step.kind}".`)
+  const { fields, missing } = renderFields(step, kind.renders, scopeOf(state, unit))
+  if (missing.length > 0) throw unresolved(state, step, missing)
+  const { signal: stopped } = state.stop
+  const deadline = step.timeoutMs === undefined ? null : AbortSignal.timeout(step.timeoutMs)
+  const signal = deadline === null ? stopped : AbortSignal.any([stopped, deadline])
+  try {
+    const made = state.checkpoints.get(`${unit.key}#made`)
+    const output =
+      made === undefined ? await kind.run(fields, createContext(deps, state, unit, attempt, signal)) : made.output
+    await judge(deps, state, unit, attempt, output, unit.item === undefined ? 'both' : 'item').catch(
+      (error: unknown) => {
+        // A gate that could not judge is asked again, and not the step: what that has made and paid for stands.
+        const couldNot = StepFailure.is(error) && error.failureClass !== 'gate'
+        if (couldNot && made === undefined && !stopped.aborted)
+          rememberPart(state, unit, `${unit.key}#made`, attempt, output)
+        throw error
+      },
+    )
+    return output
+  } catch (error) {
+    if (deadline?.aborted && !stopped.aborted && !StepFailure.is(error)) {
+      throw new StepFailure('timeout', `Step "${step.id}" took longer than ${step.timeoutMs} ms.`, { cause: error })
+    }
+    throw error
+  }
+}
+
+function scopeOf(state: RunState, { step, item }: Unit): Scope {
+  const scope = runScope(state.run, state.outputs(), step.lookups ?? {})
+  return item === undefined ? scope : { ...scope, item: item.value, index: item.index }
+}
+
+/** Makes a paid call for a unit, or for a gate that judges it; `key` tells their calls apart. */
+async function payForCall(
+  deps: RunStepDeps,
+  state: RunState,
+  { step, key }: Unit,
+  attempt: Attempt,
+  signal: AbortSignal,
+  call: { binding: string; request: JsonObject; files: Record<string, InputFile> },
+): Promise<ProviderAnswer> {
+  const calling: CallDeps = {
+    catalog: deps.catalog,
+    providers: deps.providers,
+    artifacts: deps.artifacts,
+    limits: deps.limits,
+    clock: deps.clock,
+    killpoint: deps.killpoint ?? (() => {}),
+    admit: (estimatedUsd) => state.admit(estimatedUsd),
+    record: (record) => state.commitCalls(record.stepKey, [record]),
+  }
+  const { onUnknownOutcome } = state.definition
+  // A person decides about the unit, whether its own call or one of a gate that judges it was interrupted.
+  const { id: decidedBy } = unknownOutcomeGate(key.split('!')[0] as string)
+  const { record, answer } = await callModel(
+    calling,
+    {
+      runId: state.run.id,
+      definition: state.definition,
+      binding: state.definition.providerBindings[call.binding],
+      stepId: step.id,
+      stepKey: key,
+      attempt: attempt.number,
+      seed: state.run.instance.variantIndex ?? 0,
+      signal,
+      asksAgain: onUnknownOutcome === 'retry' || state.gates.get(decidedBy)?.status === 'approved',
+      earlier: state.callsOf(key),
+      onProgress: (payload) => state.noteProgress({ step, key }, payload),
+    },
+    call.request,
+    call.files,
+  )
+  attempt.settled.push(record)
+  return answer
+}
+
+/** Notes a part of a unit with all that the attempt has made and paid by then; the rest of the attempt begins anew. */
+function rememberPart(state: RunState, unit: Unit, key: string, attempt: Attempt, output: JsonValue): void {
+  const { made, settled } = attempt
+  state.remember(unit, key, { ...attempt, startedAt: state.now(), made: [...made], settled: [...settled] }, output)
+  made.length = 0
+  settled.length = 0
+}
+
+/** What a kind may do during this attempt; whatever it makes or pays is noted in the attempt. */
+function createContext(
+  deps: RunStepDeps,
+  state: RunState,
+  unit: Unit,
+  attempt: Attempt,
+  signal: AbortSignal,
+): StepContext {
+  const { key } = unit
+  const opened: ArtifactRecord[] = []
+
+  return {
+    signal,
+    progress: (payload) => state.noteProgress(unit, payload),
+    tool: (name) => deps.catalog.tool(name),
+    call: (request, files = {}) =>
+      payForCall(deps, state, unit, attempt, signal, { binding: unit.step.id, request, files }),
+    callWorkflow: (input) => callWorkflow(deps, state, unit, attempt, input),
+
+    async once(name, work) {
+      const partKey = `${key}#${name}`
+      const known = state.checkpoints.get(partKey)
+      if (known !== undefined) return known.output
+      const output = await work()
+      rememberPart(state, unit, partKey, attempt, output)
+      await state.save('W13')
+      return output
+    },
+
+    async open(reference, field) {
+      const id = valueAt(reference, ['id'])
+      const record =
+        typeof id === 'string' ? (state.artifacts.get(id) ?? attempt.made.find((own) => own.id === id)) : undefined
+      if (record === undefined)
+        throw new StepFailure('invalid', `"${field}" of step "${key}" must be a file that a step of this run made.`)
+      opened.push(record)
+      return { record, bytes: await deps.artifacts.get(record.storageKey) }
+    },
+
+    async store(file) {
+      const facts = await deps.inspect(file.bytes, file.mimeType)
+      const blob = await deps.artifacts.put(state.run.organizationId, file.bytes, facts.mimeType)
+      const record: ArtifactRecord = {
+        id: deps.ids.next(),
+        stepKey: key,
+        role: file.name,
+        status: 'draft',
+        bytes: file.bytes.byteLength,
+        // A file made from a simulated one is no more real than that.
+        simulated: [...attempt.settled, ...opened, ...state.sourcesOf(unit)].some(({ simulated }) => simulated),
+        ...facts,
+        ...blob,
+      }
+      attempt.made.push(record)
+      deps.killpoint?.('W7')
+      return artifactReference(record)
+    },
+  }
+}
+
+/**
+ * The gates that stand behind a step: the first that does not pass fails it. Of a step with forEach, those that judge
+ * by themselves what a step makes see each `item`; those that name the step see the `whole`.
+ */
+async function judge(
+  deps: RunStepDeps,
+  state: RunState,
+  unit: Unit,
+  attempt: Attempt,
+  output: JsonValue,
+  what: 'item' | 'whole' | 'both',
+): Promise<void> {
+  const { step } = unit
+  const bound = state.definition.providerBindings[step.id]?.models[0]?.model
+  const model = bound === undefined ? null : (deps.catalog.model(bound) ?? null)
+  for (const one of state.graph.gates) {
+    const { after } = one.gate
+    if ((after !== undefined && after !== step.id) || what === (after === undefined ? 'whole' : 'item')) continue
+    const verdict = await verdictOf(deps, state, unit, attempt, { ...one, model, output })
+    const complaint = verdict === null ? null : state.noteVerdict(one.gate, verdict)
+    if (complaint !== null) throw new StepFailure('gate', complaint, { billed: 'yes', code: 'gate-failed' })
+  }
+}
+
+async function verdictOf(
+  deps: RunStepDeps,
+  state: RunState,
+  unit: Unit,
+  attempt: Attempt,
+  { gate, kind, expression, model, output }: BoundGate & { model: Model | null; output: JsonValue },
+): Promise<Verdict | null> {
+  const { step, key } = unit
+  if (kind.stands === 'condition' && expression !== null && gate.after !== undefined) {
+    const scope = state.expressionScope()
+    return verdictOn(gate, () => expression.holds({ ...scope, steps: { ...scope.steps, [step.id]: { output } } }))
+  }
+  if (kind.stands === 'spending' && gate.after !== undefined) {
+    const spentUsd = state.spentUsd()
+    const limitUsd = kind.limitUsd(gate)
+    if (spentUsd <= limitUsd) return { passed: true }
+    return { passed: false, detail: `the run has spent $${spentUsd}, over its limit of $${limitUsd}` }
+  }
+  if (kind.stands !== 'after-step' || !kind.applies(step, model)) return null
+  const files = await Promise.all(
+    ownFiles(state, unit, attempt).map(async (record) => ({
+      record,
+      bytes: await deps.artifacts.get(record.storageKey),
+    })),
+  )
+  const asking = { step, key: `${key}!${gate.id}` }
+  return await kind.judge({
+    gate,
+    step,
+    model,
+    artifacts: files,
+    output,
+    ask: (request, asked) =>
+      payForCall(deps, state, asking, attempt, state.stop.signal, {
+        binding: gateBinding(gate),
+        request,
+        files: asked,
+      }),
+  })
+}
+
+/** The files of this attempt; of a step with forEach, those of its items. */
+function ownFiles(state: RunState, { key, step }: Unit, { made }: Attempt): ArtifactRecord[] {
+  const earlier = [...state.artifacts.values()].filter(
+    ({ stepKey }) => stepKey === key || (key === step.id && stepKey.startsWith(`${key}[`)),
+  )
+  return [...earlier, ...made]
+}
+
+/** A condition's verdict; one that cannot be evaluated does not pass. */
+export function verdictOn(gate: Gate, holds: () => boolean): Verdict {
+  try {
+    return holds() ? { passed: true } : { passed: false, detail: textOf(gate.message ?? 'its condition does not hold') }
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error
+    return { passed: false, detail: `its condition cannot be evaluated (${error.message})` }
+  }
+}
+
+function unresolved(state: RunState, step: Step, missing: string[]): StepFailure {
+  const gate = state.graph.gates.find(({ kind }) => kind.stands === 'before-call')?.gate
+  const detail = `step "${step.id}" needs a value for ${[...new Set(missing)].join(', ')}.`
+  if (gate !== undefined) state.noteGate(gate, 'failed', detail)
+  return new StepFailure('gate', `The gate "${gate?.name ?? 'prompt resolution'}" did not pass: ${detail}`, {
+    code: 'prompt-unresolved',
+  })
+}
+
+/** The kind's own fields with their placeholders filled, and what had no value. */
+function renderFields(step: Step, renders: { field: string; as: 'text' | 'value' }[], scope: Scope) {
+  const fields = ownFields(step)
+  const missing: string[] = []
+  for (const { field, as } of renders) {
+    const template = fields[field]
+    if (template === undefined) continue
+    if (as === 'value') {
+      const rendered = renderValue(template, scope)
+      fields[field] = rendered.value ?? null
+      missing.push(...rendered.missing)
+      continue
+    }
+    const rendered = renderText(textOf(template), scope)
+    fields[field] = rendered.text
+    missing.push(...rendered.missing)
+    if (rendered.text.trim() === '' && rendered.missing.length === 0) missing.push(`its whole ${field}`)
+  }
+  return { fields, missing }
+}

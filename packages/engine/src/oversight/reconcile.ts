@@ -1,0 +1,54 @@
+// What time alone makes due: leases that ran out, deliveries that were lost, a queue that came back empty.
+// Hides nothing clever: it repeats until the record and the queue agree. Any number may run at once.
+import type { Clock, Log, RunQueue, RunStore } from '../ports.ts'
+
+const PASS_LIMIT = 1_000
+
+export interface Reconciler {
+  /** One pass; answers how many runs were delivered again. */
+  runOnce(): Promise<number>
+  /** Passes every `everyMs`, and at once again while there is more to do. */
+  run(everyMs: number, stopped: AbortSignal): Promise<void>
+}
+
+/** A reconciler over the record and the queue. Rows are taken with SKIP LOCKED, so passes share the work. */
+export function createReconciler(deps: {
+  store: Pick<RunStore, 'recover' | 'recheckPending'>
+  queue: Pick<RunQueue, 'cameBackEmpty' | 'missing' | 'enqueue' | 'publish' | 'publishCancel'>
+  clock: Clock
+  log: Log
+  killpoint?: (name: string) => void
+}): Reconciler {
+  let blind = false
+
+  async function runOnce(): Promise<number> {
+    const empty = await deps.queue.cameBackEmpty()
+    if (empty === true || (empty === false && blind)) {
+      deps.log.debug({}, 'the queue is new or back; every pending run is looked for in it')
+      await deps.store.recheckPending()
+      blind = false
+    }
+    const { overdue, events, cancelled } = await deps.store.recover(PASS_LIMIT)
+    deps.queue.publish(events)
+    for (const rootRunId of cancelled) deps.queue.publishCancel(rootRunId)
+    deps.killpoint?.('R1')
+    // What came due while nobody could look has been put off; it must not wait for its next turn once Redis is back.
+    blind ||= empty === null
+    const lost = overdue.length === 0 ? [] : await deps.queue.missing(overdue)
+    if (lost.length > 0) await deps.queue.enqueue(lost)
+    return overdue.length
+  }
+
+  return {
+    runOnce,
+    async run(everyMs, stopped) {
+      while (!stopped.aborted) {
+        const delivered = await runOnce().catch((error: unknown) => {
+          deps.log.warn({ err: error }, 'a reconciling pass failed; the next one tries again')
+          return 0
+        })
+        if (delivered < PASS_LIMIT) await deps.clock.sleep(everyMs, stopped).catch(() => {})
+      }
+    },
+  }
+}

@@ -1,0 +1,205 @@
+// From a template version to the definition part of a specification, and what a run of it should cost.
+// Hides routing (roles, fallback lists, live or simulated) and which rates a definition takes along.
+import { createHash } from 'node:crypto'
+import {
+  type BudgetPolicy,
+  canonicalJson,
+  FabriqueError,
+  type JsonObject,
+  type Rate,
+  type RateTable,
+  type Step,
+  type Template,
+} from '@fabrique/schema'
+import { type Catalog, modelNamesOf, type Providers } from '../catalog.ts'
+import { itemsOf, priceCall } from './estimate.ts'
+import { resolveLookup } from './placeholders.ts'
+import { dependenciesOf } from './data-flow.ts'
+import {
+  type Binding,
+  type Definition,
+  type Estimate,
+  gateBinding,
+  type PricedStep,
+  type SubWorkflow,
+} from '../specification.ts'
+
+/** Says for a provider whether its calls are real here; throws `provider-key-missing` where they must be and cannot. */
+export type ProviderMode = (provider: string) => 'live' | 'simulated'
+
+export interface Compiled {
+  definition: Definition
+  hash: string
+  simulated: boolean
+}
+
+/** What a template is bound to when it is compiled. */
+export interface Bindings {
+  catalog: Catalog
+  pricing: RateTable
+  mode: ProviderMode
+  /** Why a model cannot be called here, for want of a program. */
+  missing?: Providers['missing']
+  /** The workflows that its steps call, by step id. */
+  subWorkflows: ReadonlyMap<string, SubWorkflow>
+  /** Chooses the model of a step that takes it from a lookup. */
+  intake: JsonObject
+}
+
+/** The SHA-256 of a value's canonical JSON, in hex. */
+export function contentHash(value: unknown): string {
+  return createHash('sha256').update(canonicalJson(value)).digest('hex')
+}
+
+/** The budget as an object; the seed's text is a description without limits. */
+function budgetOf(policy: string | BudgetPolicy): BudgetPolicy {
+  return typeof policy === 'string' ? { description: policy } : policy
+}
+
+/** Binds a template version to models, prices, formats and called workflows as they are now. Listed templates always compile. */
+export function compile(template: Template, bindings: Bindings): Compiled {
+  const { catalog, pricing, subWorkflows, intake } = bindings
+  const providerBindings: Record<string, Binding> = {}
+  const rates = new Set<Rate>()
+  const priced: PricedStep[] = []
+  let simulated = [...subWorkflows.values()].some((called) => called.simulated)
+
+  function bind(place: string, names: string[], role?: string): void {
+    const models = names.map((name) => {
+      const model = catalog.model(name)
+      if (model === undefined) throw notRunnable(`${place} names the unknown model "${name}"`)
+      for (const rate of pricing.rates) if (rate.model === name) rates.add(rate)
+      const isSimulated = bindings.mode(model.provider) === 'simulated'
+      refuseMissing(place, bindings.missing?.(model, isSimulated) ?? null)
+      simulated ||= isSimulated
+      return { model: name, provider: model.provider, endpoint: model.endpoint, simulated: isSimulated }
+    })
+    if (models.length === 0) throw notRunnable(`${place} has no model`)
+    providerBindings[place] = { ...(role === undefined ? {} : { role }), models }
+  }
+
+  function price(place: string, names: string[], request: JsonObject): Estimate {
+    const estimate = priceCall(catalog, pricing.rates, names, request)
+    if (estimate === null) throw notRunnable(`the current price list has no rate for ${place}`)
+    return estimate
+  }
+
+  const conditional = conditionalSteps(template)
+  for (const step of template.runtimeSteps) {
+    const kind = catalog.kind(step.kind)
+    if (kind === undefined) throw notRunnable(`step "${step.id}" has an unknown kind`)
+    const local = typeof step.tool === 'string' ? catalog.tool(step.tool) : undefined
+    for (const tool of [local, ...toolsOf(step).map((name) => catalog.tool(name))]) {
+      refuseMissing(step.id, tool?.missing?.() ?? null)
+    }
+    const part = {
+      stepId: step.id,
+      kind: step.kind,
+      items: itemsOf(step, template),
+      conditional: conditional.has(step.id),
+    }
+    if (kind.capability(step) === null) {
+      priced.push({ ...part, once: subWorkflows.get(step.id)?.estimate ?? null })
+      continue
+    }
+    const { role, names: all, lookup } = modelNamesOf(step, template.providers)
+    const names = lookup === undefined ? all : [resolveLookup(lookup, intake).fragment]
+    bind(step.id, names, role)
+    priced.push({ ...part, once: price(step.id, names, kind.expects(step)) })
+  }
+  for (const gate of template.gates) {
+    const model = catalog.gate(gate.type)?.model?.(gate)
+    if (model === undefined) continue
+    const place = gateBinding(gate)
+    bind(place, [model])
+    const mayStayOut = gate.after !== undefined && conditional.has(gate.after)
+    priced.push({ stepId: place, kind: 'gate', items: null, conditional: mayStayOut, once: price(place, [model], {}) })
+  }
+  const definition: Definition = {
+    templateId: template.id,
+    templateVersion: template.version,
+    schemaVersion: template.schemaVersion,
+    artifactClass: template.artifactClass,
+    providerBindings,
+    stepInstructions: template.runtimeSteps,
+    gates: template.gates,
+    artifactSchema: template.artifactSchema,
+    fileFormats: template.artifactSchema.files.map(({ role, mimeType, codec }) => {
+      const format = mimeType.split('/')[1] ?? mimeType
+      return { role, format, codec: codec ?? format }
+    }),
+    outputAliases: template.outputAliases ?? {},
+    budgetPolicy: budgetOf(template.budgetPolicy),
+    onUnknownOutcome: template.onUnknownOutcome ?? 'retry',
+    subWorkflows: Object.fromEntries(subWorkflows),
+    priced,
+    pricingVersion: pricing.version,
+    rates: [...rates],
+  }
+  return { definition, hash: contentHash(definition), simulated }
+}
+
+/** The tools that an agent may use. */
+function toolsOf({ tools }: Step): string[] {
+  return Array.isArray(tools) ? tools.filter((name) => typeof name === 'string') : []
+}
+
+/** The steps that may be skipped: those with a condition, and those that need such a step. */
+function conditionalSteps({ runtimeSteps }: Template): Set<string> {
+  const found = new Set(runtimeSteps.filter(({ when }) => when !== undefined).map(({ id }) => id))
+  for (let before = -1; before !== found.size; ) {
+    before = found.size
+    for (const step of runtimeSteps)
+      if (dependenciesOf(step).some(({ id, optional }) => !optional && found.has(id))) found.add(step.id)
+  }
+  return found
+}
+
+/** What of an intake decides on models: two intakes that agree in it compile to the same definition. */
+export function modelChoices(template: Template, intake: JsonObject): string {
+  const lookups = template.runtimeSteps.flatMap((step) => modelNamesOf(step, template.providers).lookup ?? [])
+  return lookups.map((lookup) => resolveLookup(lookup, intake).fragment).join(' ')
+}
+
+function refuseMissing(place: string, missing: string | null): void {
+  if (missing !== null) throw new FabriqueError('tool-unavailable', `Step "${place}" cannot run here: ${missing}`)
+}
+
+/** Why a workflow cannot be run, other than the caller's doing. */
+export function notRunnable(detail: string): FabriqueError {
+  return new FabriqueError('not-runnable', `This workflow cannot run as it stands: ${detail}.`)
+}
+
+/** A specification's public spelling, whole; prompts and lookups only where `expanded` (admins). */
+export function specificationDocument(
+  run: {
+    id: string
+    createdAt: string
+    instance: { intake: JsonObject; regenerate: JsonObject }
+    estimatedUsd: number
+  },
+  definition: Definition,
+  expanded: boolean,
+): JsonObject {
+  const { rates: _rates, priced: _priced, stepInstructions, subWorkflows, ...rest } = definition
+  const steps = expanded
+    ? stepInstructions
+    : stepInstructions.map(({ id, kind, name }) => ({ id, kind, ...(name === undefined ? {} : { name }) }))
+  return JSON.parse(
+    JSON.stringify({
+      id: `spec_${run.id}`,
+      runId: run.id,
+      createdAt: run.createdAt,
+      intake: run.instance.intake,
+      regenerate: run.instance.regenerate,
+      ...rest,
+      stepInstructions: steps,
+      subWorkflows: Object.entries(subWorkflows ?? {}).map(([stepId, { workflow, workflowVersion }]) => ({
+        stepId,
+        workflow,
+        workflowVersion,
+      })),
+      estimatedCostUsd: run.estimatedUsd,
+    }),
+  ) as JsonObject
+}

@@ -1,0 +1,176 @@
+// What decides whether and how often a step runs, and what gates ask: conditions, lists, and the gates' own fields.
+import { inWords, isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
+import type { Catalog, GateKind } from '../../catalog.ts'
+import { ExpressionError, parseExpression, type Reference } from '../expression.ts'
+import { placeholdersIn } from '../placeholders.ts'
+import { dependenciesOf } from '../data-flow.ts'
+import { choices, type IndexedStep, type Report, unknownKey } from './report.ts'
+
+const GATE_KEYS = ['id', 'name', 'type', 'after', 'unlocks', 'inputs', 'outputs', 'description']
+
+/** `when` and `forEach` of every step. */
+export function checkConditions(document: JsonObject, steps: IndexedStep[], report: Report): void {
+  for (const { step, at } of steps) {
+    if (typeof step.when === 'string') {
+      const known = steps.map((one) => one.step.id).filter((id) => id !== step.id)
+      checkExpression(`${at}/when`, step.when, known, intakeOf(document), report)
+    }
+    if (step.forEach !== undefined) checkForEach(`${at}/forEach`, step.forEach as JsonValue, report)
+  }
+}
+
+function checkForEach(at: string, forEach: JsonValue, report: Report): void {
+  const { items = null, concurrency, ...others } = isJsonObject(forEach) ? forEach : { items: forEach }
+  const isPlaceholder = typeof items === 'string' && /^\{[^{}]+\}$/.test(items) && placeholdersIn(items).length === 1
+  if (!isPlaceholder && !Array.isArray(items)) {
+    const where = isJsonObject(forEach) ? `${at}/items` : at
+    report(
+      where,
+      'invalid-foreach',
+      `must be one placeholder that gives a list, such as {steps.plan.output.json.sections}, or ${isJsonObject(forEach) ? 'a list' : '{items, concurrency}'}`,
+    )
+  }
+  if (
+    concurrency !== undefined &&
+    !(Number.isInteger(concurrency) && Number(concurrency) >= 1 && Number(concurrency) <= 50)
+  )
+    report(`${at}/concurrency`, 'invalid-foreach', 'must be a whole number from 1 to 50')
+  for (const key of Object.keys(others))
+    report(`${at}${pointerTo(key)}`, 'invalid-foreach', unknownKey(key, ['items', 'concurrency']))
+}
+
+interface Intake {
+  /** Keys that every valid intake has. */
+  certain: string[]
+  declared: string[]
+}
+
+function intakeOf(document: JsonObject): Intake | null {
+  const { intakeSchema } = document
+  if (!isJsonObject(intakeSchema) || !isJsonObject(intakeSchema.properties)) return null
+  const required = Array.isArray(intakeSchema.required) ? intakeSchema.required.map(textOf) : []
+  const withDefault = Object.entries(intakeSchema.properties).flatMap(([key, schema]) =>
+    isJsonObject(schema) && schema.default !== undefined ? [key] : [],
+  )
+  return { certain: [...required, ...withDefault], declared: Object.keys(intakeSchema.properties) }
+}
+
+function checkExpression(
+  at: string,
+  text: string,
+  stepIds: readonly string[],
+  intake: Intake | null,
+  report: Report,
+): void {
+  let references: Reference[]
+  try {
+    references = parseExpression(text).references
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error
+    report(at, 'invalid-condition', `is not a condition that can be evaluated: ${error.message}`)
+    return
+  }
+  const asked = references.filter(({ guarded }) => guarded).map(({ root, key }) => `${root}.${key}`)
+  for (const { root, key } of references) {
+    if (root === 'steps' && !stepIds.includes(key)) {
+      report(at, 'unknown-reference', `steps.${key} is not there to be read here; ${choices(key, stepIds)}`)
+    }
+    if (root !== 'intake' || intake === null || intake.certain.includes(key) || asked.includes(`intake.${key}`))
+      continue
+    const why = intake.declared.includes(key) ? 'may be absent' : `is not declared; ${choices(key, intake.declared)}`
+    report(
+      at,
+      'invalid-condition',
+      `intake.${key} ${why}: ask first, as in has(intake.${key}) && …, or give it a default`,
+    )
+  }
+}
+
+/** Known types, unique ids, existing steps and gates, and each type's own fields. */
+export function checkGates(document: JsonObject, steps: IndexedStep[], catalog: Catalog, report: Report): void {
+  if (!Array.isArray(document.gates)) return
+  const ids = document.gates.map((gate) => (isJsonObject(gate) ? textOf(gate.id) : ''))
+  document.gates.forEach((gate, index) => {
+    if (!isJsonObject(gate) || typeof gate.type !== 'string') return
+    const at = pointerTo('gates', index)
+    const kind = catalog.gate(gate.type)
+    if (kind === undefined) {
+      const name = textOf(gate.name ?? gate.type)
+      report(at, 'unknown-gate', `there is no gate "${name}"; ${choices(gate.type, catalog.names.gates)}`)
+    } else checkGate(document, steps, gate, at, kind, catalog, report)
+    if (ids.indexOf(textOf(gate.id)) !== index)
+      report(`${at}/id`, 'duplicate-gate-id', `two gates are called "${textOf(gate.id)}"; give each its own id`)
+    if (typeof gate.after === 'string' && !steps.some(({ step }) => step.id === gate.after)) {
+      report(`${at}/after`, 'unknown-reference', `there is no step "${gate.after}"`)
+    }
+    for (const [place, unlocked] of (Array.isArray(gate.unlocks) ? gate.unlocks : []).entries()) {
+      if (!ids.includes(textOf(unlocked)))
+        report(`${at}/unlocks/${place}`, 'unknown-gate', `there is no gate with the id "${textOf(unlocked)}"`)
+    }
+  })
+}
+
+function checkGate(
+  document: JsonObject,
+  steps: IndexedStep[],
+  gate: JsonObject,
+  at: string,
+  kind: GateKind,
+  catalog: Catalog,
+  report: Report,
+): void {
+  if (kind.needsStep === true && gate.after === undefined) {
+    report(at, 'invalid-gate', `a gate of type "${kind.type}" judges one step: name it in "after"`)
+  }
+  if (kind.fields !== undefined) {
+    const own = Object.fromEntries(Object.entries(gate).filter(([key]) => !GATE_KEYS.includes(key)))
+    for (const issue of kind.fields.safeParse(own).error?.issues ?? []) {
+      if (issue.code !== 'unrecognized_keys') report(`${at}${pointerTo(...issue.path)}`, 'invalid-gate', inWords(issue))
+      else
+        for (const key of issue.keys)
+          report(
+            `${at}${pointerTo(key)}`,
+            'invalid-gate',
+            unknownKey(key, [...Object.keys(kind.fields.shape), ...GATE_KEYS]),
+          )
+    }
+  }
+  const model = typeof gate.model === 'string' ? kind.model?.(gate as never) : undefined
+  if (model !== undefined) {
+    const found = catalog.model(model)
+    if (found === undefined)
+      report(
+        `${at}/model`,
+        'unknown-model',
+        `"${model}" is not a model of the catalog; models are written provider/model`,
+      )
+    else if (kind.capability?.includes(found.capability) === false)
+      report(
+        `${at}/model`,
+        'unfit-model',
+        `"${model}" makes ${found.capability}, and this gate needs ${kind.capability.join(' or ')}`,
+      )
+  }
+  if (kind.stands === 'condition' && typeof gate.assert === 'string') {
+    const before =
+      typeof gate.after === 'string'
+        ? [gate.after, ...ancestorsOf(gate.after, steps)]
+        : steps.map(({ step }) => step.id)
+    checkExpression(`${at}/assert`, gate.assert, before, intakeOf(document), report)
+  }
+}
+
+/** The steps that are done by the time that a step is. */
+function ancestorsOf(id: string, steps: IndexedStep[]): string[] {
+  const found = new Set<string>()
+  const visit = (at: string) => {
+    const step = steps.find((one) => one.step.id === at)?.step
+    for (const need of step === undefined ? [] : dependenciesOf(step)) {
+      if (found.has(need.id)) continue
+      found.add(need.id)
+      visit(need.id)
+    }
+  }
+  visit(id)
+  return [...found]
+}
