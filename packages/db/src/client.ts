@@ -109,6 +109,28 @@ export function queryIn(trx: Transaction<Tables>): Db['query'] {
     (await trx.executeQuery<Row>(CompiledQuery.raw(text, values))).rows
 }
 
+const DEADLOCK = '40P01'
+const TRIES_MAX = 4
+
+/** Does the work again where it met another that locks the same rows in another order. */
+export async function untilNoDeadlock<Result>(work: () => Promise<Result>): Promise<Result> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      if ((error as { code?: string }).code !== DEADLOCK || tries === TRIES_MAX) throw error
+    }
+  }
+}
+
+/** A transaction over many runs; begun again where it met a deadlock. */
+export async function inTransaction<Result>(
+  db: Db,
+  work: (trx: Transaction<Tables>) => Promise<Result>,
+): Promise<Result> {
+  return await untilNoDeadlock(() => db.kysely.transaction().execute(work))
+}
+
 /** Brings the schema up to date. Safe to call from many processes at once. */
 export async function migrate(db: Db): Promise<void> {
   const migrator = new Migrator({ db: db.kysely, provider: { getMigrations: async () => migrations } })

@@ -58,14 +58,21 @@ async function setup() {
     }
     return { events, told: events.map(({ run_id: run, seq }) => `${run}:${seq}`), place }
   }
-  return { db, log, accept, open, readAll }
+  /** The end behind everything that is written: for a while, a transaction of another test may hold it back. */
+  async function endOfAll(): Promise<LogPlace> {
+    let end = await log.end()
+    const behind = async () => (await readAll((end = await log.end()))).told
+    await expect.poll(behind, { timeout: 10_000 }).toEqual([])
+    return end
+  }
+  return { db, log, accept, open, readAll, endOfAll }
 }
 
 describe('the log of all events', () => {
   it('gives what follows a place once, page by page, and only to whom it belongs', async () => {
-    const { db, log, accept, readAll } = await setup()
+    const { db, accept, readAll, endOfAll } = await setup()
     await db.query('', `insert into organizations (id, name) values ('others', 'Others')`, [])
-    const start = await log.end()
+    const start = await endOfAll()
     const a = await accept()
     await accept('others')
     const b = await accept()
@@ -77,9 +84,9 @@ describe('the log of all events', () => {
   })
 
   it('holds back what was written behind a transaction that still writes, so that the order never changes', async () => {
-    const { log, accept, open, readAll } = await setup()
+    const { log, accept, open, readAll, endOfAll } = await setup()
     const [a, b] = [await accept(), await accept()]
-    const start = await log.end()
+    const start = await endOfAll()
     const early = await open()
     const late = await open()
     await late.write(b, 'late')
@@ -94,9 +101,9 @@ describe('the log of all events', () => {
   })
 
   it("keeps a run's events in order though the later one's transaction began first", async () => {
-    const { log, accept, open, readAll } = await setup()
+    const { log, accept, open, readAll, endOfAll } = await setup()
     const [run, other] = [await accept(), await accept()]
-    const start = await log.end()
+    const start = await endOfAll()
     const first = await open()
     const between = await open()
     const second = await open()
@@ -118,9 +125,9 @@ describe('the log of all events', () => {
   })
 
   it('waits a second for a transaction, then goes on without it and gives its events when it ends', async () => {
-    const { log, accept, open } = await setup()
+    const { log, accept, open, endOfAll } = await setup()
     const [a, b] = [await accept(), await accept()]
-    let place = await log.end()
+    let place = await endOfAll()
     const slow = await open()
     await slow.write(a, 'slow')
     const quick = await open()

@@ -1,7 +1,8 @@
 // All organizations' events in one order that never changes: that of the transactions which wrote them.
 // Hides how the order is kept while several transactions write at once, and how far it is already certain.
-import type { EventKind, RunEvent } from '@fabrique/schema'
+import type { RunEvent } from '@fabrique/schema'
 import type { Db } from './client.ts'
+import { runEvent } from './runs/rows.ts'
 
 /** Where a reader is: everything up to this event has been read. `low` bounds what the next read looks at. */
 export interface LogPlace {
@@ -209,15 +210,6 @@ function entryOf(row: Row): LogEntry {
   return {
     organizationId: row.organization_id,
     place: { pos: BigInt(row.pos), runId: row.run_id, seq: row.seq, low: 0n },
-    event: {
-      id: row.id,
-      seq: row.seq,
-      kind: row.kind as EventKind,
-      run_id: row.run_id,
-      root_run_id: row.root_run_id,
-      ...(row.node_key === null ? {} : { node_key: row.node_key }),
-      timestamp: row.timestamp.toISOString(),
-      payload: row.payload,
-    },
+    event: runEvent(row, row.root_run_id),
   }
 }

@@ -12,8 +12,8 @@ import type {
   Overlap,
   ScheduleFault,
 } from '@fabrique/schema'
-import type { Definition, Instance } from '@fabrique/engine'
-import type { ColumnType, Generated } from 'kysely'
+import type { Definition, Instance, Phase } from '@fabrique/engine'
+import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
 
 /** Read as a value, written as JSON text. */
 type Json<T> = ColumnType<T, string, string>
@@ -68,6 +68,7 @@ export interface Tables {
     metadata: Json<JsonObject>
     state: NullableJson<JsonObject>
     status: Generated<RunStatus>
+    phase: GeneratedAlways<Phase>
     partial: Generated<boolean>
     priority: number
     lane: Lane

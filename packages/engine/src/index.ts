@@ -44,12 +44,14 @@ export {
 export type {
   ArtifactRecord,
   ArtifactStore,
+  CallRecord,
   Checkpoint,
   ChildRecord,
   ClaimedRun,
   Clock,
   CommitOutcome,
   Delivery,
+  GateRecord,
   Ids,
   Inheritance,
   Inspect,
@@ -81,3 +83,14 @@ export { checkTemplate } from './template/guards/guards.ts'
 export { TEMPLATE_PROBLEMS } from './template/guards/report.ts'
 export { valueAt } from './template/placeholders.ts'
 export { resolvedPrompts } from './template/resolved-prompts.ts'
+export {
+  type Changes,
+  type Condition,
+  LOST_LEASES_MAX,
+  type Move,
+  type MoveName,
+  MOVES,
+  type Phase,
+  phaseOf,
+  PHASES,
+} from './phase.ts'

@@ -76,18 +76,14 @@ export interface Inheritance {
 }
 
 /** A run that a step of another run calls; it is accepted in the transaction that records the call. */
-export interface ChildRun {
-  id: string
+export interface ChildRun
+  extends Omit<
+    NewRun,
+    'state' | 'parentRunId' | 'parentVariantIndex' | 'retryOf' | 'warnings' | 'inherited' | 'slots' | 'idempotency'
+  > {
+  rootRunId: string
   /** The step, or the item of a step, that waits for it. */
   callerKey: string
-  workflow: string
-  workflowVersion: string
-  definitionHash: string
-  definition: Definition
-  instance: Instance
-  input: JsonObject
-  simulated: boolean
-  estimatedUsd: number
 }
 
 /** A called run as its caller sees it. */
@@ -170,6 +166,7 @@ export interface CallRecord {
   estimatedUsd: number
   actualUsd: number | null
   simulated: boolean
+  pricingVersion: string
 }
 
 export interface ArtifactRecord {

@@ -6,6 +6,7 @@ import * as webhooks from './0003-webhooks.ts'
 import * as schedules from './0004-schedules.ts'
 import * as runLists from './0005-run-lists.ts'
 import * as eventOrder from './0006-event-order.ts'
+import * as runPhases from './0007-run-phases.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -14,4 +15,5 @@ export const migrations: Record<string, Migration> = {
   '0004-schedules': schedules,
   '0005-run-lists': runLists,
   '0006-event-order': eventOrder,
+  '0007-run-phases': runPhases,
 }

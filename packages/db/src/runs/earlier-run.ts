@@ -1,7 +1,7 @@
 // What a new run may take over from an earlier one of its organization.
 import type { EarlierRun } from '@fabrique/engine'
 import type { Db } from '../client.ts'
-import { artifactRecord, checkpointRecord } from './records.ts'
+import { artifactRecord, checkpointRecord } from './rows.ts'
 
 /**
  * Reads a run's finished steps and files; with `variantIndex`, those of its slot of that index where it has slots.

@@ -1,77 +1,82 @@
-// Who may execute a run: claims, renewals, hand-backs, and what time alone makes due.
-// Hides the rule that only PostgreSQL's clock counts, and that a lease lost three times without progress ends a run.
-import type { ClaimedRun, Delivery, Ids, Instance, RunStore } from '@fabrique/engine'
-import type { JsonObject, Lane, RunEvent } from '@fabrique/schema'
+// Who may execute a run: claims, renewals, releases, and what time alone makes due.
+// Hides that only PostgreSQL's clock counts, and that a lease lost three times without progress ends a run.
+import {
+  type ClaimedRun,
+  type Delivery,
+  type Ids,
+  type Instance,
+  LOST_LEASES_MAX,
+  type RunStore,
+} from '@fabrique/engine'
+import type { JsonObject, Lane, RunError, RunEvent } from '@fabrique/schema'
 import { createBatcher } from '../batcher.ts'
-import type { Db } from '../client.ts'
-import { inTransaction, settleRuns, tellIn } from './settle.ts'
-
-const LOST_LEASES_MAX = 3
-/** A pending run is looked for in the queue again this long after the last look. */
-const RECHECK_S = 30
+import { type Db, inTransaction } from '../client.ts'
+import { changesOf, mayMove } from './phase.ts'
+import { insertInto, runEvent } from './rows.ts'
+import { notifyIn, settleRuns } from './settle.ts'
 
 const CLAIM = `
 with t as (select * from unnest($1::text[], $2::text[]) as t(id, event_id)), u as (
-  update runs r set status = 'running', fence = r.fence + 1, worker = $3, due_at = now() + $4::int * interval '1 ms',
+  update runs r set ${changesOf('claim', { worker: '$3', dueInMs: '$4::int' }, 'r')},
     started_at = coalesce(r.started_at, now()),
     last_seq = r.last_seq + (case when r.started_at is null then 1 else 0 end)
-  from t where r.id = t.id and r.status = 'pending' and r.cancel_requested_at is null and r.slots is null
+  from t where r.id = t.id and ${mayMove('claim', {}, 'r')}
   returning r.*, t.event_id, (r.started_at = now()) as first
 ), e as (
-  insert into events (run_id, seq, id, kind, payload, timestamp)
-  select id, last_seq, event_id, 'workflow.run.started', json_build_object('status', 'running'), now() from u where first
+  ${insertInto('events', 'u where first', {
+    run_id: 'id',
+    seq: 'last_seq',
+    id: 'event_id',
+    kind: "'workflow.run.started'",
+    node_key: 'null',
+    payload: `json_build_object('status', 'running')`,
+  })}
 )
 select id, organization_id, root_run_id, workflow, fence, fail_fast, definition_hash, instance, metadata, state, created_at,
   estimated_usd, priority, lane, awaited_by, slot_index, first, last_seq, event_id, now() as at from u`
 
 const RENEW = `
 with t as (select * from unnest($1::text[], $2::int[]) as t(id, fence)), u as (
-  update runs r set due_at = now() + $3::int * interval '1 ms' from t
-  where r.id = t.id and r.fence = t.fence and r.status = 'running'
+  update runs r set ${changesOf('renew', { dueInMs: '$3::int' }, 'r')} from t
+  where r.id = t.id and ${mayMove('renew', { fence: 't.fence' }, 'r')}
   returning r.id, r.cancel_requested_at is not null as cancelled
 )
 select id, cancelled from u`
 
-const DELIVERY = `id as "runId", organization_id as "organizationId", epoch, workflow, priority, lane`
+/** A run's delivery as a `returning` clause. */
+export const DELIVERY = `id as "runId", organization_id as "organizationId", epoch, workflow, priority, lane`
 
 const RELEASE = `
-update runs set status = 'pending', fence = fence + 1, epoch = epoch + 1, worker = null,
-  due_at = now() + interval '1 second'
-where id = $1 and fence = $2 and status = 'running' and cancel_requested_at is null returning ${DELIVERY}`
+update runs set ${changesOf('release')} where id = $1 and ${mayMove('release', { fence: '$2' })} returning ${DELIVERY}`
 
-const EXPIRED = `
-update runs set status = 'pending', fence = fence + 1, epoch = epoch + 1, lost_leases = lost_leases + 1, worker = null,
-  due_at = now()
-where id in (select id from runs where status = 'running' and worker is not null and due_at < now()
-  and cancel_requested_at is null and lost_leases < ${LOST_LEASES_MAX - 1} order by due_at limit $1 for update skip locked)`
+/** The runs that have been due for the longest time, at most `$1`, and which no other reconciler has at hand. */
+const oldest = (where: string) =>
+  `id in (select id from runs where ${where} order by due_at limit $1 for update skip locked)`
 
-const HOPELESS = `
-select id from runs where status = 'running' and worker is not null and due_at < now()
-  and (cancel_requested_at is not null or lost_leases >= ${LOST_LEASES_MAX - 1}) order by due_at limit $1`
+const EXPIRED = `update runs set ${changesOf('expire')} where ${oldest(mayMove('expire'))}`
 
-// At rest: a gate that decides itself, or a run that was called, may have become due without anybody telling.
-const RESTED = `
-update runs set status = 'pending', epoch = epoch + 1, due_at = now()
-where id in (select id from runs where status in ('running', 'waiting') and worker is null and due_at < now()
-  and slots is null and cancel_requested_at is null order by due_at limit $1 for update skip locked)`
+const GIVEN_UP = `select id from runs where ${mayMove('giveUp')} order by due_at limit $1`
+
+const ALARM = `update runs set ${changesOf('alarm')} where ${oldest(mayMove('alarm'))}`
 
 const WAKE = `
-update runs set status = 'pending', epoch = epoch + 1, due_at = now() + interval '5 seconds'
-where id = any($1::text[]) and slots is null and (status = 'waiting' or (status = 'running' and worker is null))
-  and cancel_requested_at is null returning ${DELIVERY}`
-
-// Runs of slots are told when a slot begins, rests or ends; this finds those whose news was lost on the way.
-const BEHIND = `
-update runs r set due_at = now() + interval '${RECHECK_S} seconds'
-where id in (select id from runs where slots is not null and due_at < now() order by due_at limit $1 for update skip locked)
-returning id`
-
-const OVERDUE = `
-update runs set due_at = now() + interval '${RECHECK_S} seconds'
-where id in (select id from runs where status = 'pending' and slots is null and due_at < now() order by due_at limit $1 for update skip locked)
+update runs set ${changesOf('wake', { dueInMs: '$2::int' })} where id = any($1::text[]) and ${mayMove('wake')}
 returning ${DELIVERY}`
 
-const ALL_PENDING_DUE = `update runs set due_at = now() where status = 'pending' and slots is null`
+const RECHECK = `
+update runs set ${changesOf('recheck')} where ${oldest(mayMove('recheck'))} returning phase,
+  json_build_object('runId', id, 'organizationId', organization_id, 'epoch', epoch, 'workflow', workflow, 'priority', priority,
+    'lane', lane) as delivery`
+
+const REQUEUE = `update runs set ${changesOf('requeue')} where ${mayMove('requeue')}`
+
+/** How long a run that was woken is left to whoever delivers it. */
+export const WOKEN_GRACE_MS = 5_000
+
+const CRASHED: RunError = {
+  code: 'worker-crash-limit',
+  message: `The run lost its worker ${LOST_LEASES_MAX} times in a row without finishing a step.`,
+}
 
 interface ClaimRow {
   id: string
@@ -111,7 +116,7 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
     ])
     const begun = rows.filter((row) => row.first)
     publish(begun.map(startedEvent))
-    tellRoots(begun.flatMap((row) => (row.slot_index === null ? [] : [row.root_run_id])))
+    notifyRoots(begun.flatMap((row) => (row.slot_index === null ? [] : [row.root_run_id])))
     const claimed = new Map(rows.map((row) => [row.id, row]))
     return items.map(({ runId }) => {
       const row = claimed.get(runId)
@@ -119,12 +124,12 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
     })
   }
 
-  /** A run of slots begins with the first of them; nobody waits for that to be written. */
-  function tellRoots(roots: string[]): void {
+  /** A bundle begins with the first of its slots; the claim does not wait for that to be written. */
+  function notifyRoots(roots: string[]): void {
     if (roots.length === 0) return
-    const told = inTransaction(db, (trx) => tellIn(trx, ids, [...new Set(roots)], true))
-    // What is lost here is said when the slot ends, or by the reconciler.
-    told.then(({ events }) => publish(events)).catch(() => {})
+    const notified = inTransaction(db, (trx) => notifyIn(trx, ids, [...new Set(roots)], true))
+    // What is lost here is written when the slot ends, or by the reconciler.
+    notified.then(({ events }) => publish(events)).catch(() => {})
   }
 
   const claims = createBatcher(flush, ({ runId }: { runId: string; worker: string; leaseMs: number }) => runId)
@@ -149,44 +154,34 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
     },
     async recover(limit) {
       await db.query('runs.expired', EXPIRED, [limit])
-      await db.query('runs.rested', RESTED, [limit])
-      const hopeless = await db.query<{ id: string }>('runs.hopeless', HOPELESS, [limit])
-      const given = await settleRuns(db, ids, {
-        runIds: hopeless.map(({ id }) => id),
-        expectExpired: true,
+      await db.query('runs.alarm', ALARM, [limit])
+      const given = await db.query<{ id: string }>('runs.givenUp', GIVEN_UP, [limit])
+      const settled = await settleRuns(db, ids, {
+        move: 'giveUp',
+        runIds: given.map(({ id }) => id),
         outcome: (run) =>
-          run.cancel_requested_at !== null
-            ? { status: 'cancelled', error: null }
-            : {
-                status: 'failed',
-                error: {
-                  code: 'worker-crash-limit',
-                  message: `The run lost its worker ${LOST_LEASES_MAX} times in a row without finishing a step.`,
-                },
-              },
+          run.cancel_requested_at === null
+            ? { status: 'failed', error: CRASHED }
+            : { status: 'cancelled', error: null },
       })
-      const behind = await db.query<{ id: string }>('runs.behind', BEHIND, [limit])
-      const told = await inTransaction(db, (trx) =>
-        tellIn(
-          trx,
-          ids,
-          behind.map(({ id }) => id),
-        ),
-      )
-      const overdue = await db.query<Delivery & { lane: Lane }>('runs.overdue', OVERDUE, [limit])
+      const rows = await db.query<{ phase: 'queued' | 'joining'; delivery: Delivery }>('runs.recheck', RECHECK, [limit])
+      const due = (phase: 'queued' | 'joining') =>
+        rows.filter((row) => row.phase === phase).map(({ delivery }) => delivery)
+      const bundles = due('joining').map(({ runId }) => runId)
+      const notified = await inTransaction(db, (trx) => notifyIn(trx, ids, bundles))
       return {
-        overdue,
-        events: [...given.events, ...told.events],
-        cancelled: [...given.cancelled, ...told.cancelled],
+        overdue: due('queued'),
+        events: [...settled.events, ...notified.events],
+        cancelled: [...settled.cancelled, ...notified.cancelled],
       }
     },
     async tell(runIds) {
-      const deliveries = await db.query<Delivery & { lane: Lane }>('runs.wake', WAKE, [runIds])
-      const told = await inTransaction(db, (trx) => tellIn(trx, ids, runIds))
-      return { deliveries, ...told }
+      const deliveries = await db.query<Delivery & { lane: Lane }>('runs.wake', WAKE, [runIds, WOKEN_GRACE_MS])
+      const notified = await inTransaction(db, (trx) => notifyIn(trx, ids, runIds))
+      return { deliveries, ...notified }
     },
     async recheckPending() {
-      await db.query('runs.recheck', ALL_PENDING_DUE, [])
+      await db.query('runs.requeue', REQUEUE, [])
     },
   }
 }
@@ -214,13 +209,16 @@ function claimedRun(row: ClaimRow): ClaimedRun {
 }
 
 function startedEvent(row: ClaimRow): RunEvent {
-  return {
-    id: row.event_id,
-    seq: row.last_seq,
-    kind: 'workflow.run.started',
-    run_id: row.id,
-    root_run_id: row.root_run_id,
-    timestamp: row.at.toISOString(),
-    payload: { status: 'running' },
-  }
+  return runEvent(
+    {
+      id: row.event_id,
+      seq: row.last_seq,
+      kind: 'workflow.run.started',
+      run_id: row.id,
+      node_key: null,
+      payload: { status: 'running' },
+      timestamp: row.at,
+    },
+    row.root_run_id,
+  )
 }

@@ -2,7 +2,6 @@
 // Hides rows, joins and the keyset behind a cursor.
 import { type Definition, type Instance, slotKey } from '@fabrique/engine'
 import {
-  type EventKind,
   type JsonObject,
   type JsonValue,
   type LedgerEntry,
@@ -17,6 +16,7 @@ import { type Selectable, sql } from 'kysely'
 import { outputsOf } from './outputs.ts'
 import type { Db } from '../client.ts'
 import { type RunFilter, runsMatching } from './filter.ts'
+import { runEvent } from './rows.ts'
 import { treeOf, treesOf } from './tree.ts'
 import type { Tables } from '../tables.ts'
 
@@ -329,18 +329,7 @@ export function createRunReader(db: Db): RunReader {
         .orderBy('seq')
         .limit(limit)
         .execute()
-      const events = rows.map(
-        (row): RunEvent => ({
-          id: row.id,
-          seq: row.seq,
-          kind: row.kind as EventKind,
-          run_id: row.run_id,
-          root_run_id: run.root_run_id,
-          ...(row.node_key === null ? {} : { node_key: row.node_key }),
-          timestamp: row.timestamp.toISOString(),
-          payload: row.payload,
-        }),
-      )
+      const events = rows.map((row) => runEvent(row, run.root_run_id))
       return { status: run.status, events }
     },
   }

@@ -1,32 +1,28 @@
 // The record of runs for those who execute and steer them; the outside view is `run-reader.ts`.
-// Hides how the halves share one table: accept and commit are coalesced, decisions are transactions.
-import type { ChildRecord, Definition, Ids, RunStore } from '@fabrique/engine'
-import type { Lane, RunEvent } from '@fabrique/schema'
+// Hides how the parts share one table: accept and commit are coalesced, decisions are transactions.
+import type { ChildRecord, Definition, Delivery, Ids, RunStore } from '@fabrique/engine'
+import type { RunEvent } from '@fabrique/schema'
 import { type RawBuilder, sql } from 'kysely'
-import type { Db } from '../client.ts'
+import { type Db, inTransaction } from '../client.ts'
 import { createAccept } from './accept.ts'
 import { createCommit, spentOn } from './commit.ts'
-import { createLeases } from './lease.ts'
+import { createLeases, DELIVERY, WOKEN_GRACE_MS } from './lease.ts'
+import { changesOf, mayMove } from './phase.ts'
 import { treeOf, treesOf } from './tree.ts'
-import { artifactRecord, checkpointRecord } from './records.ts'
-import { inTransaction, settleRunsIn } from './settle.ts'
+import { artifactRecord, callRecord, checkpointRecord } from './rows.ts'
+import { requestCancel, settleRunsIn } from './settle.ts'
 
 /** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
 export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) => void = () => {}): RunStore {
-  /** Marks what fits and is not over; settles at once what nobody executes. */
+  /** Requests a cancel of what fits and has not ended, and settles at once what no worker executes. */
   async function cancel(runId: string, which: RawBuilder<unknown>) {
-    // One transaction: a run that is marked but not settled could neither be claimed nor end.
     return await inTransaction(db, async (trx) => {
       // The top first, as whoever joins slots does: of many cancels at once each waits for the one before.
       await sql`select id from runs where id = ${runId} for update`.execute(trx)
-      const { rows } = await sql<{ id: string; executed: boolean; slots: number | null }>`
-        update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
-        where (${which}) and status in ('pending', 'running', 'waiting')
-        returning id, slots, status = 'running' and worker is not null as executed`.execute(trx)
-      const idle = rows.filter(({ executed, slots }) => !executed && slots === null).map(({ id }) => id)
+      const { executing, idle } = await requestCancel(trx, which)
       const outcome = () => ({ status: 'cancelled', error: null }) as const
-      const { events } = await settleRunsIn(trx, ids, { runIds: idle, outcome })
-      return { settled: events, active: rows.filter(({ executed }) => executed).map(({ id }) => id) }
+      const { events } = await settleRunsIn(trx, ids, { move: 'settle', runIds: idle, outcome })
+      return { settled: events, active: executing }
     })
   }
 
@@ -100,24 +96,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       ])
       return {
         checkpoints: checkpoints.map(checkpointRecord),
-        calls: calls.map((row) => ({
-          id: row.id,
-          stepKey: row.step_key,
-          stepId: row.step_id,
-          attempt: row.attempt,
-          provider: row.provider,
-          operation: row.operation,
-          model: row.model,
-          outcome: row.outcome,
-          status: row.status,
-          requestId: row.request_id,
-          quantity: row.quantity === null ? null : Number(row.quantity),
-          unit: row.unit as never,
-          unitPriceUsd: row.unit_price_usd === null ? null : Number(row.unit_price_usd),
-          estimatedUsd: Number(row.estimated_usd),
-          actualUsd: row.actual_usd === null ? null : Number(row.actual_usd),
-          simulated: row.simulated,
-        })),
+        calls: calls.map(callRecord),
         artifacts: artifacts.map(artifactRecord),
         gates: gates.map(({ id, name, type, status, detail, on_expiry, in_ms }) => ({
           id,
@@ -169,27 +148,17 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           .where('id', '=', gate.id)
           .where('status', '=', 'open')
           .execute()
-        const row = await trx
-          .updateTable('runs')
-          .set({ status: 'pending', epoch: sql`epoch + 1`, due_at: sql`now() + interval '5 seconds'` })
-          .where('id', '=', gate.run_id)
-          .returning(['id', 'organization_id', 'epoch', 'workflow', 'priority', 'lane'])
-          .executeTakeFirstOrThrow()
-        // Who waits for it rests for long while a person decides, and for a moment from now on: its end may be told to nobody.
+        const woken = await sql<Delivery>`
+          update runs set ${sql.raw(changesOf('wake', { dueInMs: String(WOKEN_GRACE_MS) }))}
+          where id = ${gate.run_id} and ${sql.raw(mayMove('wake'))} returning ${sql.raw(DELIVERY)}`.execute(trx)
+        // Its end may be told to no ancestor: the worker that runs it can die in between.
         await sql`with recursive up as (
             select awaited_by as id from runs where id = ${gate.run_id}
             union all select r.awaited_by from runs r join up on r.id = up.id
           )
-          update runs set due_at = least(due_at, now() + interval '30 seconds')
-          where id in (select id from up) and status = 'waiting' and slots is null and worker is null`.execute(trx)
-        return {
-          runId: row.id,
-          organizationId: row.organization_id,
-          epoch: row.epoch,
-          workflow: row.workflow,
-          priority: row.priority,
-          lane: row.lane as Lane,
-        }
+          update runs set ${sql.raw(changesOf('watch'))}
+          where id in (select id from up) and ${sql.raw(mayMove('watch'))}`.execute(trx)
+        return woken.rows[0] ?? null
       })
     },
   }

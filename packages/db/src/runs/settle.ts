@@ -1,21 +1,23 @@
-// Ending runs that nobody executes: cancelled while queued or parked, given up after too many crashes, or run of slots
-// whose last slot has ended. Hides how terminal events are put together from the record, and who has to hear of an end.
-import { type Ids, joinSlots, type NewEvent, type SlotState, type Told } from '@fabrique/engine'
+// Ending runs that no worker executes: cancelled while queued, waiting or suspended, given up after too many crashes, or a
+// bundle whose last slot has ended. Hides how terminal events are put together from the record, and whom an end concerns.
+import { type Ids, joinSlots, type NewEvent, type Phase, type SlotState, type Told } from '@fabrique/engine'
 import { endEvent, isTerminal, type RunError, type RunEvent, type RunStatus } from '@fabrique/schema'
-import { type Selectable, sql, type Transaction } from 'kysely'
-import type { Db } from '../client.ts'
-import { outputsOf } from './outputs.ts'
-import { treesOf } from './tree.ts'
+import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
+import { type Db, inTransaction, queryIn } from '../client.ts'
 import type { Tables } from '../tables.ts'
+import { outputsOf } from './outputs.ts'
+import { changesOf, mayMove } from './phase.ts'
+import { eventFields, eventsOf, insertInto, type Statement, unnest } from './rows.ts'
+import { treesOf } from './tree.ts'
 
 type RunRow = Selectable<Tables['runs']>
 type Trx = Transaction<Tables>
-/** What has to be told to whom, apart from deliveries: those are the reconciler's or the caller's. */
+/** What follows, apart from deliveries: those are the reconciler's or the caller's. */
 type News = Omit<Told, 'deliveries'>
 
 interface Settling {
   runIds: string[]
-  expectExpired?: boolean
+  move: 'settle' | 'giveUp'
   outcome: (run: RunRow) => { status: 'cancelled' | 'failed'; error: RunError | null }
 }
 
@@ -26,16 +28,13 @@ interface End {
   error: RunError | null
 }
 
-/**
- * Settles these runs in one transaction, those that still stand as expected: parked or pending, or, with
- * `expectExpired`, running past their lease. Answers the events of it; the rest is left alone.
- */
+/** Ends those of these runs that may make the move, in one transaction; the others are left alone. */
 export async function settleRuns(db: Db, ids: Ids, request: Settling): Promise<News> {
   if (request.runIds.length === 0) return { events: [], cancelled: [] }
   return await inTransaction(db, (trx) => settleRunsIn(trx, ids, request))
 }
 
-/** `settleRuns` as a part of the caller's transaction. Runs of slots are not settled so: their last slot ends them. */
+/** `settleRuns` as a part of the caller's transaction. Bundles are not settled so: their last slot ends them. */
 export async function settleRunsIn(trx: Trx, ids: Ids, request: Settling): Promise<News> {
   const events = await settle(trx, ids, request)
   const below = await cancelBelow(
@@ -44,55 +43,71 @@ export async function settleRunsIn(trx: Trx, ids: Ids, request: Settling): Promi
     events.map(({ run_id }) => run_id),
   )
   const awaiting = await awaitingOf(trx, events)
-  const told = await tellIn(trx, ids, awaiting)
+  const notified = await notifyIn(trx, ids, awaiting)
   return {
-    events: [...events, ...below.events, ...told.events],
-    cancelled: [...below.cancelled, ...told.cancelled],
-  }
-}
-
-/** Cancels what runs that have ended had called: nobody waits for it any more. */
-async function cancelBelow(trx: Trx, ids: Ids, ended: string[]): Promise<News> {
-  if (ended.length === 0) return { events: [], cancelled: [] }
-  const { rows } = await sql<{ id: string; executed: boolean }>`${treesOf(ended)}
-    update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
-    where id in (select id from tree) and id <> all(${ended}::text[]) and status in ('pending', 'running', 'waiting')
-    returning id, status = 'running' and worker is not null as executed`.execute(trx)
-  const idle = rows.filter(({ executed }) => !executed).map(({ id }) => id)
-  return {
-    events: await settle(trx, ids, { runIds: idle, outcome: () => ({ status: 'cancelled', error: null }) }),
-    cancelled: rows.filter(({ executed }) => executed).map(({ id }) => id),
+    events: [...events, ...below.events, ...notified.events],
+    cancelled: [...below.cancelled, ...notified.cancelled],
   }
 }
 
 /**
- * Tells runs that one which they wait for has changed; callers become pending, and are delivered by the reconciler.
- * `onlyBegun`: a slot has begun, nothing more; what else is owed to a run of slots is left to who can tell the workers.
+ * Requests a cancel of every run that fits and has not ended: a run that is marked can neither be claimed nor end
+ * otherwise, so the same transaction has to settle those that no worker executes.
  */
-export async function tellIn(trx: Trx, ids: Ids, runIds: string[], onlyBegun = false): Promise<News> {
-  const told: News = { events: [], cancelled: [] }
-  if (runIds.length === 0) return told
-  await sql`update runs set status = 'pending', epoch = epoch + 1, due_at = now()
-    where id = any(${runIds}::text[]) and slots is null and cancel_requested_at is null
-      and (status = 'waiting' or (status = 'running' and worker is null))`.execute(trx)
+export async function requestCancel(
+  trx: Trx,
+  which: RawBuilder<unknown>,
+): Promise<{ executing: string[]; idle: string[] }> {
+  const { rows } = await sql<{ id: string; phase: Phase }>`
+    update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
+    where (${which}) and phase <> 'ended' returning id, phase`.execute(trx)
+  const idsOf = (fits: (phase: Phase) => boolean) => rows.filter(({ phase }) => fits(phase)).map(({ id }) => id)
+  return {
+    executing: idsOf((phase) => phase === 'executing'),
+    idle: idsOf((phase) => phase !== 'executing' && phase !== 'joining'),
+  }
+}
+
+/** Cancels what runs that have ended had called: no run waits for it any more. */
+async function cancelBelow(trx: Trx, ids: Ids, ended: string[]): Promise<News> {
+  if (ended.length === 0) return { events: [], cancelled: [] }
+  const below = sql`id in (${treesOf(ended)} select id from tree) and id <> all(${ended}::text[])`
+  const { executing, idle } = await requestCancel(trx, below)
+  return { events: await settle(trx, ids, cancelled(idle)), cancelled: executing }
+}
+
+const cancelled = (runIds: string[]): Settling => ({
+  runIds,
+  move: 'settle',
+  outcome: () => ({ status: 'cancelled', error: null }),
+})
+
+/**
+ * Notifies runs that one which they wait for has changed: callers become due for the reconciler, bundles are joined.
+ * `onlyBegun`: a slot has begun, nothing more; what else the bundle needs is left to a caller that can reach the workers.
+ */
+export async function notifyIn(trx: Trx, ids: Ids, runIds: string[], onlyBegun = false): Promise<News> {
+  const news: News = { events: [], cancelled: [] }
+  if (runIds.length === 0) return news
+  await sql`update runs set ${sql.raw(changesOf('wake', { dueInMs: '0' }))}
+    where id = any(${runIds}::text[]) and ${sql.raw(mayMove('wake'))}`.execute(trx)
   const roots = await trx
     .selectFrom('runs')
     .selectAll()
     .where('id', 'in', runIds)
-    .where('slots', 'is not', null)
-    .where('status', 'not in', ['completed', 'failed', 'cancelled'])
+    .where(sql<boolean>`${sql.raw(mayMove('join'))}`)
     .orderBy('id')
     .forUpdate()
     .execute()
   for (const root of roots) {
     const joined = await join(trx, ids, root, onlyBegun)
-    told.events.push(...joined.events)
-    told.cancelled.push(...joined.cancelled)
+    news.events.push(...joined.events)
+    news.cancelled.push(...joined.cancelled)
   }
-  return told
+  return news
 }
 
-/** Brings a run of slots, whose row is locked, up to what its slots are. */
+/** Brings a bundle, whose row is locked, up to what its slots are. */
 async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promise<News> {
   const news: News = { events: [], cancelled: [] }
   const logged = new Set(
@@ -110,15 +125,9 @@ async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promi
   const owed = joinSlots(run, rows.map(slotState), logged)
   if (onlyBegun && (owed.stop || isTerminal(owed.status))) return news
   if (owed.stop) {
-    const { rows: stopped } = await sql<{ id: string; executed: boolean }>`
-      update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
-      where root_run_id = ${root.id} and id <> ${root.id} and status in ('pending', 'running', 'waiting')
-      returning id, status = 'running' and worker is not null as executed`.execute(trx)
-    const idle = stopped.filter(({ executed }) => !executed).map(({ id }) => id)
-    news.events.push(
-      ...(await settle(trx, ids, { runIds: idle, outcome: () => ({ status: 'cancelled', error: null }) })),
-    )
-    if (idle.length < stopped.length) news.cancelled.push(root.id)
+    const { executing, idle } = await requestCancel(trx, sql`root_run_id = ${root.id} and id <> ${root.id}`)
+    news.events.push(...(await settle(trx, ids, cancelled(idle))))
+    if (executing.length > 0) news.cancelled.push(root.id)
     rows = await slotsOf(trx, root.id)
   }
   const joined = joinSlots(run, rows.map(slotState), logged)
@@ -136,7 +145,7 @@ async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promi
   if (isEnd) {
     const { status, partial, error } = joined
     const end = { run: root, status: status as End['status'], partial, error }
-    news.events.push(...(await endAll(trx, ids, [end])))
+    news.events.push(...(await endAll(trx, ids, 'join', [end])))
   }
   return news
 }
@@ -172,65 +181,40 @@ async function waitingEvent(trx: Trx, slots: RunRow[]): Promise<NewEvent> {
   return { kind: 'workflow.run.waiting', payload: { status: 'waiting', gates: rows, detail } }
 }
 
-/** Adds to the log of a run of slots, whose row is locked. */
+/** Adds to the log of a bundle, whose row is locked. */
 async function append(trx: Trx, ids: Ids, root: RunRow, notes: NewEvent[], status: RunStatus): Promise<RunEvent[]> {
-  const { last_seq: seq, at } = await trx
-    .updateTable('runs')
-    .set({
-      status,
-      last_seq: sql`last_seq + ${notes.length}`,
-      started_at: status === 'pending' ? root.started_at : sql`coalesce(started_at, now())`,
-    })
-    .where('id', '=', root.id)
-    .returning(['last_seq', sql<Date>`now()`.as('at')])
-    .executeTakeFirstOrThrow()
-  const events = notes.map(
-    ({ kind, nodeKey, payload }, index): RunEvent => ({
-      id: ids.next(),
-      seq: seq - notes.length + index + 1,
-      kind,
-      run_id: root.id,
-      root_run_id: root.root_run_id,
-      ...(nodeKey === undefined ? {} : { node_key: nodeKey }),
-      timestamp: at.toISOString(),
-      payload,
-    }),
-  )
-  await insertEvents(trx, events)
-  return events
+  const begun = status === 'pending' ? sql`` : sql`, started_at = coalesce(started_at, now())`
+  const { rows } = await sql<{ last_seq: number; at: Date }>`
+    update runs set ${sql.raw(changesOf('follow', { status: `'${status}'` }))}, last_seq = last_seq + ${notes.length} ${begun}
+    where id = ${root.id} returning last_seq, now() as at`.execute(trx)
+  const { last_seq: seq, at } = rows[0] as { last_seq: number; at: Date }
+  return await insertEvents(trx, ids, [{ run: root, base: seq - notes.length, at, events: notes }])
 }
 
-async function settle(trx: Trx, ids: Ids, request: Settling): Promise<RunEvent[]> {
-  if (request.runIds.length === 0) return []
-  const locked = trx
+async function settle(trx: Trx, ids: Ids, { runIds, move, outcome }: Settling): Promise<RunEvent[]> {
+  if (runIds.length === 0) return []
+  const found = await trx
     .selectFrom('runs')
     .selectAll()
-    .where('id', 'in', request.runIds)
-    .where('slots', 'is', null)
+    .where('id', 'in', runIds)
+    .where(sql<boolean>`${sql.raw(mayMove(move))}`)
     .orderBy('id')
     .forUpdate()
-  const found = await (request.expectExpired
-    ? locked.where('status', '=', 'running').where('worker', 'is not', null).where('due_at', '<', sql<Date>`now()`)
-    : locked.where((either) =>
-        either.or([
-          either('status', 'in', ['pending', 'waiting']),
-          either.and([either('status', '=', 'running'), either('worker', 'is', null)]),
-        ]),
-      )
-  ).execute()
-  // Nobody will ask for these any more: they may have been charged, and count as spent.
+    .execute()
+  // No execution will ask for these any more: they may have been charged, and count as spent.
   const foundIds = found.map(({ id }) => id)
   await sql`update provider_calls set outcome = 'unknown', actual_usd = estimated_usd
     where run_id = any(${foundIds}::text[]) and outcome = 'pending'`.execute(trx)
   return await endAll(
     trx,
     ids,
-    found.map((run) => ({ run, partial: false, ...request.outcome(run) })),
+    move,
+    found.map((run) => ({ run, partial: false, ...outcome(run) })),
   )
 }
 
 /** Writes these ends, with one terminal event each. The rows are locked. */
-async function endAll(trx: Trx, ids: Ids, ends: End[]): Promise<RunEvent[]> {
+async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends: End[]): Promise<RunEvent[]> {
   if (ends.length === 0) return []
   const runs = ends.map(({ run }) => run)
   const runIds = runs.map(({ id }) => id)
@@ -241,18 +225,18 @@ async function endAll(trx: Trx, ids: Ids, ends: End[]): Promise<RunEvent[]> {
     select hash, definition ->> 'pricingVersion' as version from specifications
     where hash = any(${runs.map(({ definition_hash }) => definition_hash)}::text[])`.execute(trx)
   const { rows: written } = await sql<{ id: string; last_seq: number; at: Date }>`
-    update runs r set status = t.status, partial = t.partial, error = t.error, fence = fence + 1, worker = null, due_at = null,
+    update runs r set ${sql.raw(changesOf(move, { status: 't.status' }, 'r'))}, partial = t.partial, error = t.error,
       cancel_requested_at = case when t.status = 'cancelled' then coalesce(cancel_requested_at, now()) else cancel_requested_at end,
       finished_at = now(), last_seq = last_seq + 1
     from unnest(${runIds}::text[], ${ends.map(({ status }) => status)}::text[], ${ends.map(({ partial }) => partial)}::bool[],
       ${ends.map(({ error }) => (error === null ? null : JSON.stringify(error)))}::json[]) as t(id, status, partial, error)
     where r.id = t.id returning r.id, r.last_seq, now() as at`.execute(trx)
-  const events: RunEvent[] = []
+  const logs: NewEntries[] = []
   for (const { run, status, partial, error } of ends) {
     const row = written.find(({ id }) => id === run.id)
     const cost = costs.find(({ top }) => top === run.id)
     const own = run.slots === null ? [{ ...run, status, error }] : await slotsOf(trx, run.id)
-    const { kind, payload } = endEvent(
+    const end = endEvent(
       run,
       { status, partial, outputs: await outputsOf(trx, own), error },
       {
@@ -261,56 +245,37 @@ async function endAll(trx: Trx, ids: Ids, ends: End[]): Promise<RunEvent[]> {
         pricing_version: pricing.find(({ hash }) => hash === run.definition_hash)?.version ?? '',
       },
     )
-    events.push({
-      id: ids.next(),
-      seq: row?.last_seq ?? run.last_seq + 1,
-      kind,
-      run_id: run.id,
-      root_run_id: run.root_run_id,
-      timestamp: (row?.at ?? new Date()).toISOString(),
-      payload,
-    })
+    logs.push({ run, base: (row?.last_seq ?? run.last_seq + 1) - 1, at: row?.at ?? new Date(), events: [end] })
   }
-  await insertEvents(trx, events)
-  return events
+  return await insertEvents(trx, ids, logs)
 }
 
-async function insertEvents(trx: Trx, events: RunEvent[]): Promise<void> {
-  if (events.length === 0) return
-  await trx
-    .insertInto('events')
-    .values(
-      events.map((event) => ({
-        run_id: event.run_id,
-        seq: event.seq,
-        id: event.id,
-        kind: event.kind,
-        node_key: event.node_key ?? null,
-        payload: JSON.stringify(event.payload),
-        timestamp: event.timestamp,
-      })),
-    )
-    .execute()
+/** What is added to the log of one run. */
+interface NewEntries {
+  run: RunRow
+  base: number
+  at: Date
+  events: NewEvent[]
 }
 
-/** Who waits for the runs that these events end. */
+async function insertEvents(trx: Trx, ids: Ids, logs: NewEntries[]): Promise<RunEvent[]> {
+  const entries = logs.map((log) => ({ ...log, ids: log.events.map(() => ids.next()) }))
+  const rows = entries.flatMap(({ run, base, events, ids: own }) =>
+    eventFields(run.id, events, own).map((row) => ({ ...row, seq: base + Number(row.seq) })),
+  )
+  if (rows.length === 0) return []
+  const statement: Statement = { name: 'events.insert', text: '', values: [] }
+  statement.text = insertInto('events', unnest(statement, 'events', rows), { seq: 'x.seq' })
+  await queryIn(trx)(statement.name, statement.text, statement.values)
+  return entries.flatMap((entry) =>
+    eventsOf({ id: entry.run.id, rootRunId: entry.run.root_run_id }, entry.events, entry),
+  )
+}
+
+/** The runs that wait for those that these events end. */
 async function awaitingOf(trx: Trx, events: RunEvent[]): Promise<string[]> {
   if (events.length === 0) return []
   const { rows } = await sql<{ id: string }>`select distinct awaited_by as id from runs
     where id = any(${events.map(({ run_id }) => run_id)}::text[]) and awaited_by is not null order by 1`.execute(trx)
   return rows.map(({ id }) => id)
-}
-
-const DEADLOCK = '40P01'
-const TRIES = 4
-
-/** A transaction over many runs; one that met another in the wrong order is begun again. */
-export async function inTransaction<Result>(db: Db, work: (trx: Trx) => Promise<Result>): Promise<Result> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await db.kysely.transaction().execute(work)
-    } catch (error) {
-      if ((error as { code?: string }).code !== DEADLOCK || tries === TRIES) throw error
-    }
-  }
 }

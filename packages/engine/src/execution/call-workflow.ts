@@ -90,6 +90,12 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
       input,
       simulated: pinned.simulated,
       estimatedUsd: expected,
+      organizationId: run.organizationId,
+      rootRunId: run.rootRunId,
+      metadata: run.metadata,
+      priority: run.priority,
+      lane: run.lane,
+      failFast: run.failFast,
     },
     capUsd ?? 0,
   )

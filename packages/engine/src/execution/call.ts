@@ -143,6 +143,7 @@ function intent(site: CallSite, model: Model, simulated: boolean, request: JsonO
     estimatedUsd: estimated,
     actualUsd: null,
     simulated,
+    pricingVersion: site.definition.pricingVersion,
   }
 }
 

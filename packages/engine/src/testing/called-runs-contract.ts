@@ -18,6 +18,9 @@ interface Tools extends RunStoreSetup {
 const LEASE_MS = 60_000
 const DAY_MS = 24 * 3_600_000
 const COMPLETED = { status: 'completed', output: { done: true }, simulated: false } as const
+type Caller = Pick<NewRun, 'id' | 'organizationId' | 'metadata' | 'priority' | 'lane' | 'failFast'> & {
+  rootRunId?: string
+}
 const PARKED = { status: 'parked', wakeInMs: 30_000 } as const
 
 /** Defines these tests; `setup` opens a store for each. */
@@ -27,10 +30,18 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     const { store, accepted, claimed } = tools
     const ids = createSequentialIds('7')
 
-    function aChild(callerKey = 'd', over: Partial<ChildRun> = {}): ChildRun {
+    /** A run that a step of this one calls. */
+    function aChild(caller: Caller, callerKey = 'd'): ChildRun {
+      const { organizationId, rootRunId = caller.id, metadata, priority, lane, failFast } = caller
       const definition = aDefinition({ templateId: 'test/called' })
       return {
         id: ids.next(),
+        rootRunId,
+        organizationId,
+        metadata,
+        priority,
+        lane,
+        failFast,
         callerKey,
         workflow: 'test/called',
         workflowVersion: '2026.01.01',
@@ -40,7 +51,6 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
         input: { prompt: callerKey },
         simulated: false,
         estimatedUsd: 0.25,
-        ...over,
       }
     }
 
@@ -48,11 +58,11 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       expect((await store.commit(transition)).outcome).toBe('committed')
     }
 
-    /** A run that rests, and the run that it has called. */
+    /** A run that is suspended, and the run that it has called. */
     async function resting(end: Transition['end'] = PARKED, over: Partial<NewRun> = {}) {
       const caller = await accepted(over)
       const { fence } = await claimed(caller.id)
-      const child = aChild()
+      const child = aChild(caller)
       await commits(aTransition(caller.id, fence, { children: [child] }))
       await commits(anEnd(caller.id, fence, end as NonNullable<Transition['end']>))
       return { caller, child, fence }
@@ -70,7 +80,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const { store, read, accepted, claimed, aChild, commits } = await family()
       const caller = await accepted({ priority: 90, lane: 'interactive', metadata: { order: 7 }, failFast: false })
       const { fence } = await claimed(caller.id)
-      const [first, second] = [aChild('d[0]'), aChild('d[1]')]
+      const [first, second] = [aChild(caller, 'd[0]'), aChild(caller, 'd[1]')]
       await commits(aTransition(caller.id, fence, { children: [first, second], checkpoints: [aCheckpoint('a')] }))
       const { children } = await store.history(caller.id)
       expect(children.toSorted((a, b) => (a.id < b.id ? -1 : 1))).toEqual(
@@ -111,7 +121,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const [lost, cancelled] = [await accepted(), await accepted()]
       const { fence } = await claimed(lost.id)
       await store.release(lost.id, fence)
-      const [first, second] = [aChild(), aChild()]
+      const [first, second] = [aChild(lost), aChild(cancelled)]
       expect(await store.commit(aTransition(lost.id, fence, { children: [first] }))).toEqual({ outcome: 'lost' })
       const held = await claimed(cancelled.id)
       await store.requestCancel(cancelled.id)
@@ -132,7 +142,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const { store, claimed, aChild, commits, resting } = await family()
       const { caller, child } = await resting()
       const held = await claimed(child.id)
-      const below = aChild('e')
+      const below = aChild({ ...child, rootRunId: caller.id }, 'e')
       const gates = [{ id: 'look', name: 'Look', type: 'review', status: 'open' as const, detail: null }]
       await commits(
         aTransition(child.id, held.fence, {
@@ -234,7 +244,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const { store, parked, accepted, claimed, aChild, commits } = await family()
       const caller = await accepted()
       const { fence } = await claimed(caller.id)
-      const child = aChild()
+      const child = aChild(caller)
       const gates = [{ id: 'own', name: 'own', type: 'review', status: 'open' as const, detail: null }]
       await commits(aTransition(caller.id, fence, { children: [child] }))
       await commits(anEnd(caller.id, fence, { status: 'waiting', wakeInMs: null }, { gates }))
@@ -250,7 +260,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const { store, parked, accepted, claimed, aChild, commits, ends, advance } = await family()
       const caller = await accepted()
       const { fence } = await claimed(caller.id)
-      const child = aChild()
+      const child = aChild(caller)
       await commits(aTransition(caller.id, fence, { children: [child] }))
       await parked(child.id, ['look'])
       await commits(anEnd(caller.id, fence, { status: 'waiting', wakeInMs: 3_600_000 }))
@@ -287,7 +297,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const { store, read, accepted, claimed, loseWorkers, aChild, commits, advance } = await family()
       const caller = await accepted()
       const { fence } = await claimed(caller.id)
-      const [queued, atWork] = [aChild('d[0]'), aChild('d[1]')]
+      const [queued, atWork] = [aChild(caller, 'd[0]'), aChild(caller, 'd[1]')]
       await commits(aTransition(caller.id, fence, { children: [queued, atWork] }))
       await store.release(caller.id, fence)
       await loseWorkers(caller.id, 2)
@@ -320,7 +330,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const { store, read, accepted, claimed, aChild, commits } = await family()
       const caller = await accepted()
       const { fence } = await claimed(caller.id)
-      const [queued, atWork, over] = [aChild('d[0]'), aChild('d[1]'), aChild('d[2]')]
+      const [queued, atWork, over] = [aChild(caller, 'd[0]'), aChild(caller, 'd[1]'), aChild(caller, 'd[2]')]
       await commits(aTransition(caller.id, fence, { children: [queued, atWork, over] }))
       await claimed(atWork.id)
       await commits(anEnd(over.id, (await claimed(over.id)).fence, COMPLETED))
@@ -431,7 +441,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const run = await held()
       await begin(store, run, 'c1')
       const settled = aCall('c1', { outcome: 'succeeded', actualUsd: 0.1 })
-      await store.commit(aTransition(run.id, run.fence, { calls: [settled], children: [aChild()], dayCaps: CAPS }))
+      await store.commit(aTransition(run.id, run.fence, { calls: [settled], children: [aChild(run)], dayCaps: CAPS }))
       expect(await store.spentToday('system', 'test/example')).toBe(0.1)
     })
 

@@ -94,6 +94,7 @@ export function aCall(id: string, over: Partial<CallRecord> = {}): CallRecord {
     estimatedUsd: 0.25,
     actualUsd: null,
     simulated: false,
+    pricingVersion: '2026.01.01',
     ...over,
   }
 }

@@ -1,6 +1,17 @@
 // The run store in memory: the same rules as the record in PostgreSQL, on a clock that the owner moves.
 // Hides atomicity by being synchronous inside: every method decides and writes before anybody else can.
-import { isTerminal, type JsonObject, roundUsd, type RunError, type RunEvent, type RunStatus } from '@fabrique/schema'
+import {
+  endEvent,
+  isTerminal,
+  type JsonObject,
+  roundUsd,
+  type RunError,
+  type RunEvent,
+  type RunOutput,
+  type RunStatus,
+} from '@fabrique/schema'
+import { artifactSummary } from '../execution/run-state.ts'
+import { type Condition, LOST_LEASES_MAX, type Move, type MoveName, MOVES, type Phase, phaseOf } from '../phase.ts'
 import type {
   ArtifactRecord,
   CallRecord,
@@ -22,12 +33,8 @@ import type {
 import { joinSlots, slotKey, type SlotState } from '../slots.ts'
 import type { Definition } from '../specification.ts'
 
-const DELIVERY_GRACE_MS = 10_000
-const DECISION_GRACE_MS = 5_000
-const RELEASE_GRACE_MS = 1_000
-const RECHECK_MS = 30_000
+const WOKEN_GRACE_MS = 5_000
 const IDEMPOTENCY_MS = 24 * 3_600_000
-const LOST_LEASES_MAX = 3
 
 interface Row {
   run: NewRun
@@ -38,13 +45,13 @@ interface Row {
   fence: number
   epoch: number
   lostLeases: number
-  /** When somebody has to look if nobody has; null for finished runs, and for parked ones that wait for ever. */
+  /** When the reconciler looks at the run; null for never. */
   dueAtMs: number | null
-  /** False while a run rests although it counts as running. */
-  executed: boolean
+  worker: string | null
   cancelRequested: boolean
   createdAt: string
   started: boolean
+  finishedAt: string | null
   output: JsonObject | null
   error: RunError | null
   events: RunEvent[]
@@ -103,15 +110,46 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     return { runId: run.id, organizationId, epoch, workflow: run.workflow, priority: run.priority, lane: run.lane }
   }
 
-  function toPending(row: Row, dueInMs: number): void {
-    row.status = 'pending'
-    row.epoch += 1
-    row.dueAtMs = now() + dueInMs
-    row.executed = false
+  const phase = (row: Row): Phase => phaseOf({ ...row, hasSlots: row.run.slots.length > 0 })
+
+  function mayMove(name: MoveName, row: Row, fence?: number): boolean {
+    const { from, only }: Move = MOVES[name]
+    if (!from.includes(phase(row))) return false
+    return only.every((condition) => {
+      const isLast = row.lostLeases >= LOST_LEASES_MAX - 1
+      const holds: Record<Condition, boolean> = {
+        fenced: row.fence === fence,
+        'not cancelled': !row.cancelRequested,
+        overdue: row.dueAtMs !== null && row.dueAtMs <= now(),
+        'leases left': !isLast,
+        'no leases left or cancelled': isLast || row.cancelRequested,
+      }
+      return holds[condition]
+    })
   }
 
-  const isResting = ({ status, executed, cancelRequested }: Row) =>
-    (status === 'waiting' || (status === 'running' && !executed)) && !cancelRequested
+  interface Given {
+    status?: RunStatus
+    worker?: string
+    dueInMs?: number | null
+  }
+
+  function move(name: MoveName, row: Row, given: Given = {}): void {
+    const { status, worker, fence, epoch, lostLeases, dueInMs, dueWithinMs }: Move['sets'] = MOVES[name].sets
+    if (status !== undefined) row.status = status === 'given' ? (given.status as RunStatus) : status
+    if (worker !== undefined) row.worker = worker === null ? null : (given.worker as string)
+    if (fence === 'next') row.fence += 1
+    if (epoch === 'next') row.epoch += 1
+    if (lostLeases !== undefined) row.lostLeases = lostLeases === 'next' ? row.lostLeases + 1 : 0
+    if (dueWithinMs !== undefined) row.dueAtMs = Math.min(row.dueAtMs ?? Infinity, now() + dueWithinMs)
+    if (dueInMs === undefined) return
+    const ms = dueInMs === 'given' ? (given.dueInMs as number | null) : dueInMs
+    row.dueAtMs = ms === null ? null : now() + ms
+  }
+
+  /** The runs that may make this move, at most `limit`. */
+  const movable = (name: MoveName, limit: number) =>
+    [...rows.values()].filter((row) => mayMove(name, row)).slice(0, limit)
 
   function below(runId: string): Row[] {
     const direct = [...rows.values()].filter(({ caller }) => caller?.runId === runId)
@@ -133,43 +171,56 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     return roundUsd(usd)
   }
 
-  /** Brings a run of slots up to what its slots are. */
+  /** Brings a bundle up to what its slots are. */
   function join(root: Row): { events: RunEvent[]; cancelled: string[] } {
     const slots = root.run.slots.map(({ id }) => rows.get(id) as Row)
-    const states = () =>
-      slots.map(
-        (row, index): SlotState => ({
-          index,
-          runId: row.run.id,
-          workflow: row.run.workflow,
-          status: row.status,
-          started: row.started,
-          error: row.error,
-          finishedAt: row.events.at(-1)?.timestamp ?? null,
-        }),
+    const joined = () =>
+      joinSlots(
+        { status: root.status, failFast: root.run.failFast, cancelRequested: root.cancelRequested },
+        slots.map(
+          (row, index): SlotState => ({
+            index,
+            runId: row.run.id,
+            workflow: row.run.workflow,
+            status: row.status,
+            started: row.started,
+            error: row.error,
+            finishedAt: row.finishedAt,
+          }),
+        ),
+        new Set(root.events.map(({ kind, node_key }) => `${kind} ${node_key}`)),
       )
-    const logged = new Set(root.events.map(({ kind, node_key }) => `${kind} ${node_key}`))
-    const run = { status: root.status, failFast: root.run.failFast, cancelRequested: root.cancelRequested }
     const events: RunEvent[] = []
     const cancelled: string[] = []
-    if (
-      joinSlots(run, states(), logged).stop &&
-      !slots.every(({ cancelRequested, status }) => cancelRequested || isTerminal(status))
-    ) {
+    if (joined().stop && slots.some((row) => !row.cancelRequested && !isTerminal(row.status))) {
       const stopped = cancel(slots)
       events.push(...stopped.settled)
       if (stopped.active.length > 0) cancelled.push(root.run.id)
       if (isTerminal(root.status)) return { events, cancelled }
     }
-    const joined = joinSlots(run, states(), new Set(root.events.map(({ kind, node_key }) => `${kind} ${node_key}`)))
-    events.push(...append(root, joined.events))
-    Object.assign(root, { status: joined.status, error: joined.error })
-    if (isTerminal(joined.status)) {
-      const payload = { status: joined.status, partial: joined.partial, error: joined.error && { ...joined.error } }
-      events.push(...append(root, [{ kind: `workflow.run.${joined.status}` as RunEvent['kind'], payload }]))
-    }
+    const { status, partial, error, events: notes } = joined()
+    const begins = !root.started && notes.some(({ kind }) => kind === 'workflow.node.started')
+    const started: NewEvent = { kind: 'workflow.run.started', payload: { status: 'running' } }
+    const waits = status === 'waiting' && root.status !== 'waiting'
+    events.push(...append(root, [...(begins ? [started] : []), ...notes, ...(waits ? [waitingEvent(slots)] : [])]))
+    root.started ||= begins
+    if (!isTerminal(status)) move('follow', root, { status })
+    else events.push(...end('join', root, status, error, partial))
     return { events, cancelled }
   }
+
+  function waitingEvent(slots: Row[]): NewEvent {
+    const gates = slots.flatMap((row) => openGatesOf(row).map(({ runId, ...gate }) => ({ ...gate, run_id: runId })))
+    const detail = `Waiting for a decision: ${gates.map(({ name }) => name).join(', ')}.`
+    return { kind: 'workflow.run.waiting', payload: { status: 'waiting', gates, detail } }
+  }
+
+  const openGatesOf = (row: Row) =>
+    [row, ...below(row.run.id)].flatMap(({ run, gates }) =>
+      [...gates.values()]
+        .filter(({ status }) => status === 'open')
+        .map(({ id, name }) => ({ id, name, runId: run.id })),
+    )
 
   function childrenOf(runId: string): ChildRecord[] {
     const called = [...rows.values()].filter(({ caller }) => caller?.runId === runId)
@@ -182,11 +233,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       error: row.error,
       simulated: row.run.simulated,
       artifacts: [...row.artifacts.values()],
-      openGates: [row, ...below(row.run.id)].flatMap(({ run, gates }) =>
-        [...gates.values()]
-          .filter(({ status }) => status === 'open')
-          .map(({ id, name }) => ({ id, name, runId: run.id })),
-      ),
+      openGates: openGatesOf(row),
       spentUsd: spentBy(row),
       capUsd: row.run.instance.capUsd ?? 0,
     }))
@@ -195,11 +242,9 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
   function cancel(tree: Row[]) {
     const marked = tree.filter(({ status }) => !isTerminal(status))
     for (const row of marked) row.cancelRequested = true
-    const live = marked.filter(({ run }) => run.slots.length === 0)
-    const isExecuted = (row: Row) => row.status === 'running' && row.executed
     return {
-      active: live.filter(isExecuted).map(({ run }) => run.id),
-      settled: live.filter((row) => !isExecuted(row)).flatMap((row) => settle(row, 'cancelled', null)),
+      active: marked.filter((row) => phase(row) === 'executing').map(({ run }) => run.id),
+      settled: marked.flatMap((row) => (mayMove('settle', row) ? settle('settle', row, 'cancelled', null) : [])),
     }
   }
 
@@ -212,11 +257,12 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       fence: 0,
       epoch: 0,
       lostLeases: 0,
-      dueAtMs: now() + DELIVERY_GRACE_MS,
-      executed: false,
+      dueAtMs: now() + MOVES.accept.sets.dueInMs,
+      worker: null,
       cancelRequested: false,
       createdAt: new Date(now()).toISOString(),
       started: false,
+      finishedAt: null,
       output: null,
       error: null,
       events: [],
@@ -228,57 +274,78 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     }
   }
 
-  function firstEvents(row: Row): RunEvent[] {
-    const payload = { status: 'pending', workflow: row.run.workflow, priority: row.run.priority }
+  function firstEvents(row: Row, place: NewEvent['payload'] = {}): RunEvent[] {
+    const payload = { status: 'pending', workflow: row.run.workflow, priority: row.run.priority, ...place }
     return append(row, [
       { kind: 'workflow.run.created', payload },
       { kind: 'workflow.run.queued', payload },
     ])
   }
 
-  function call(caller: Row, child: ChildRun): void {
-    const { callerKey, ...own } = child
-    const { run } = caller
-    const called: NewRun = {
-      ...run,
-      ...own,
-      slots: [],
-      parentRunId: null,
-      parentVariantIndex: null,
-      retryOf: null,
-      state: null,
-    }
-    if (!definitions.has(child.definitionHash)) definitions.set(child.definitionHash, child.definition)
-    const row = newRow(
-      { ...called, inherited: null, warnings: [] },
-      { runId: run.id, key: callerKey },
-      caller.rootRunId,
-    )
-    rows.set(child.id, row)
-    firstEvents(row)
+  function call(caller: Row, { callerKey, rootRunId, ...own }: ChildRun): void {
+    const nothing = { state: null, parentRunId: null, parentVariantIndex: null, retryOf: null, idempotency: null }
+    const run: NewRun = { ...own, ...nothing, slots: [], warnings: [], inherited: null }
+    if (!definitions.has(run.definitionHash)) definitions.set(run.definitionHash, run.definition)
+    const row = newRow(run, { runId: caller.run.id, key: callerKey }, rootRunId)
+    rows.set(run.id, row)
+    firstEvents(row, { caller_run_id: caller.run.id })
   }
 
-  /** Ends a run that nobody executes; what it was still calling can no longer be known. */
-  function settle(row: Row, status: 'cancelled' | 'failed', error: RunError | null): RunEvent[] {
-    for (const call of row.calls.values()) {
-      if (call.outcome === 'pending') Object.assign(call, { outcome: 'unknown', actualUsd: call.estimatedUsd })
+  /** Ends a run that no worker executes; what it was still calling can no longer be known. */
+  function settle(
+    name: 'settle' | 'giveUp',
+    row: Row,
+    status: 'cancelled' | 'failed',
+    error: RunError | null,
+  ): RunEvent[] {
+    for (const one of row.calls.values()) {
+      if (one.outcome === 'pending') Object.assign(one, { outcome: 'unknown', actualUsd: one.estimatedUsd })
     }
-    const calls = [row, ...below(row.run.id)].flatMap(({ calls: own }) => [...own.values()])
-    Object.assign(row, { status, error, executed: false, fence: row.fence + 1, dueAtMs: null })
-    const cost = {
-      currency: 'USD',
-      estimated: row.run.estimatedUsd,
-      // What a called run has under way may be charged, and counts.
-      actual: roundUsd(calls.reduce((sum, call) => sum + (call.actualUsd ?? call.estimatedUsd), 0)),
-      pricing_version: row.run.definition.pricingVersion,
-    }
-    const payload = { status, state: row.run.state, metadata: row.run.metadata, cost, error: error && { ...error } }
-    const ended = append(row, [{ kind: `workflow.run.${status}`, payload }])
+    const ended = end(name, row, status, error, false)
     const caller = row.caller === null ? undefined : rows.get(row.caller.runId)
     if (caller === undefined) return ended
-    if (caller.run.slots.length > 0) return isTerminal(caller.status) ? ended : [...ended, ...join(caller).events]
-    if (isResting(caller)) toPending(caller, 0)
+    if (phase(caller) === 'joining') return [...ended, ...join(caller).events]
+    if (mayMove('wake', caller)) move('wake', caller, { dueInMs: 0 })
     return ended
+  }
+
+  /** Ends a run with its terminal event, as the record does. */
+  function end(
+    name: 'settle' | 'giveUp' | 'join',
+    row: Row,
+    status: RunStatus,
+    error: RunError | null,
+    partial: boolean,
+  ): RunEvent[] {
+    move(name, row, { status })
+    Object.assign(row, { error, finishedAt: new Date(now()).toISOString() })
+    row.cancelRequested ||= status === 'cancelled'
+    const slots = row.run.slots.map(({ id }) => rows.get(id) as Row)
+    const ended = endEvent(
+      row.run,
+      {
+        status: status as 'completed' | 'failed' | 'cancelled',
+        partial,
+        outputs: (slots.length === 0 ? [row] : slots).map(outputOf),
+        error,
+      },
+      { estimated: row.run.estimatedUsd, actual: spentBy(row), pricing_version: row.run.definition.pricingVersion },
+    )
+    return append(row, [ended])
+  }
+
+  function outputOf(row: Row): RunOutput {
+    const files = [...row.artifacts.values()].filter(({ status }) => status !== 'draft')
+    return {
+      index: slotIndexOf(row) ?? 0,
+      workflow: row.run.workflow,
+      variant_index: row.run.instance.variantIndex,
+      run_id: row.run.id,
+      status: row.status,
+      output: row.output,
+      artifacts: files.map(artifactSummary),
+      error: row.error,
+    }
   }
 
   function write(row: Row, { checkpoints, calls, artifacts, gates }: Transition): void {
@@ -295,7 +362,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
 
   function commit(transition: Transition): CommitOutcome {
     const row = rows.get(transition.runId)
-    if (row === undefined || row.fence !== transition.fence || row.status !== 'running') return { outcome: 'lost' }
+    if (row === undefined || !mayMove('finish', row, transition.fence)) return { outcome: 'lost' }
     const { end, calls, checkpoints, events } = transition
     const spends = calls.some((call) => call.outcome === 'pending' && call.requestId === null)
     const endsOtherwise = end !== undefined && end.status !== 'cancelled'
@@ -313,15 +380,21 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     }
     write(row, transition)
     for (const child of children) call(row, child)
-    if (checkpoints.length > 0 || end !== undefined) row.lostLeases = 0
-    if (end !== undefined) {
-      row.status = end.status === 'parked' ? 'running' : end.status
-      row.dueAtMs = 'wakeInMs' in end && end.wakeInMs !== null ? now() + end.wakeInMs : null
-      row.executed = false
+    if (checkpoints.length > 0) row.lostLeases = 0
+    if (end?.status === 'waiting') move('wait', row, { dueInMs: end.wakeInMs })
+    else if (end?.status === 'parked') move('suspend', row, { dueInMs: end.wakeInMs })
+    else if (end !== undefined) {
+      move('finish', row, { status: end.status })
+      row.finishedAt = new Date(now()).toISOString()
       if (end.status === 'completed') row.output = end.output
       if (end.status === 'failed') row.error = end.error
     }
     return { outcome: 'committed', events: append(row, events) }
+  }
+
+  function slotIndexOf({ run, caller }: Row): number | null {
+    const place = rows.get(caller?.runId ?? '')?.run.slots.findIndex(({ id }) => id === run.id) ?? -1
+    return place < 0 ? null : place
   }
 
   function claimed(row: Row, resumed: boolean): ClaimedRun {
@@ -342,7 +415,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       priority: run.priority,
       lane: run.lane,
       awaitedBy: row.caller?.runId ?? null,
-      slotIndex: row.caller?.key.startsWith('slots/') === true ? Number(row.caller.key.slice('slots/'.length)) : null,
+      slotIndex: slotIndexOf(row),
       resumed,
     })
   }
@@ -375,22 +448,17 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
         if (!definitions.has(slot.definitionHash)) definitions.set(slot.definitionHash, slot.definition)
         const slotRow = newRow({ ...run, ...slot, slots: [] }, { runId: run.id, key: slotKey(index) }, run.id)
         rows.set(slot.id, slotRow)
-        firstEvents(slotRow)
+        firstEvents(slotRow, { slot: index })
       }
       return { outcome: 'accepted', runId: run.id, events: firstEvents(row) }
     },
 
-    async claim(runId, _worker, leaseMs) {
+    async claim(runId, worker, leaseMs) {
       const row = rows.get(runId)
-      if (row?.status !== 'pending' || row.cancelRequested || row.run.slots.length > 0) return null
+      if (row === undefined || !mayMove('claim', row)) return null
       const resumed = row.started
-      Object.assign(row, {
-        status: 'running',
-        fence: row.fence + 1,
-        dueAtMs: now() + leaseMs,
-        started: true,
-        executed: true,
-      })
+      move('claim', row, { worker, dueInMs: leaseMs })
+      row.started = true
       if (!resumed) append(row, [{ kind: 'workflow.run.started', payload: { status: 'running' } }])
       return claimed(row, resumed)
     },
@@ -424,11 +492,11 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     },
     async tell(runIds) {
       const told = runIds.flatMap((runId) => rows.get(runId) ?? [])
-      const resting = told.filter((row) => row.run.slots.length === 0 && isResting(row))
-      for (const row of resting) toPending(row, DECISION_GRACE_MS)
-      const joined = told.filter((row) => row.run.slots.length > 0 && !isTerminal(row.status)).map(join)
+      const woken = told.filter((row) => mayMove('wake', row))
+      for (const row of woken) move('wake', row, { dueInMs: WOKEN_GRACE_MS })
+      const joined = told.filter((row) => mayMove('join', row)).map(join)
       return {
-        deliveries: resting.map(deliveryOf),
+        deliveries: woken.map(deliveryOf),
         events: joined.flatMap(({ events }) => events),
         cancelled: joined.flatMap(({ cancelled }) => cancelled),
       }
@@ -446,11 +514,11 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       const cancelled: string[] = []
       for (const { runId, fence } of held) {
         const row = rows.get(runId)
-        if (row?.fence !== fence || row.status !== 'running') {
+        if (row === undefined || !mayMove('renew', row, fence)) {
           lost.push(runId)
           continue
         }
-        row.dueAtMs = now() + leaseMs
+        move('renew', row, { dueInMs: leaseMs })
         if (row.cancelRequested) cancelled.push(runId)
       }
       return { lost, cancelled }
@@ -458,9 +526,8 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
 
     async release(runId, fence) {
       const row = rows.get(runId)
-      if (row?.fence !== fence || row.status !== 'running' || row.cancelRequested) return null
-      row.fence += 1
-      toPending(row, RELEASE_GRACE_MS)
+      if (row === undefined || !mayMove('release', row, fence)) return null
+      move('release', row)
       return deliveryOf(row)
     },
 
@@ -487,57 +554,40 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       if (first === undefined) return null
       const { row, gate } = first
       Object.assign(gate, { status: approve ? 'approved' : 'rejected', detail: comment ?? null })
-      toPending(row, DECISION_GRACE_MS)
+      if (mayMove('wake', row)) move('wake', row, { dueInMs: WOKEN_GRACE_MS })
       for (let up = row.caller; up !== null; up = rows.get(up.runId)?.caller ?? null) {
-        const caller = rows.get(up.runId)
-        const soon = now() + RECHECK_MS
-        if (caller?.status === 'waiting' && caller.run.slots.length === 0)
-          caller.dueAtMs = Math.min(caller.dueAtMs ?? soon, soon)
+        const ancestor = rows.get(up.runId)
+        if (ancestor === undefined || !mayMove('watch', ancestor)) continue
+        move('watch', ancestor)
       }
       return deliveryOf(row)
     },
 
     async recover(limit) {
-      const due = () => [...rows.values()].filter(({ dueAtMs }) => dueAtMs !== null && dueAtMs <= now())
       const events: RunEvent[] = []
       const cancelled: string[] = []
-      for (const row of due()
-        .filter(({ run, status }) => run.slots.length > 0 && !isTerminal(status))
-        .slice(0, limit)) {
-        row.dueAtMs = now() + RECHECK_MS
+      for (const row of movable('expire', limit)) move('expire', row)
+      for (const row of movable('alarm', limit)) move('alarm', row)
+      for (const row of movable('giveUp', limit)) {
+        const message = `The run lost its worker ${LOST_LEASES_MAX} times in a row without finishing a step.`
+        if (row.cancelRequested) events.push(...settle('giveUp', row, 'cancelled', null))
+        else events.push(...settle('giveUp', row, 'failed', { code: 'worker-crash-limit', message }))
+        const stopped = cancel(below(row.run.id))
+        events.push(...stopped.settled)
+        cancelled.push(...stopped.active)
+      }
+      const { queued = [], joining = [] } = Object.groupBy(movable('recheck', limit), phase)
+      for (const row of [...queued, ...joining]) move('recheck', row)
+      for (const row of joining) {
         const joined = join(row)
         events.push(...joined.events)
         cancelled.push(...joined.cancelled)
       }
-      for (const row of due()
-        .filter((one) => one.run.slots.length === 0 && isResting(one))
-        .slice(0, limit))
-        toPending(row, 0)
-      for (const row of due()
-        .filter(({ status, executed }) => status === 'running' && executed)
-        .slice(0, limit)) {
-        if (row.cancelRequested) events.push(...settle(row, 'cancelled', null))
-        else if (row.lostLeases >= LOST_LEASES_MAX - 1) {
-          const message = `The run lost its worker ${LOST_LEASES_MAX} times in a row without finishing a step.`
-          events.push(...settle(row, 'failed', { code: 'worker-crash-limit', message }))
-          const stopped = cancel(below(row.run.id))
-          events.push(...stopped.settled)
-          cancelled.push(...stopped.active)
-        } else {
-          row.lostLeases += 1
-          row.fence += 1
-          toPending(row, 0)
-        }
-      }
-      const overdue = due()
-        .filter(({ status, run }) => status === 'pending' && run.slots.length === 0)
-        .slice(0, limit)
-      for (const row of overdue) row.dueAtMs = now() + RECHECK_MS
-      return { overdue: overdue.map(deliveryOf), events, cancelled }
+      return { overdue: queued.map(deliveryOf), events, cancelled }
     },
 
     async recheckPending() {
-      for (const row of rows.values()) if (row.status === 'pending') row.dueAtMs = now()
+      for (const row of rows.values()) if (mayMove('requeue', row)) move('requeue', row)
     },
 
     read(runId) {

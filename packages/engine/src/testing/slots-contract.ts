@@ -241,7 +241,7 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
       const { store, root, slotId, claimed, ends, standing } = await bundle(2)
       const { fence } = await claimed(slotId(0))
       const definition = aDefinition({ templateId: 'test/called' })
-      const called = { ...aNewRun(createSequentialIds('5').next(), { definition }), callerKey: 'd' }
+      const called = { ...aNewRun(createSequentialIds('5').next(), { definition }), rootRunId: root.id, callerKey: 'd' }
       await store.commit(aTransition(slotId(0), fence, { children: [called] }))
       await store.commit(anEnd(slotId(0), fence, { status: 'parked', wakeInMs: 30_000 }))
       expect((await store.requestCancel(slotId(0))).active).toEqual([])
