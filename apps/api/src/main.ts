@@ -3,42 +3,35 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createArtifactStore } from '@fabrique/artifacts'
+import { assemble } from '@fabrique/assembly'
 import {
   type AccountStore,
   createAccountStore,
   createArtifactReader,
   createDb,
   createEventLog,
-  createPricingStore,
   createRunReader,
   createRunSteering,
-  createRunStore,
   createScheduleStore,
-  createTemplateStore,
   createWebhookStore,
   migrate,
   readBacktestRuns,
-  earlierRuns,
   readEndedRun,
   readRecordedRun,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
-import { createAuthoring, createSubmitter } from '@fabrique/engine'
-import { createIntakeSchemas } from '@fabrique/intake'
 import { createNews, createRunQueue } from '@fabrique/queue'
 import {
   artifactStoreConfig,
   createKillpoint,
   createLog,
   parseEnv,
-  providerConfig,
   runService,
   systemClock,
   systemIds,
 } from '@fabrique/runtime'
 import { urlProblem } from '@fabrique/safe-fetch'
-import { createProviderMode, createProviders, createStandardCatalog } from '@fabrique/steps'
 import { readShippedDocuments } from '@fabrique/templates'
 import { serve } from '@hono/node-server'
 import { createApp } from './app.ts'
@@ -63,58 +56,35 @@ await runService(log, async (life) => {
   const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
   await migrate(db)
   const accounts = createAccountStore(db, ids)
-  const templates = createTemplateStore(db)
-  const pricing = createPricingStore(db)
-  await seed({ templates, pricing }, await readShippedDocuments())
-  await makeFirstKey(accounts, env.FABRIQUE_ADMIN_KEY, home)
 
   const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) => it.close())
   const news = life.own(createNews({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) => it.close())
-  const intake = life.own(createIntakeSchemas(), (it) => it.close())
-  const runs = createRunStore(db, ids)
+  const assembly = assemble({ env, db, queue, ids, killpoint })
+  life.own(assembly.intake, (it) => it.close())
+  await seed(assembly, await readShippedDocuments())
+  await makeFirstKey(accounts, env.FABRIQUE_ADMIN_KEY, home)
   const reader = createRunReader(db)
   const eventLog = createEventLog(db)
-  const catalog = createStandardCatalog()
-  const authoring = createAuthoring({ catalog, intake, pricing, templates })
-  const submitter = createSubmitter({
-    store: runs,
-    queue,
-    sources: { findRunnable: authoring.runnable, pricing: pricing.current, earlierRun: earlierRuns(db) },
-    intake,
-    catalog,
-    mode: createProviderMode(providerConfig(env)),
-    missing: createProviders(providerConfig(env)).missing,
-    ids,
-    killpoint,
-  })
   const app = createApp({
+    ...assembly,
     accounts,
     artifacts: createArtifactReader(db),
-    authoring,
     backtestRuns: (organizationId, workflow, limit) => readBacktestRuns(db, organizationId, workflow, limit),
     artifactStore,
-    catalog,
     clock: systemClock,
     endedRun: (organizationId, runId) => readEndedRun(db, organizationId, runId),
-    ids,
-    intake,
     log,
     news,
     organizationFeeds: createOrganizationFeeds({ eventLog, news }),
-    pricing,
-    queue,
     reader,
     recordedRun: (organizationId, runId) => readRecordedRun(db, organizationId, runId),
     runFeeds: createRunFeeds({ reader, eventLog, news }),
-    runs,
     schedules: createScheduleStore(db),
     steering: createRunSteering(db),
     streams: createEventStreams(
       { streamsMax: env.SSE_STREAMS_MAX, streamsPerKeyMax: env.SSE_STREAMS_PER_KEY_MAX },
       life.stopping,
     ),
-    submitter,
-    templates,
     webhooks: createWebhookStore(db, ids),
     webhookUrlProblem: (url) => urlProblem(url, { allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }),
     databaseReachable: () =>

@@ -33,8 +33,6 @@ function openExecution(): LocalExecution {
   const execution = createLocalExecution({
     env,
     db: test.db,
-    templates: createTemplateStore(test.db),
-    pricing: createPricingStore(test.db),
     artifacts: createArtifactStore(artifactStoreConfig(env, folder), log),
     ids: systemIds(),
     log,

@@ -1,20 +1,9 @@
 // Executes runs in this process: engine, queue in memory, providers. Loaded only where a run is submitted or steered.
 // Hides that there is no reconciler here: what nobody else delivers is looked for by whoever follows the run.
-import {
-  createRunStore,
-  type Db,
-  type PricingStore,
-  earlierRuns,
-  readEndedRun,
-  SYSTEM_ORGANIZATION,
-  type TemplateStore,
-} from '@fabrique/db'
+import { assemble, assembleHost } from '@fabrique/assembly'
+import { type Db, readEndedRun, SYSTEM_ORGANIZATION } from '@fabrique/db'
 import {
   type ArtifactStore,
-  createAuthoring,
-  createEngine,
-  createHost,
-  createSubmitter,
   type Delivery,
   type Ids,
   type Log,
@@ -22,11 +11,10 @@ import {
   type RunStore,
   type SubmitOutcome,
 } from '@fabrique/engine'
-import { createIntakeSchemas } from '@fabrique/intake'
 import { createLimits, createMemoryRunQueue, type MemoryRunQueue } from '@fabrique/queue'
-import { providerConfig, providerLimits, systemClock } from '@fabrique/runtime'
+import type { providerConfig } from '@fabrique/runtime'
+import { providerLimits } from '@fabrique/runtime'
 import { FabriqueError, isTerminal, type JsonObject, laneOf, type RunEvent, type RunResource } from '@fabrique/schema'
-import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 import { holderOf } from './backend.ts'
 
 const ORGANIZATION = SYSTEM_ORGANIZATION
@@ -35,8 +23,6 @@ const PARALLEL_RUNS = 8
 export interface LocalExecutionDeps {
   env: Parameters<typeof providerConfig>[0] & Parameters<typeof providerLimits>[0]
   db: Db
-  templates: TemplateStore
-  pricing: PricingStore
   artifacts: ArtifactStore
   ids: Ids
   log: Log
@@ -63,9 +49,7 @@ export interface LocalExecution {
 
 /** Ready to execute runs of that record; nothing is taken from it but what is submitted or delivered here. */
 export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
-  const { env, db, templates, pricing, artifacts, ids, log, leaseMs } = deps
-  const catalog = createStandardCatalog()
-  const intake = createIntakeSchemas()
+  const { env, db, artifacts, ids, log, leaseMs } = deps
   const closing = new AbortController()
   const listeners = new Set<(events: RunEvent[]) => void>()
   let arrival = Promise.withResolvers<void>()
@@ -81,35 +65,11 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
       arrival = Promise.withResolvers()
     },
   }
-  const runs = createRunStore(db, ids, queue.publish)
-  const providers = createProviders(providerConfig(env))
-  const engine = createEngine({
-    store: runs,
-    queue,
-    artifacts,
-    catalog,
-    providers,
-    intake,
-    limits: createLimits({ rules: providerLimits(env), log }),
-    inspect,
-    clock: systemClock,
-    ids,
-    log,
-    worker: `cli:${process.pid}`,
-    leaseMs,
-  })
-  const host = createHost({ engine, store: runs, clock: systemClock, log, leaseMs, stopped: closing.signal })
-  const authoring = createAuthoring({ catalog, intake, pricing, templates })
-  const submitter = createSubmitter({
-    store: runs,
-    queue,
-    sources: { findRunnable: authoring.runnable, pricing: pricing.current, earlierRun: earlierRuns(db) },
-    intake,
-    catalog,
-    mode: createProviderMode(providerConfig(env)),
-    missing: providers.missing,
-    ids,
-  })
+  const assembly = assemble({ env, db, queue, ids })
+  const { runs, submitter } = assembly
+  const limits = createLimits({ rules: providerLimits(env), log })
+  const worker = `cli:${process.pid}`
+  const host = assembleHost(assembly, { artifacts, limits, log, worker, leaseMs, stopped: closing.signal })
 
   return {
     runs,
@@ -188,7 +148,7 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
 
     async close() {
       closing.abort()
-      await intake.close()
+      await assembly.intake.close()
     },
   }
 }

@@ -64,7 +64,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   /** The engine and the providers, which take longer to load than a look at the record takes. */
   const open = async (): Promise<LocalExecution> => {
     const { createLocalExecution } = await import('./local-execution.ts')
-    return createLocalExecution({ env, db, templates, pricing, artifacts, ids, log, leaseMs: LEASE_MS })
+    return createLocalExecution({ env, db, artifacts, ids, log, leaseMs: LEASE_MS })
   }
   const executing = () => (execution ??= open())
 

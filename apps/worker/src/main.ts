@@ -3,9 +3,9 @@
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createArtifactStore } from '@fabrique/artifacts'
-import { createDb, createDeliveryStore, createRunStore, createScheduleStore } from '@fabrique/db'
-import { cancelRun, createEngine, createHost, createReconciler, createScheduler } from '@fabrique/engine'
-import { createIntakeSchemas } from '@fabrique/intake'
+import { assemble, assembleHost } from '@fabrique/assembly'
+import { createDb, createDeliveryStore, createScheduleStore } from '@fabrique/db'
+import { cancelRun, createReconciler, createScheduler } from '@fabrique/engine'
 import { createConsumer, createLimits, createRunQueue } from '@fabrique/queue'
 import {
   artifactStoreConfig,
@@ -13,16 +13,13 @@ import {
   createKillpoint,
   createLog,
   parseEnv,
-  providerConfig,
   providerLimits,
   runService,
   systemClock,
   systemIds,
 } from '@fabrique/runtime'
-import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 import { createDispatcher, createSender } from '@fabrique/webhooks'
 import { WorkerEnv } from './env.ts'
-import { createWorkerSubmitter } from './submitting.ts'
 
 /** How late a schedule fires at most, while a worker lives. */
 const SCHEDULES_EVERY_MS = 1_000
@@ -36,15 +33,8 @@ await runService(
     const artifacts = createArtifactStore(artifactStoreConfig(env, join(resolve(env.FABRIQUE_HOME), 'artifacts')), log)
     const reserved = env.INTERACTIVE_RESERVED ?? Math.max(1, Math.round(env.CONCURRENCY / 5))
     if (reserved > env.CONCURRENCY) throw new ConfigurationError('INTERACTIVE_RESERVED: must not exceed CONCURRENCY')
-    const catalog = createStandardCatalog()
     const rules = providerLimits(env)
-    for (const { scope } of rules) {
-      const [provider = ''] = scope.split('/')
-      if (catalog.provider(provider) === undefined)
-        throw new ConfigurationError(`PROVIDER_LIMITS: there is no provider "${provider}"`)
-    }
     const worker = `${hostname()}:${process.pid}`
-    const ids = systemIds()
     const killpoint = createKillpoint(env)
 
     const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
@@ -53,35 +43,18 @@ await runService(
     )
     const shared = { redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX }
     const limits = life.own(createLimits({ rules, shared, log }), (it) => it.close())
-    const store = createRunStore(db, ids, (events) => queue.publish(events))
-    const intake = life.own(createIntakeSchemas(), (it) => it.close())
-    const providers = createProviders(providerConfig(env))
-    const engine = createEngine({
-      store,
-      queue,
-      artifacts,
-      catalog,
-      providers,
-      limits,
-      intake,
-      inspect,
-      clock: systemClock,
-      ids,
-      log,
-      worker,
-      leaseMs: env.FABRIQUE_LEASE_MS,
-      killpoint,
-    })
+    const assembly = assemble({ env, db, queue, ids: systemIds(), killpoint })
+    const { runs: store, catalog } = assembly
+    life.own(assembly.intake, (it) => it.close())
+    for (const { scope } of rules) {
+      const [provider = ''] = scope.split('/')
+      if (catalog.provider(provider) === undefined)
+        throw new ConfigurationError(`PROVIDER_LIMITS: there is no provider "${provider}"`)
+    }
     // Leases are renewed until the last run has been let go, not only until we are asked to stop.
     const renewing = life.own(new AbortController(), (it) => it.abort())
-    const host = createHost({
-      engine,
-      store,
-      clock: systemClock,
-      log,
-      leaseMs: env.FABRIQUE_LEASE_MS,
-      stopped: renewing.signal,
-    })
+    const leaseMs = env.FABRIQUE_LEASE_MS
+    const host = assembleHost(assembly, { artifacts, limits, log, worker, leaseMs, stopped: renewing.signal })
     const consumer = life.own(
       createConsumer({
         redisUrl: env.REDIS_URL,
@@ -114,16 +87,7 @@ await runService(
     void life.own(dispatcher.run(life.stopping), (running) => running)
     const scheduler = createScheduler({
       store: createScheduleStore(db),
-      submitter: createWorkerSubmitter({
-        db,
-        store,
-        queue,
-        intake,
-        catalog,
-        mode: createProviderMode(providerConfig(env)),
-        missing: providers.missing,
-        ids,
-      }),
+      submitter: assembly.submitter,
       cancel: (runId) => cancelRun({ runs: store, queue }, runId),
       clock: systemClock,
       log,

@@ -26,7 +26,7 @@ export {
 } from './catalog.ts'
 export { durationMs } from './execution/end-run.ts'
 export { createEngine } from './execution/execute.ts'
-export { createHost } from './execution/host.ts'
+export { createHost, type Host } from './execution/host.ts'
 export { type FailureClass, StepFailure } from './failure.ts'
 export type { EarlierRun } from './inheritance.ts'
 export { cancelRun } from './oversight/cancel-run.ts'
