@@ -87,7 +87,7 @@ describe('a batch', () => {
     expect(last).toMatchObject({ status: 'pending', input: { n: 3 }, metadata: { n: '3' } })
   })
 
-  it('takes nothing for nothing, and only lines of JSON', async () => {
+  it('answers an empty body with nothing, and refuses other content types and keys that are not valid', async () => {
     expect(await send('')).toMatchObject({ status: 200, text: '' })
     expect((await send(spec(1), { 'content-type': 'application/json' })).status).toBe(415)
     expect((await send(spec(1), { 'idempotency-key': 'a b' })).status).toBe(400)
@@ -162,7 +162,7 @@ describe('a batch', () => {
     expect(received.length).toBeGreaterThan(7_000_000)
   }, 60_000)
 
-  it('belongs to the organization of its key', async () => {
+  it('makes runs that only the organization of its key can read', async () => {
     const operator = await fabrique.createOperator('Batches')
     const { answers } = await send(spec(1), {}, operator.key)
     const runId = answers[0]?.run_id ?? ''
@@ -172,7 +172,7 @@ describe('a batch', () => {
 })
 
 describe('an API killed in the middle of a batch', () => {
-  it('and sent the same file again: each line has become exactly one run', async () => {
+  it('and the same file sent again: each line has become exactly one run', async () => {
     const count = 10_000
     const lines = Array.from({ length: count }, (_, n) => spec(n))
     const operator = await fabrique.createOperator('Backfills')

@@ -126,7 +126,7 @@ describe("the organization's stream", () => {
     expect(numbersByRun(admins.seen).size).toBe(1)
   }, 40_000)
 
-  it('resumes behind any event, at another process too, in the same order', async () => {
+  it('resumes after any event, at another process too, in the same order', async () => {
     await fabrique.startWorker()
     onTestFinished(() => fabrique.killWorkers('SIGKILL'))
     const other = await anotherApi()
@@ -170,7 +170,7 @@ describe("the organization's stream", () => {
     }
   }, 40_000)
 
-  it('says so when it cannot resume, and refuses what is no id', async () => {
+  it('begins now with a comment when it cannot resume, and refuses what is no id', async () => {
     const unknown = follow({ port, path: `${STREAM}?after=01ARZ3NDEKTSV4RRFFQ69G5FAV`, key: operator.key })
     await expect.poll(() => unknown.comments[0]).toMatch(/unknown or too far back; what happens from now on/)
     await submit(1)
@@ -186,7 +186,7 @@ describe("the organization's stream", () => {
 })
 
 describe('listeners', () => {
-  it('are told within two seconds though every notification is lost', async () => {
+  it('get every event within two seconds although every notification is lost', async () => {
     const redis = new Redis(REDIS)
     let isKilling = true
     let killed = 0
@@ -313,7 +313,7 @@ describe('limits', () => {
     return tookMs.toSorted((a, b) => a - b)[Math.ceil(count * 0.99) - 1] ?? 0
   }
 
-  it('keep others within 200 ms while 500 readers never read', async () => {
+  it('keep the delay of others below 200 ms while 500 readers never read', async () => {
     await fabrique.startWorker()
     onTestFinished(() => fabrique.killWorkers('SIGKILL'))
     const quietMs = await p99(40)

@@ -441,7 +441,7 @@ describe('submitting', () => {
 })
 
 describe('steering', () => {
-  it('cancels a run that waits for its review, once', async () => {
+  it('cancels a run that waits for its review, and answers 409 to a second cancel', async () => {
     const run = await fabrique.submit()
     await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.waiting')
     const post = () => fabrique.request<RunResource>(`${RUNS}/${run.id}/cancel`, { method: 'POST' })
@@ -469,7 +469,7 @@ describe('steering', () => {
     expect((await fabrique.request(`/v1/artifacts/${files[0]?.id}/content`)).status).toBe(200)
   })
 
-  it('lets one of twenty approvals at once win', async () => {
+  it('takes one of twenty approvals at once, and answers 409 to the others', async () => {
     const run = await fabrique.submit()
     await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.waiting')
     const answers = await Promise.all(Array.from({ length: 20 }, () => fabrique.review(run.id, 'approve')))
@@ -498,7 +498,7 @@ describe('the API', () => {
     expect((await fabrique.request('/readyz')).body).toMatchObject({ postgres: 'ok', redis: 'ok' })
   })
 
-  it('describes itself as OpenAPI 3.1', async () => {
+  it('has an OpenAPI 3.1 document that names the routes of runs', async () => {
     const { body } = await fabrique.request<{ openapi: string; paths: Record<string, unknown> }>('/openapi.json', {
       key: null,
     })
@@ -506,7 +506,7 @@ describe('the API', () => {
     expect(Object.keys(body.paths)).toEqual(expect.arrayContaining([RUNS, `${RUNS}/{id}`, `${RUNS}/{id}/events`]))
   })
 
-  it('serves its docs page without any other host', async () => {
+  it('serves its docs page without reference to any other host', async () => {
     const page = await fabrique.request('/docs', { key: null })
     expect(page.status).toBe(200)
     const parts = [...page.text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address = '']) => address)

@@ -95,7 +95,7 @@ describe('a worker killed', () => {
     { point: 'W9', at: 'with the last step done', unknown: 0 },
     { point: 'W10', at: 'with the end committed', unknown: 0 },
     { point: 'W11', at: 'with the gate opened', unknown: 0 },
-  ])('at $point, $at, costs time only', async ({ point, unknown }) => {
+  ])('at $point, $at, loses no run and pays no finished step again', async ({ point, unknown }) => {
     const proof = join(fabrique.home, `killed-at-${point}`)
     await fabrique.startWorker({ FABRIQUE_TEST_KILLPOINT: point, FABRIQUE_TEST_KILLPOINT_FILE: proof })
     const run = await fabrique.submit()
@@ -143,7 +143,7 @@ describe('a worker killed', () => {
     await audit(run.id, { unknown: 0 })
   })
 
-  it('while a call hangs: the call is made once more, and the lost one stands on the ledger as unknown', async () => {
+  it('while a call hangs: the call is made once more, and the lost one is on the ledger as unknown', async () => {
     providers.script('image', { hold: new Promise(() => {}) })
     await fabrique.startWorker()
     const run = await fabrique.submit()
@@ -191,7 +191,7 @@ describe('a worker killed', () => {
 })
 
 describe('a worker stopped past its lease', () => {
-  it('and woken after another took over changes nothing', async () => {
+  it('and continued after another took over the run writes nothing more', async () => {
     const held = Promise.withResolvers<void>()
     providers.script('image', { hold: held.promise })
     await fabrique.startWorker()
@@ -228,7 +228,7 @@ describe('an orderly shutdown', () => {
     await audit(run.id, { unknown: 0 })
   })
 
-  it('lets a run that ends within the grace end', async () => {
+  it('lets a run that comes to its review within the grace get there', async () => {
     const held = Promise.withResolvers<void>()
     providers.script('image', { hold: held.promise })
     await fabrique.startWorker()
