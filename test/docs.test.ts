@@ -294,6 +294,17 @@ describe('what is said of the code', () => {
     ).toEqual([])
   })
 
+  test('every option of the command line is on its page', () => {
+    const page = read('docs/reference/cli.md')
+    const options = sources
+      .filter((file) => file.startsWith('apps/cli/src/'))
+      .flatMap((file) => [...read(file).matchAll(/\.option\(\s*'(?:(-\w), )?(--[a-z-]+)/g)])
+    expect(options.length).toBeGreaterThan(20)
+    const isSaid = (name: string | undefined) =>
+      name !== undefined && new RegExp(`(^|[\\s\`[])${name}(?![\\w-])`, 'm').test(page)
+    expect(faults(options, ([, short, long = '']) => !isSaid(long) && !isSaid(short) && long)).toEqual([])
+  })
+
   test('the engine has no clock, no randomness, no environment and no I/O', () => {
     const engine = sources.filter((file) => /^packages\/engine\/src\/(?!testing\/)/.test(file))
     const outside =
