@@ -62,7 +62,7 @@ async function setup() {
 }
 
 describe('the log of all events', () => {
-  it('gives every event after a place once, page by page, and only to its organization', async () => {
+  it('gives what follows a place once, page by page, and only to whom it belongs', async () => {
     const { db, log, accept, readAll } = await setup()
     await db.query('', `insert into organizations (id, name) values ('others', 'Others')`, [])
     const start = await log.end()
@@ -76,7 +76,7 @@ describe('the log of all events', () => {
     expect((await readAll(place)).told).toEqual([`${c}:1`, `${c}:2`])
   })
 
-  it('holds back events of transactions after one that still writes, so that the order never changes', async () => {
+  it('holds back what was written behind a transaction that still writes, so that the order never changes', async () => {
     const { log, accept, open, readAll } = await setup()
     const [a, b] = [await accept(), await accept()]
     const start = await log.end()
