@@ -63,7 +63,7 @@ describe.each(['a folder', 'a bucket'])('an artifact in %s', (where) => {
     expect(headers.get('x-content-type-options')).toBe('nosniff')
   })
 
-  it('is not sent again to whoever has it', async () => {
+  it('is answered with 304 to a client that has it', async () => {
     const { status, bytes: got } = await content({ 'if-none-match': `"another", "${file.sha256}"` })
     expect(status).toBe(304)
     expect(got).toHaveLength(0)
@@ -131,7 +131,7 @@ describe('a run whose artifacts go to a bucket', () => {
     await expect(readFile(join(fabrique.home, 'artifacts', files[0]?.storage_key ?? ''))).rejects.toThrow('ENOENT')
   })
 
-  it('loses and repeats nothing where the store says 500 for what it has stored', async () => {
+  it('stores each file once although the store answers 500 for writes that it has made', async () => {
     const usual = await finished(fabrique)
     bucket.objects.clear()
     let failures = 0
@@ -149,7 +149,7 @@ describe('a run whose artifacts go to a bucket', () => {
     expect(files.map(({ sha256 }) => sha256)).toEqual(usual.files.map(({ sha256 }) => sha256))
   })
 
-  it('is handed back while the store is away, and ends as if it had not been', async () => {
+  it('is handed back while the store is away, and then ends like a run that was not disturbed', async () => {
     const usual = await outcomes((await finished(fabrique)).id)
     bucket.objects.clear()
     const said = () => fabrique.lines().filter((line) => line.includes('the object store does not answer'))

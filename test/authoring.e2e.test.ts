@@ -144,7 +144,7 @@ describe("the seed's workflow.json", () => {
 })
 
 describe('authoring', () => {
-  it('is for admins only', async () => {
+  it('answers 403 to an operator and 401 without a key', async () => {
     const { key } = await fabrique.createOperator('authoring')
     for (const [method, path] of [
       ['POST', '/v1/workflows'],
@@ -225,7 +225,7 @@ describe('authoring', () => {
 })
 
 describe('versions', () => {
-  it('keep running as they were published, and a run keeps the one it began with', async () => {
+  it('run as they were published, and a run keeps the version that it was accepted with', async () => {
     await post('/v1/workflows', { ...echo('echo/versioned', 'old {intake.word}'), visibility: 'public' })
     const before = await fabrique.request<RunResource>('/v1/workflows/runs', {
       method: 'POST',

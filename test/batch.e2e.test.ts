@@ -1,6 +1,5 @@
 // Many run-specs in one request: each line is answered by itself and in order, whatever the client's habits, and sending
 // the same file again after a crash makes no run twice. Real API and PostgreSQL; no worker, so that every run stays queued.
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
@@ -8,7 +7,7 @@ import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import type { ProblemDocument, RunResource } from '@fabrique/schema'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { checkout, type Fabrique, startFabrique } from './harness.ts'
+import { type Fabrique, startFabrique } from './harness.ts'
 
 const BATCH = '/v1/workflows/runs/batch'
 const NDJSON = 'application/x-ndjson'
@@ -88,7 +87,7 @@ describe('a batch', () => {
     expect(last).toMatchObject({ status: 'pending', input: { n: 3 }, metadata: { n: '3' } })
   })
 
-  it('takes nothing for nothing, and only lines of JSON', async () => {
+  it('answers an empty body with nothing, and refuses other content types and keys that are not valid', async () => {
     expect(await send('')).toMatchObject({ status: 200, text: '' })
     expect((await send(spec(1), { 'content-type': 'application/json' })).status).toBe(415)
     expect((await send(spec(1), { 'idempotency-key': 'a b' })).status).toBe(400)
@@ -163,7 +162,7 @@ describe('a batch', () => {
     expect(received.length).toBeGreaterThan(7_000_000)
   }, 60_000)
 
-  it('belongs to the organization of its key', async () => {
+  it('makes runs that only the organization of its key can read', async () => {
     const operator = await fabrique.createOperator('Batches')
     const { answers } = await send(spec(1), {}, operator.key)
     const runId = answers[0]?.run_id ?? ''
@@ -173,20 +172,20 @@ describe('a batch', () => {
 })
 
 describe('an API killed in the middle of a batch', () => {
-  it('and sent the same file again: each line has become exactly one run', async () => {
+  it('and the same file sent again: each line has become exactly one run', async () => {
     const count = 10_000
     const lines = Array.from({ length: count }, (_, n) => spec(n))
     const operator = await fabrique.createOperator('Backfills')
-    const first = await startApi()
+    const first = await fabrique.startApi()
     const answered = await sendTo(first.url, operator.key, lines, (seen) => {
-      if (seen === 3_000) first.child.kill('SIGKILL')
+      if (seen === 3_000) void first.kill('SIGKILL')
     })
     expect(answered.length).toBeGreaterThanOrEqual(3_000)
     expect(answered.length).toBeLessThan(count)
 
-    const second = await startApi()
+    const second = await fabrique.startApi()
     const again = await sendTo(second.url, operator.key, lines)
-    second.child.kill('SIGTERM')
+    await second.kill('SIGTERM')
     expect(again.map(({ line }) => line)).toEqual(lines.map((_, index) => index + 1))
     expect(new Set(again.map(({ run_id: id }) => id)).size).toBe(count)
     expect(again.slice(0, answered.length).map(({ run_id: id }) => id)).toEqual(answered.map(({ run_id: id }) => id))
@@ -209,29 +208,6 @@ async function stats(): Promise<{ backlog: number; active: number; oldest_age_s:
       '/v1/queues/stats',
     )
   return body['runs-batch'] ?? { backlog: -1, active: -1, oldest_age_s: -1 }
-}
-
-/** One more API of the same deployment, to be killed. */
-async function startApi(): Promise<{ url: string; child: ChildProcess }> {
-  const child = spawn(process.execPath, ['apps/api/src/main.ts'], {
-    cwd: checkout,
-    env: {
-      PATH: process.env.PATH,
-      DATABASE_URL: fabrique.databaseUrl,
-      REDIS_URL: process.env.TEST_REDIS_URL,
-      REDIS_PREFIX: new URL(fabrique.databaseUrl).pathname.slice(1),
-      FABRIQUE_HOME: fabrique.home,
-      FABRIQUE_PROVIDERS: 'simulated',
-      PORT: '0',
-    },
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-  })
-  for await (const line of createInterface({ input: child.stderr as Readable })) {
-    if (!line.includes('"msg":"the API listens"')) continue
-    child.stderr?.resume()
-    return { url: `http://127.0.0.1:${String((JSON.parse(line) as { port: number }).port)}`, child }
-  }
-  throw new Error('the API ended at its start')
 }
 
 /** Sends these lines as one request; answers what came back, all of it or what came before the connection broke. */

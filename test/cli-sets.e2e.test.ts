@@ -257,7 +257,7 @@ runs:
     expect(existsSync(join(folder, 'nowhere'))).toBe(false)
   })
 
-  it('takes a stage for a stage, even one with the name of a command', async () => {
+  it('runs a stage that has the name of a command', async () => {
     const set = file('named.yaml', 'set: s\nruns: [{ name: status, workflow: words/make, input: { topic: foxes } }]\n')
     const { code, stdout } = await fab(['--run-set', set, 'status', '--json'])
     expect(code).toBe(0)
@@ -288,7 +288,7 @@ runs:
     expect(kept('gated', 'fox').status).toBe('completed')
   })
 
-  it('touches no folder that holds something else', async () => {
+  it('refuses to write into a folder that holds anything else', async () => {
     const set = file('chain.yaml', CHAIN)
     mkdirSync(join(folder, 'taken/make'), { recursive: true })
     writeFileSync(join(folder, 'taken/make/mine.txt'), 'mine')

@@ -60,6 +60,15 @@ function shell(script: string, env: NodeJS.ProcessEnv = {}): Promise<{ code: num
   })
 }
 
+/** A line of the demo without what differs from run to run: id, time, and the file's hash and size. */
+function withoutChance(line: string): string {
+  return line
+    .replace(/^Run [0-9A-Z]{26}$/, 'Run …')
+    .replace(/^ +\d+\.\d s/, '… s')
+    .replace(/^ {2}\S+(\/\.fabrique\/artifacts\/system)\/(..)\/\2[0-9a-f]{62}\./, '  …$1/….')
+    .replace(/ \d+ bytes/, ' … bytes')
+}
+
 const executed = pages()
   .map((page) => ({ page, blocks: blocksOf(page).filter(({ info }) => info[0] === 'bash') }))
   .filter(({ blocks }) => blocks.length > 0)
@@ -77,6 +86,26 @@ describe('the commands of a page', () => {
     const last = outputs.get('README.md')?.trim().split('\n\n').at(-1) ?? ''
     expect(last).toContain('event: workflow.run.completed\n')
     expect(last).toContain('"state":{"request_id":"fox-1"}')
+  })
+
+  test('README.md: the demo says what is shown of it, its cost to the last digit', { timeout: 120_000 }, async () => {
+    const shown =
+      blocksOf('README.md')
+        .find(({ text }) => text.startsWith('Submitting '))
+        ?.text.split('\n') ?? []
+    const { code, stdout, stderr } = await shell(`cd '${root}' && node scripts/demo.ts`, {
+      DATABASE_URL: fabrique.databaseUrl,
+      REDIS_URL: process.env.TEST_REDIS_URL,
+      FABRIQUE_HOME: join(folder, '.fabrique'),
+    })
+    expect(`${stderr}exit code ${code}`).toBe('exit code 0')
+    const said = stdout.split('\n').map(withoutChance)
+    expect(shown.length).toBeGreaterThan(10)
+    let from = 0
+    for (const line of shown.map(withoutChance)) {
+      from = said.indexOf(line, from) + 1
+      expect(from, `after what was shown before, the demo says: ${line}\n${stdout}`).toBeGreaterThan(0)
+    }
   })
 
   test('README.md: what was fetched is the picture', async () => {

@@ -250,6 +250,71 @@ function isReadOutsideSchema(app: string, name: string): boolean {
   return files.some((file) => file.startsWith(`apps/${app}/src/`) && new RegExp(`\\b${name}\\b`).test(read(file)))
 }
 
+describe('what is said of the code', () => {
+  const sources = files.filter((file) => /^(apps|packages)\/.*\.ts$/.test(file) && !file.endsWith('.test.ts'))
+  const found = (from: readonly string[], pattern: RegExp) =>
+    [...new Set(from.flatMap((file) => [...read(file).matchAll(pattern)].map(([, name = '']) => name)))].toSorted()
+
+  test('every kill point is armed by an end-to-end test, and every one that is armed or named exists', () => {
+    const exist = found(sources, /(?:killpoint(?:\?\.)?|\bsave)\('([A-Z]\d+)'/g)
+    const e2e = files.filter((file) => /^test\/.*\.e2e\.test\.ts$/.test(file))
+    expect(exist.length).toBeGreaterThan(10)
+    expect(found(e2e, /'([ADRW]\d+)'/g)).toEqual(exist)
+    expect(exist).toEqual(expect.arrayContaining(found(markdown, /killpoint\('([A-Z]\d+)'/g)))
+  })
+
+  test('a package imports the packages that ARCHITECTURE.md says, and no other', () => {
+    const rows = tableOf('ARCHITECTURE.md', ['where', 'imports', 'what it hides'])
+    const said = rows.flatMap(({ where = '', imports = '' }) =>
+      [...where.matchAll(/\]\((packages\/[\w-]+)/g)].map(([, folder]) => `${folder}: ${imports}`),
+    )
+    const real = files.flatMap((file) => {
+      const folder = /^(packages\/[\w-]+)\/package\.json$/.exec(file)?.[1]
+      if (folder === undefined) return []
+      const { dependencies = {} } = JSON.parse(read(file)) as { dependencies?: Record<string, string> }
+      const own = Object.keys(dependencies).flatMap((name) => /^@fabrique\/(.+)$/.exec(name)?.[1] ?? [])
+      return `${folder}: ${own.join(', ') || '–'}`
+    })
+    expect(real.length).toBeGreaterThan(5)
+    expect(said.toSorted()).toEqual(real.toSorted())
+  })
+
+  test('a library that a file calls its own is imported nowhere else', () => {
+    const claims = sources.flatMap((file) =>
+      [...read(file).matchAll(/[Oo]nly (package|file|place) that imports ([\w-]+)/g)].map(([, what, library = '']) => ({
+        where: what === 'package' ? file.split('/').slice(0, 2).join('/') : file,
+        imports: new RegExp(`from '${library}(/[^']*)?'`),
+      })),
+    )
+    expect(claims.length).toBeGreaterThan(1)
+    expect(
+      faults(claims, ({ where, imports }) => {
+        const others = sources.filter((file) => !file.startsWith(where) && imports.test(read(file)))
+        return others.length > 0 && `${where}: ${imports.source} is in ${others.join(', ')} too`
+      }),
+    ).toEqual([])
+  })
+
+  test('every option of the command line is on its page', () => {
+    const page = read('docs/reference/cli.md')
+    const options = sources
+      .filter((file) => file.startsWith('apps/cli/src/'))
+      .flatMap((file) => [...read(file).matchAll(/\.option\(\s*'(?:(-\w), )?(--[a-z-]+)/g)])
+    expect(options.length).toBeGreaterThan(20)
+    const isSaid = (name: string | undefined) =>
+      name !== undefined && new RegExp(`(^|[\\s\`[])${name}(?![\\w-])`, 'm').test(page)
+    expect(faults(options, ([, short, long = '']) => !isSaid(long) && !isSaid(short) && long)).toEqual([])
+  })
+
+  test('the engine has no clock, no randomness, no environment and no I/O', () => {
+    const engine = sources.filter((file) => /^packages\/engine\/src\/(?!testing\/)/.test(file))
+    const outside =
+      /\bDate\.now\(|new Date\(\)|Math\.random|performance\.|process\.\w|setTimeout|setInterval|AbortSignal\.timeout|randomUUID|'node:(?!crypto')/
+    expect(engine.length).toBeGreaterThan(20)
+    expect(faults(engine, (file) => outside.test(read(file)) && file)).toEqual([])
+  })
+})
+
 describe('no file of the repository', () => {
   // Read as bytes of one width, so that a name inside a binary file is found too.
   const texts = files.map((file) => ({ file, text: readFileSync(join(root, file), 'latin1') }))

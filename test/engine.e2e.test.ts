@@ -153,7 +153,7 @@ const call = (id: string) => ({
 })
 
 describe('a worker killed', () => {
-  it('between two items of a list goes on behind the finished ones', async () => {
+  it('between two items of a list pays no finished item again', async () => {
     const run = await dyingAt('W8', () => submit('engine/each', ['tea', 'rain', 'bread']))
     expect(run.status).toBe('completed')
     expect(providers.asked('text')).toHaveLength(3)
@@ -161,7 +161,7 @@ describe('a worker killed', () => {
     await expectBooked(run)
   })
 
-  it('between two turns of an agent repeats neither', async () => {
+  it('between two turns of an agent pays neither turn again', async () => {
     providers.script('text', call('one'), call('two'))
     const run = await dyingAt('W13', () => submit('engine/agent'))
     expect(run.status, JSON.stringify(run.error)).toBe('completed')
@@ -170,7 +170,7 @@ describe('a worker killed', () => {
     await expectBooked(run)
   })
 
-  it('with a called workflow on record, before it rests, calls it once', async () => {
+  it('with a called workflow on record, before the run is suspended, has called it once', async () => {
     const run = await dyingAt('W12', () => submit('engine/caller'))
     expect(run.status, JSON.stringify(run.error)).toBe('completed')
     const tree = await fabrique.request<{ data: RunResource[] }>(`/v1/workflows/runs?root_run_id=${run.id}`)
@@ -234,8 +234,8 @@ describe('a limit of the day', () => {
   })
 })
 
-describe('a review behind a step', () => {
-  it('is gone on from within a second of the approval', async () => {
+describe('a review after a step', () => {
+  it('lets the next step start within a second of its approval', async () => {
     await fabrique.startWorker()
     const { id } = await submit('engine/review')
     await fabrique.waitFor(id, ({ kind }) => kind === 'workflow.run.waiting')
@@ -246,7 +246,7 @@ describe('a review behind a step', () => {
     expect((await ended(id)).status).toBe('completed')
   })
 
-  it('that nobody decides is decided as the template says', async () => {
+  it('that expires is decided as the template says', async () => {
     await fabrique.startWorker()
     const { id } = await submit('engine/review')
     const run = await ended(id)

@@ -1,16 +1,13 @@
 // Event streams as clients see them: of a run and of an organization, exactly once across restarts and lost news, within limits.
 // Real API and worker processes; a second API process of the test's own is what is restarted.
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { Agent } from 'node:http'
-import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ProblemDocument, RunResource } from '@fabrique/schema'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { freePort } from '../scripts/ports.ts'
 import { type EventClient, followEvents, openUnread, type Seen } from './event-clients.ts'
-import { checkout, type Fabrique, type Operator, startFabrique } from './harness.ts'
+import { type Fabrique, type Operator, startFabrique } from './harness.ts'
 
 const STREAM = '/v1/events/stream'
 const RUNS = '/v1/workflows/runs'
@@ -61,38 +58,18 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(() => fabrique?.stop())
 
-/** An API process more on the same record, on a port of its own that it keeps over restarts. */
+/** One more API on the same record, on a port of its own that it keeps over restarts. */
 async function anotherApi(env: Record<string, string> = {}) {
   const port = await freePort('127.0.0.1')
-  let child: ChildProcess | undefined
-  async function start(): Promise<void> {
-    child = spawn(process.execPath, ['apps/api/src/main.ts'], {
-      cwd: checkout,
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      env: {
-        PATH: process.env.PATH ?? '',
-        DATABASE_URL: fabrique.databaseUrl,
-        REDIS_URL: REDIS,
-        REDIS_PREFIX: new URL(fabrique.databaseUrl).pathname.slice(1),
-        FABRIQUE_HOME: fabrique.home,
-        FABRIQUE_PROVIDERS: 'simulated',
-        PORT: String(port),
-        ...env,
-      },
-    })
-    for await (const line of createInterface({ input: child.stderr as NodeJS.ReadableStream })) {
-      if (line.includes('the API listens')) break
-    }
-    child.stderr?.resume()
+  let api = await fabrique.startApi({ ...env, PORT: String(port) })
+  onTestFinished(() => api.kill('SIGKILL'))
+  return {
+    port,
+    async start(): Promise<void> {
+      api = await fabrique.startApi({ ...env, PORT: String(port) })
+    },
+    stop: (signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL') => api.kill(signal),
   }
-  async function stop(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<void> {
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    child.kill(signal)
-    await once(child, 'exit')
-  }
-  onTestFinished(() => stop())
-  await start()
-  return { port, start, stop }
 }
 
 function follow(options: Parameters<typeof followEvents>[0]): EventClient {
@@ -149,7 +126,7 @@ describe("the organization's stream", () => {
     expect(numbersByRun(admins.seen).size).toBe(1)
   }, 40_000)
 
-  it('resumes behind any event, at another process too, in the same order', async () => {
+  it('resumes after any event, at another process too, in the same order', async () => {
     await fabrique.startWorker()
     onTestFinished(() => fabrique.killWorkers('SIGKILL'))
     const other = await anotherApi()
@@ -193,7 +170,7 @@ describe("the organization's stream", () => {
     }
   }, 40_000)
 
-  it('says so when it cannot resume, and refuses what is no id', async () => {
+  it('begins now with a comment when it cannot resume, and refuses what is no id', async () => {
     const unknown = follow({ port, path: `${STREAM}?after=01ARZ3NDEKTSV4RRFFQ69G5FAV`, key: operator.key })
     await expect.poll(() => unknown.comments[0]).toMatch(/unknown or too far back; what happens from now on/)
     await submit(1)
@@ -209,7 +186,7 @@ describe("the organization's stream", () => {
 })
 
 describe('listeners', () => {
-  it('are told within two seconds though every notification is lost', async () => {
+  it('get every event within two seconds although every notification is lost', async () => {
     const redis = new Redis(REDIS)
     let isKilling = true
     let killed = 0
@@ -336,7 +313,7 @@ describe('limits', () => {
     return tookMs.toSorted((a, b) => a - b)[Math.ceil(count * 0.99) - 1] ?? 0
   }
 
-  it('keep others within 200 ms while 500 readers never read', async () => {
+  it('keep the delay of others below 200 ms while 500 readers never read', async () => {
     await fabrique.startWorker()
     onTestFinished(() => fabrique.killWorkers('SIGKILL'))
     const quietMs = await p99(40)

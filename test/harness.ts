@@ -92,6 +92,8 @@ export interface Fabrique {
   createOperator(organization: string): Promise<Operator>
   /** One statement on the record itself, for what no client can see or cause. */
   query<Row extends Record<string, unknown>>(sql: string, values?: unknown[]): Promise<Row[]>
+  /** Starts one more API on the same record; resolves when it listens. */
+  startApi(env?: Record<string, string>): Promise<AnotherApi>
   workerPids(): number[]
   /** Starts one more worker; resolves when it takes runs. */
   startWorker(env?: Record<string, string>): Promise<void>
@@ -102,6 +104,14 @@ export interface Fabrique {
   /** What API and workers logged so far, newest last. */
   lines(): string[]
   stop(): Promise<void>
+}
+
+export interface AnotherApi {
+  url: string
+  /** Resolves when it has ended, for whatever reason. */
+  ended: Promise<unknown>
+  /** Sends the signal, and resolves when it has ended. */
+  kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
 }
 
 interface Service {
@@ -139,12 +149,13 @@ export async function startFabrique(
   const database = createDb({ databaseUrl, connectionsMax: 2 })
 
   let workers: Service[] = []
+  const apis: Service[] = []
   const api = launch('apps/api/src/main.ts', env, recent)
   const { port } = await api.said('the API listens').catch(abandon)
   const url = `http://127.0.0.1:${String(port)}`
 
   async function stop(): Promise<void> {
-    await endAll([api, ...workers], 'SIGTERM')
+    await endAll([api, ...apis, ...workers], 'SIGTERM')
     await database.close()
     await administer(serverUrl, `drop database if exists ${name} with (force)`)
     await rm(home, { recursive: true, force: true })
@@ -272,6 +283,13 @@ export async function startFabrique(
       return { key, organizationId: id }
     },
     query: (sql, values = []) => database.query(UNNAMED, sql, values),
+    async startApi(extra = {}) {
+      const another = launch('apps/api/src/main.ts', { ...env, ...extra }, recent)
+      apis.push(another)
+      const { port } = await another.said('the API listens')
+      const kill = (signal: 'SIGKILL' | 'SIGTERM') => endAll([another], signal)
+      return { url: `http://127.0.0.1:${String(port)}`, ended: another.ended, kill }
+    },
     workerPids: () => workers.map(({ child }) => child.pid ?? 0),
     async startWorker(extra = {}) {
       const worker = launch('apps/worker/src/main.ts', { ...env, ...extra }, recent)

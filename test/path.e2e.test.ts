@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import type { ProblemDocument, RunEvent, RunResource } from '@fabrique/schema'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Artifact, checkout, type Fabrique, FOX, type Operator, startFabrique } from './harness.ts'
+import { type Artifact, checkout, type Fabrique, FOX, startFabrique } from './harness.ts'
 
 const EXAMPLE = 'examples/run-inputs/clip-art-fox.yaml'
 const RUNS = '/v1/workflows/runs'
@@ -16,41 +16,70 @@ const RUNS = '/v1/workflows/runs'
 const PROMPT_WORDS = /bold outlines|One subject, centred|promptTemplate|styleDescriptor/
 
 let fabrique: Fabrique
-let operator: Operator
-let stranger: Operator
 
 beforeAll(async () => {
   fabrique = await startFabrique()
-  operator = await fabrique.createOperator('Orchard')
-  stranger = await fabrique.createOperator('Elsewhere')
 })
 afterAll(() => fabrique?.stop())
 
-describe('a run-spec file, posted byte for byte', () => {
-  let accepted: RunResource
-  let events: RunEvent[]
+/** The key of a new organization's operator. */
+async function createKey(): Promise<string> {
+  return (await fabrique.createOperator('Orchard')).key
+}
 
+/** Posts the example as a file, with whatever headers curl adds; answers the head and the accepted run. */
+async function postExample(key: string): Promise<{ head: string; run: RunResource }> {
+  const { stdout } = await promisify(execFile)(
+    'curl',
+    [
+      '-sSi', // silent but for errors, with the head of the answer
+      '--header',
+      'content-type: application/yaml',
+      '--header',
+      `Authorization: Bearer ${key}`,
+      '--data-binary',
+      `@${EXAMPLE}`,
+      `${fabrique.url}${RUNS}?name=generate-clip-art-asset`,
+    ],
+    { cwd: checkout },
+  )
+  const [head = '', body = ''] = stdout.split('\r\n\r\n')
+  return { head, run: JSON.parse(body) as RunResource }
+}
+
+/** A run of the example that waits for its review. */
+async function createWaitingRun(key: string): Promise<RunResource> {
+  const { run } = await postExample(key)
+  await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.waiting', { key })
+  return run
+}
+
+/** A run of the example that was approved and has completed, and its events. */
+async function createCompletedRun(key: string): Promise<{ run: RunResource; events: RunEvent[] }> {
+  const run = await createWaitingRun(key)
+  const body = { decision: 'approve', comment: 'lovely' }
+  expect((await fabrique.request(`${RUNS}/${run.id}/review`, { key, body })).status).toBe(200)
+  const events = await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.completed', { key })
+  return { run, events }
+}
+
+async function artifactsOf(runId: string, key: string): Promise<Artifact[]> {
+  return (await fabrique.request<{ data: Artifact[] }>(`/v1/artifacts?run_id=${runId}`, { key })).body.data
+}
+
+async function cancel(runId: string, key: string): Promise<void> {
+  await fabrique.request(`${RUNS}/${runId}/cancel`, { method: 'POST', key })
+}
+
+// Concurrent: each test has an organization and a run of its own, and most of its time is spent waiting for the run.
+describe.concurrent('a run-spec file, posted byte for byte', () => {
   it('is accepted with 202, Location and the pending run', async () => {
-    const { stdout } = await promisify(execFile)(
-      'curl',
-      [
-        '-sSi', // silent but for errors, with the head of the answer
-        '--header',
-        'content-type: application/yaml',
-        '--header',
-        `Authorization: Bearer ${operator.key}`,
-        '--data-binary',
-        `@${EXAMPLE}`,
-        `${fabrique.url}${RUNS}?name=generate-clip-art-asset`,
-      ],
-      { cwd: checkout },
-    )
-    const [head = '', body = ''] = stdout.split('\r\n\r\n')
-    accepted = JSON.parse(body) as RunResource
+    const key = await createKey()
+    const { head, run } = await postExample(key)
     expect(head).toMatch(/^HTTP\/1\.1 202 /)
-    expect(head.toLowerCase()).toContain(`location: ${RUNS}/${accepted.id.toLowerCase()}`)
+    expect(head.toLowerCase()).toContain(`location: ${RUNS}/${run.id.toLowerCase()}`)
     expect(head.toLowerCase()).toContain('x-request-id: ')
-    expect(accepted).toMatchObject({
+    expect(run).toMatchObject({
       id: expect.stringMatching(/^[0-9A-HJKMNP-TV-Z]{26}$/),
       workflow: 'generate-clip-art-asset',
       workflow_version: '2026.05.16',
@@ -60,18 +89,20 @@ describe('a run-spec file, posted byte for byte', () => {
       input: { prompt: 'a fox wearing a scarf', style: 'flat' },
       metadata: { source: 'examples' },
       state: { request_id: 'fox-1' },
-      root_run_id: accepted.id,
+      root_run_id: run.id,
       simulated: true,
       warnings: [],
-      urls: { self: `${RUNS}/${accepted.id}`, events: `${RUNS}/${accepted.id}/events` },
+      urls: { self: `${RUNS}/${run.id}`, events: `${RUNS}/${run.id}/events` },
     })
-    expect(accepted.outputs).toHaveLength(1)
-    expect(accepted.cost.estimated).toBeGreaterThan(0)
+    expect(run.outputs).toHaveLength(1)
+    expect(run.cost.estimated).toBeGreaterThan(0)
+    await cancel(run.id, key)
   })
 
   it('waits at the review gate, its files under review', async () => {
-    await fabrique.waitFor(accepted.id, ({ kind }) => kind === 'workflow.run.waiting', { key: operator.key })
-    const { body } = await fabrique.request<RunResource>(`${RUNS}/${accepted.id}`, { key: operator.key })
+    const key = await createKey()
+    const { id } = await createWaitingRun(key)
+    const { body } = await fabrique.request<RunResource>(`${RUNS}/${id}`, { key })
     expect(body).toMatchObject({ status: 'waiting', finished_at: null })
     expect(body.gates.map(({ name, status }) => [name, status])).toEqual(
       expect.arrayContaining([
@@ -82,26 +113,22 @@ describe('a run-spec file, posted byte for byte', () => {
         ['HITL review', 'open'],
       ]),
     )
-    const files = await artifactsOf(accepted.id)
+    const files = await artifactsOf(id, key)
     expect(files.filter(({ status }) => status === 'review').map(({ role }) => role)).toEqual(
       expect.arrayContaining(['processed', 'raw']),
     )
   })
 
-  it('completes once approved; the stream names every event once, in order, and then ends', async () => {
-    const review = await fabrique.request(`${RUNS}/${accepted.id}/review`, {
-      key: operator.key,
-      body: { decision: 'approve', comment: 'lovely' },
-    })
-    expect(review.status).toBe(200)
-
+  it('completes once approved; the stream gives every event once, in order, and then ends', async () => {
+    const key = await createKey()
+    const { run } = await createCompletedRun(key)
     const frames = []
-    for await (const frame of fabrique.events(accepted.id, { key: operator.key })) frames.push(frame)
-    events = frames.map(({ data }) => data)
+    for await (const frame of fabrique.events(run.id, { key })) frames.push(frame)
+    const events = frames.map(({ data }) => data)
     expect(frames.map(({ id }) => Number(id))).toEqual(frames.map((_, index) => index + 1))
     expect(events.map(({ seq }) => seq)).toEqual(frames.map((_, index) => index + 1))
     expect(frames.map(({ event }) => event)).toEqual(events.map(({ kind }) => kind))
-    expect(events.every((event) => event.run_id === accepted.id && event.root_run_id === accepted.id)).toBe(true)
+    expect(events.every((event) => event.run_id === run.id && event.root_run_id === run.id)).toBe(true)
     const order = [
       'workflow.run.created',
       'workflow.run.queued',
@@ -113,18 +140,19 @@ describe('a run-spec file, posted byte for byte', () => {
       'workflow.run.waiting',
       'workflow.run.completed',
     ]
-    const told = events.map(({ kind, node_key: node }) => (node === undefined ? kind : `${kind} ${node}`))
-    expect(told.filter((one) => order.includes(one))).toEqual(order)
-    expect(told.filter((one) => one.startsWith('workflow.artifact.created'))).toHaveLength(4)
+    const named = events.map(({ kind, node_key: node }) => (node === undefined ? kind : `${kind} ${node}`))
+    expect(named.filter((one) => order.includes(one))).toEqual(order)
+    expect(named.filter((one) => one.startsWith('workflow.artifact.created'))).toHaveLength(4)
 
-    const after = await fabrique.request(`${RUNS}/${accepted.id}/events`, {
-      key: operator.key,
+    const after = await fabrique.request(`${RUNS}/${run.id}/events`, {
+      key,
       headers: { accept: 'text/event-stream', 'last-event-id': String(events.length) },
     })
     expect([after.status, after.text]).toEqual([204, ''])
   })
 
-  it('says in its terminal event what came out, with state and metadata unchanged', () => {
+  it('has a terminal event with its outputs and cost, and with state and metadata unchanged', async () => {
+    const { run, events } = await createCompletedRun(await createKey())
     expect(events.at(-1)?.payload).toMatchObject({
       status: 'completed',
       partial: false,
@@ -132,24 +160,29 @@ describe('a run-spec file, posted byte for byte', () => {
       metadata: { source: 'examples' },
       error: null,
       cost: { currency: 'USD' },
-      outputs: [{ index: 0, variant_index: null, run_id: accepted.id, status: 'completed' }],
+      outputs: [{ index: 0, variant_index: null, run_id: run.id, status: 'completed' }],
     })
   })
 
-  it.each([3, 7])('resumes its stream behind event %i without gap or repetition', async (after) => {
-    const seen: number[] = []
-    for await (const { data } of fabrique.events(accepted.id, { key: operator.key, after })) seen.push(data.seq)
-    expect(seen).toEqual(events.map(({ seq }) => seq).filter((seq) => seq > after))
+  it('has a stream that resumes after an event without gap or repetition', async () => {
+    const key = await createKey()
+    const { run, events } = await createCompletedRun(key)
+    for (const after of [3, 7]) {
+      const seen: number[] = []
+      for await (const { data } of fabrique.events(run.id, { key, after })) seen.push(data.seq)
+      expect(seen).toEqual(events.map(({ seq }) => seq).filter((seq) => seq > after))
+    }
   })
 
   it('leaves approved files that download by hash and decode, the cut-out with real alpha', async () => {
-    const files = await artifactsOf(accepted.id)
-    const final = files.filter(({ status }) => status === 'approved')
+    const key = await createKey()
+    const { run } = await createCompletedRun(key)
+    const final = (await artifactsOf(run.id, key)).filter(({ status }) => status === 'approved')
     expect(final.map(({ role }) => role).sort()).toEqual(['processed', 'raw'])
     for (const file of final) {
       expect(file).toMatchObject({ mime_type: 'image/webp', simulated: true, workflow_version: '2026.05.16' })
       const response = await fetch(`${fabrique.url}/v1/artifacts/${file.id}/content`, {
-        headers: { authorization: `Bearer ${operator.key}` },
+        headers: { authorization: `Bearer ${key}` },
       })
       const bytes = Buffer.from(await response.arrayBuffer())
       expect(response.headers.get('etag')).toBe(`"${file.sha256}"`)
@@ -165,16 +198,16 @@ describe('a run-spec file, posted byte for byte', () => {
     }
     const [first] = final
     const cached = await fabrique.request(`/v1/artifacts/${first?.id}/content`, {
-      key: operator.key,
+      key,
       headers: { 'if-none-match': `"${first?.sha256}"` },
     })
     expect(cached.status).toBe(304)
   })
 
   it('books one ledger entry per provider call; the run costs their sum', async () => {
-    const { body } = await fabrique.request<{ data: Record<string, unknown>[] }>(`${RUNS}/${accepted.id}/ledger`, {
-      key: operator.key,
-    })
+    const key = await createKey()
+    const { run, events } = await createCompletedRun(key)
+    const { body } = await fabrique.request<{ data: Record<string, unknown>[] }>(`${RUNS}/${run.id}/ledger`, { key })
     expect(body.data).toMatchObject([
       {
         provider: 'openai',
@@ -197,21 +230,23 @@ describe('a run-spec file, posted byte for byte', () => {
       },
     ])
     const total = body.data.reduce((sum, entry) => sum + Number(entry.actualCostUsd), 0)
-    const run = (await fabrique.request<RunResource>(`${RUNS}/${accepted.id}`, { key: operator.key })).body
-    expect(run.cost.actual).toBeCloseTo(total, 9)
-    expect(run.cost.actual).toBeGreaterThan(0)
-    expect(run.cost.pricing_version).toBe(body.data[0]?.pricingVersion)
-    expect(events.at(-1)?.payload.cost).toMatchObject({ actual: run.cost.actual })
+    const { cost } = (await fabrique.request<RunResource>(`${RUNS}/${run.id}`, { key })).body
+    expect(cost.actual).toBeCloseTo(total, 9)
+    expect(cost.actual).toBeGreaterThan(0)
+    expect(cost.pricing_version).toBe(body.data[0]?.pricingVersion)
+    expect(events.at(-1)?.payload.cost).toMatchObject({ actual: cost.actual })
   })
 
   it('has a specification that holds everything but, for operators, what the prompts say', async () => {
-    const { body, text } = await fabrique.request(`${RUNS}/${accepted.id}/specification`, { key: operator.key })
+    const key = await createKey()
+    const { run } = await postExample(key)
+    const { body, text } = await fabrique.request(`${RUNS}/${run.id}/specification`, { key })
     const promised =
       'id runId templateId templateVersion schemaVersion createdAt intake providerBindings stepInstructions gates ' +
       'artifactSchema fileFormats outputAliases budgetPolicy pricingVersion estimatedCostUsd'
     expect(Object.keys(body)).toEqual(expect.arrayContaining(promised.split(' ')))
     expect(body).toMatchObject({
-      runId: accepted.id,
+      runId: run.id,
       templateId: 'generate-clip-art-asset',
       templateVersion: '2026.05.16',
       schemaVersion: 'workflow-schema-v1',
@@ -225,30 +260,29 @@ describe('a run-spec file, posted byte for byte', () => {
       { id: 'processed', kind: 'tool', name: 'Save the cut-out as WebP' },
     ])
     expect(text).not.toMatch(PROMPT_WORDS)
+    await cancel(run.id, key)
   })
 
-  it.each([
-    `${RUNS}`,
-    `${RUNS}/:id`,
-    `${RUNS}/:id/specification`,
-    `${RUNS}/:id/steps`,
-    `${RUNS}/:id/ledger`,
-    `${RUNS}/:id/events`,
-    '/v1/artifacts?run_id=:id',
-    '/v1/workflows',
-    '/v1/workflows/generate-clip-art-asset',
-    '/v1/catalog',
-  ])('shows an operator no prompt at %s', async (path) => {
-    const { status, text } = await fabrique.request(path.replace(':id', accepted.id), {
-      key: operator.key,
-      headers: { accept: 'application/json' },
-    })
-    expect(status).toBe(200)
-    expect(text.length).toBeGreaterThan(100)
-    expect(text).not.toMatch(PROMPT_WORDS)
+  it('shows an operator no prompt, wherever it is read', async () => {
+    const key = await createKey()
+    const { run } = await createCompletedRun(key)
+    const paths = [
+      RUNS,
+      ...['', '/specification', '/steps', '/ledger', '/events'].map((suffix) => `${RUNS}/${run.id}${suffix}`),
+      `/v1/artifacts?run_id=${run.id}`,
+      '/v1/workflows',
+      '/v1/workflows/generate-clip-art-asset',
+      '/v1/catalog',
+    ]
+    for (const path of paths) {
+      const { status, text } = await fabrique.request(path, { key, headers: { accept: 'application/json' } })
+      expect(status, path).toBe(200)
+      expect(text.length, path).toBeGreaterThan(100)
+      expect(text, path).not.toMatch(PROMPT_WORDS)
+    }
   })
 
-  it('shows an admin the instructions of a run of its own, and what was really asked', async () => {
+  it('shows an admin the instructions of a run of its own, and the prompts that were sent', async () => {
     const run = await fabrique.submit()
     const { text, body } = await fabrique.request(`${RUNS}/${run.id}/specification`)
     expect(text).toMatch(PROMPT_WORDS)
@@ -262,46 +296,41 @@ describe('a run-spec file, posted byte for byte', () => {
     await fabrique.finish(run.id)
   })
 
-  it.each(['', '/specification', '/steps', '/ledger', '/events'])(
-    'is to another organization what an unknown id is, word for word: GET …%s',
-    async (suffix) => {
-      const unknown = accepted.id.replace(/.$/, (last) => (last === '0' ? '1' : '0'))
+  it('is to another organization what an unknown id is, word for word, wherever it is read', async () => {
+    const [key, stranger] = await Promise.all([createKey(), createKey()])
+    const { id } = await createWaitingRun(key)
+    const unknown = id.replace(/.$/, (last) => (last === '0' ? '1' : '0'))
+    for (const suffix of ['', '/specification', '/steps', '/ledger', '/events']) {
       const [foreign, none] = await Promise.all(
-        [accepted.id, unknown].map((id) =>
-          fabrique.request<ProblemDocument>(`${RUNS}/${id}${suffix}`, { key: stranger.key }),
-        ),
+        [id, unknown].map((one) => fabrique.request<ProblemDocument>(`${RUNS}/${one}${suffix}`, { key: stranger })),
       )
-      expect(foreign?.status).toBe(404)
-      expect(anonymous(foreign, accepted.id)).toEqual(anonymous(none, unknown))
-    },
-  )
+      expect(foreign?.status, suffix).toBe(404)
+      expect(anonymous(foreign, id), suffix).toEqual(anonymous(none, unknown))
+    }
+  })
 
-  it.each(['cancel', 'review'])('cannot be steered by another organization: POST …/%s', async (action) => {
-    const { status } = await fabrique.request(`${RUNS}/${accepted.id}/${action}`, {
-      key: stranger.key,
-      body: { decision: 'approve' },
-    })
-    expect(status).toBe(404)
+  it('cannot be cancelled or reviewed by another organization', async () => {
+    const [key, stranger] = await Promise.all([createKey(), createKey()])
+    const { id } = await createWaitingRun(key)
+    for (const action of ['cancel', 'review']) {
+      const body = { decision: 'approve' }
+      const { status } = await fabrique.request(`${RUNS}/${id}/${action}`, { key: stranger, body })
+      expect(status, action).toBe(404)
+    }
+    expect((await fabrique.request<RunResource>(`${RUNS}/${id}`, { key })).body.status).toBe('waiting')
   })
 
   it('keeps its files from other organizations', async () => {
-    const [file] = await artifactsOf(accepted.id)
+    const [key, stranger] = await Promise.all([createKey(), createKey()])
+    const { id } = await createWaitingRun(key)
+    const [file] = await artifactsOf(id, key)
     for (const suffix of ['', '/content']) {
-      const { status } = await fabrique.request(`/v1/artifacts/${file?.id}${suffix}`, { key: stranger.key })
-      expect(status).toBe(404)
+      const path = `/v1/artifacts/${file?.id}${suffix}`
+      expect((await fabrique.request(path, { key })).status).toBe(200)
+      expect((await fabrique.request(path, { key: stranger })).status).toBe(404)
     }
-    const { body } = await fabrique.request<{ data: unknown[] }>(`/v1/artifacts?run_id=${accepted.id}`, {
-      key: stranger.key,
-    })
-    expect(body.data).toEqual([])
+    expect(await artifactsOf(id, stranger)).toEqual([])
   })
-
-  async function artifactsOf(runId: string): Promise<Artifact[]> {
-    const { body } = await fabrique.request<{ data: Artifact[] }>(`/v1/artifacts?run_id=${runId}`, {
-      key: operator.key,
-    })
-    return body.data
-  }
 })
 
 describe('submitting', () => {
@@ -316,10 +345,10 @@ describe('submitting', () => {
     const { status, body: run } = await post(body, contentType, '')
     expect(status).toBe(202)
     expect(run).toMatchObject({ ...FOX, state: { n: 1 }, priority: 50 })
-    await fabrique.request(`${RUNS}/${String(run.id)}/cancel`, { method: 'POST', key: operator.key })
+    await cancel(String(run.id), fabrique.adminKey)
   })
 
-  it('refuses an unknown content type with 415 and a foreign charset too', async () => {
+  it('refuses an unknown content type and a foreign charset with 415', async () => {
     expect((await post('hello', 'text/plain')).status).toBe(415)
     expect((await post(JSON.stringify(FOX), 'application/json; charset=latin1')).status).toBe(415)
   })
@@ -355,47 +384,48 @@ describe('submitting', () => {
     expect(body.errors?.[0]).toMatchObject({ line: 2 })
   })
 
-  it('replays the first run for the same Idempotency-Key, and refuses another spec under it', async () => {
+  it('answers the first run again for the same Idempotency-Key of an organization, and refuses another spec under it', async () => {
+    const [key, stranger] = await Promise.all([createKey(), createKey()])
     const headers = { 'idempotency-key': 'orchard-1' }
-    const first = await fabrique.request<RunResource>(RUNS, { key: operator.key, headers, body: FOX })
-    const again = await fabrique.request<RunResource>(RUNS, { key: operator.key, headers, body: FOX })
+    const first = await fabrique.request<RunResource>(RUNS, { key, headers, body: FOX })
+    const again = await fabrique.request<RunResource>(RUNS, { key, headers, body: FOX })
     expect([first.status, again.status]).toEqual([202, 202])
     expect(again.body.id).toBe(first.body.id)
     expect([first, again].map((one) => one.headers.get('idempotent-replayed'))).toEqual([null, 'true'])
     const other = await fabrique.request<ProblemDocument>(RUNS, {
-      key: operator.key,
+      key,
       headers,
       body: { ...FOX, priority: 1 },
     })
     expect([other.status, other.body.code]).toEqual([422, 'idempotency-mismatch'])
-    const elsewhere = await fabrique.request<RunResource>(RUNS, { key: stranger.key, headers, body: FOX })
+    const elsewhere = await fabrique.request<RunResource>(RUNS, { key: stranger, headers, body: FOX })
     expect(elsewhere.status).toBe(202)
     expect(elsewhere.body.id).not.toBe(first.body.id)
   })
 
   it('makes one run of twenty identical posts at once', async () => {
+    const key = await createKey()
     const headers = { 'idempotency-key': 'orchard-20' }
     const answers = await Promise.all(
-      Array.from({ length: 20 }, () => fabrique.request<RunResource>(RUNS, { key: operator.key, headers, body: FOX })),
+      Array.from({ length: 20 }, () => fabrique.request<RunResource>(RUNS, { key, headers, body: FOX })),
     )
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([202]))
     expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1)
   })
 
   it('stores and spends nothing on a dry run', async () => {
-    const count = async () => (await fabrique.query<{ n: string }>('select count(*) n from runs'))[0]?.n
-    const before = await count()
-    const { status, body, text } = await fabrique.request(`${RUNS}?dry_run=true`, { key: operator.key, body: FOX })
+    const key = await createKey()
+    const { status, body, text } = await fabrique.request(`${RUNS}?dry_run=true`, { key, body: FOX })
     expect(status).toBe(200)
     expect(body).toMatchObject({ workflow: FOX.workflow, estimate: { currency: 'USD', expected: expect.any(Number) } })
     expect(text).not.toMatch(PROMPT_WORDS)
-    expect(await count()).toBe(before)
+    expect((await fabrique.request(RUNS, { key })).body.data).toEqual([])
   })
 
-  it('passes an undeclared input on, and says so', async () => {
-    const run = await fabrique.submit({ ...FOX, input: { ...FOX.input, mood: 'calm' } }, { key: operator.key })
+  it('passes an undeclared input on, and warns of it', async () => {
+    const run = await fabrique.submit({ ...FOX, input: { ...FOX.input, mood: 'calm' } })
     expect(run.warnings).toEqual([expect.stringContaining('mood')])
-    await fabrique.request(`${RUNS}/${run.id}/cancel`, { method: 'POST', key: operator.key })
+    await cancel(run.id, fabrique.adminKey)
   })
 
   async function post<Body = Record<string, unknown>>(
@@ -404,7 +434,6 @@ describe('submitting', () => {
     query = `?name=${FOX.workflow}`,
   ) {
     return await fabrique.request<Body>(`${RUNS}${query}`, {
-      key: operator.key,
       headers: { 'content-type': contentType },
       body,
     })
@@ -412,13 +441,13 @@ describe('submitting', () => {
 })
 
 describe('steering', () => {
-  it('cancels a run that waits for its review, once', async () => {
+  it('cancels a run that waits for its review, and answers 409 to a second cancel', async () => {
     const run = await fabrique.submit()
     await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.waiting')
-    const cancel = () => fabrique.request<RunResource>(`${RUNS}/${run.id}/cancel`, { method: 'POST' })
-    const first = await cancel()
+    const post = () => fabrique.request<RunResource>(`${RUNS}/${run.id}/cancel`, { method: 'POST' })
+    const first = await post()
     expect([first.status, first.body.status]).toEqual([202, 'cancelled'])
-    expect((await cancel()).status).toBe(409)
+    expect((await post()).status).toBe(409)
     expect((await fabrique.review(run.id, 'approve')).status).toBe(409)
     const log = await fabrique.log(run.id)
     expect(log.filter(({ kind }) => kind === 'workflow.run.cancelled')).toHaveLength(1)
@@ -440,7 +469,7 @@ describe('steering', () => {
     expect((await fabrique.request(`/v1/artifacts/${files[0]?.id}/content`)).status).toBe(200)
   })
 
-  it('lets one of twenty approvals at once win', async () => {
+  it('takes one of twenty approvals at once, and answers 409 to the others', async () => {
     const run = await fabrique.submit()
     await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.waiting')
     const answers = await Promise.all(Array.from({ length: 20 }, () => fabrique.review(run.id, 'approve')))
@@ -450,8 +479,8 @@ describe('steering', () => {
   })
 })
 
-describe('the surroundings', () => {
-  it('gives one 401 for every cause', async () => {
+describe('the API', () => {
+  it('answers the same 401 to no key, an unknown one and one of another form', async () => {
     const keys = [null, 'fab_unknown_but_long_enough_to_be_one', 'not-a-key']
     const answers = await Promise.all(keys.map((key) => fabrique.request<ProblemDocument>(RUNS, { key })))
     for (const { status, headers, body } of answers) {
@@ -465,11 +494,11 @@ describe('the surroundings', () => {
     expect((await fabrique.request(path, { key: null })).status).toBe(200)
   })
 
-  it('names both services as reachable', async () => {
+  it('says at /readyz that PostgreSQL and Redis are reachable', async () => {
     expect((await fabrique.request('/readyz')).body).toMatchObject({ postgres: 'ok', redis: 'ok' })
   })
 
-  it('describes itself as OpenAPI 3.1', async () => {
+  it('has an OpenAPI 3.1 document that names the routes of runs', async () => {
     const { body } = await fabrique.request<{ openapi: string; paths: Record<string, unknown> }>('/openapi.json', {
       key: null,
     })
@@ -477,7 +506,7 @@ describe('the surroundings', () => {
     expect(Object.keys(body.paths)).toEqual(expect.arrayContaining([RUNS, `${RUNS}/{id}`, `${RUNS}/{id}/events`]))
   })
 
-  it('serves its docs page without any other host', async () => {
+  it('serves its docs page without reference to any other host', async () => {
     const page = await fabrique.request('/docs', { key: null })
     expect(page.status).toBe(200)
     const parts = [...page.text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address = '']) => address)
@@ -491,7 +520,7 @@ describe('the surroundings', () => {
 
   it('shows the queues to admins only', async () => {
     const statuses = await Promise.all(
-      [null, operator.key, fabrique.adminKey].map(
+      [null, await createKey(), fabrique.adminKey].map(
         async (key) => (await fabrique.request('/ops/queues', { key })).status,
       ),
     )

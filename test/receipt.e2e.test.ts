@@ -99,7 +99,7 @@ const fates = ({ slots }: Receipt) =>
   slots.map(({ steps }) => steps.map(({ step, state }) => `${step} ${state}`).join(', '))
 
 describe('the receipt', () => {
-  it('of a cancelled bundle names what was finished, cut off and never begun, and adds up', async () => {
+  it('of a cancelled bundle names what was finished, stopped and never started, and its sums agree with the ledger', async () => {
     providers.script('image', {}, ...Array.from({ length: 5 }, () => FOREVER))
     const { id } = await submit({ workflow: 'bundle/ad-hoc', bundle: [drawing, drawing, drawing] })
     await providers.heard('image', 3)
@@ -123,7 +123,7 @@ describe('the receipt', () => {
     expect(JSON.stringify(receipt)).not.toContain(PROMPT)
   })
 
-  it('tells an answer that came after the cancel from one before, and a step that was not allowed to call', async () => {
+  it('tells apart an answer after the cancel, one before it, and a step that was stopped before its call', async () => {
     const release = Promise.withResolvers<void>()
     providers.script('image', { hold: release.promise })
     const { id } = await submit(drawing)
@@ -219,7 +219,7 @@ describe('a retry', () => {
     }
   })
 
-  it('goes on in a called workflow where that stopped', async () => {
+  it('pays no finished step of a called workflow again', async () => {
     providers.script('image', {}, REFUSED)
     const accepted = await submit({ workflow: 'test/outer', input: { prompt: PROMPT } })
     const first = await ended(accepted.id)

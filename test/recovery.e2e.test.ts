@@ -1,4 +1,5 @@
-// What survives: workers killed at every kill point and in mid-call, orderly shutdowns, a Redis that forgets or goes away.
+// What survives: APIs and workers killed at every kill point and in mid-call, orderly shutdowns, a Redis that forgets or
+// goes away.
 // After each, the record is compared with the providers' own log: one end, no gap, nothing paid twice.
 import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -8,7 +9,7 @@ import type { LedgerEntry, RunEvent } from '@fabrique/schema'
 import { discardHome, openServices, type Services } from '@fabrique/services'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Fabrique, startFabrique } from './harness.ts'
+import { type Fabrique, FOX, startFabrique } from './harness.ts'
 import { createProviderStandIn, type ProviderStandIn } from './provider-stand-in.ts'
 
 /** Short, so that a lost worker is noticed within a test; the rules are those of longer ones. */
@@ -50,6 +51,39 @@ afterAll(async () => {
 beforeEach(() => providers.forget())
 afterEach(() => fabrique.killWorkers('SIGKILL'))
 
+describe('an API killed while it accepts a run', () => {
+  it.each([
+    { point: 'A1', at: 'before the record', onRecord: 0 },
+    { point: 'A2', at: 'between the record and the queue', onRecord: 1 },
+    { point: 'A3', at: 'between the queue and the answer', onRecord: 1 },
+  ])('at $point, $at: the same request makes one run of both, paid once', async ({ point, onRecord }) => {
+    const proof = join(fabrique.home, `killed-at-${point}`)
+    const dying = await fabrique.startApi({ FABRIQUE_TEST_KILLPOINT: point, FABRIQUE_TEST_KILLPOINT_FILE: proof })
+    const headers = { 'idempotency-key': point }
+    const body = { ...FOX, metadata: { point } }
+    const request = {
+      method: 'POST',
+      headers: { ...headers, authorization: `Bearer ${fabrique.adminKey}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    }
+    await expect(fetch(`${dying.url}/v1/workflows/runs`, request)).rejects.toThrow('fetch failed')
+    await dying.ended
+    expect(await readFile(proof, 'utf8')).toBe(`${point}\n`)
+    const runs = async () =>
+      (await fabrique.request<{ data: unknown[] }>(`/v1/workflows/runs?metadata[point]=${point}`)).body.data
+    expect(await runs()).toHaveLength(onRecord)
+
+    const again = await fabrique.request<{ id: string }>('/v1/workflows/runs', { headers, body })
+    expect([again.status, again.headers.get('idempotent-replayed')]).toEqual([202, onRecord === 1 ? 'true' : null])
+    await makeDue(again.body.id)
+    await fabrique.startWorker()
+    await fabrique.finish(again.body.id)
+    expect(await runs()).toHaveLength(1)
+    expect(providers.asked('image')).toHaveLength(1)
+    await audit(again.body.id, { unknown: 0 })
+  })
+})
+
 describe('a worker killed', () => {
   it.each([
     { point: 'W1', at: 'with the job, before the claim', unknown: 0 },
@@ -61,7 +95,7 @@ describe('a worker killed', () => {
     { point: 'W9', at: 'with the last step done', unknown: 0 },
     { point: 'W10', at: 'with the end committed', unknown: 0 },
     { point: 'W11', at: 'with the gate opened', unknown: 0 },
-  ])('at $point, $at, costs time only', async ({ point, unknown }) => {
+  ])('at $point, $at, loses no run and pays no finished step again', async ({ point, unknown }) => {
     const proof = join(fabrique.home, `killed-at-${point}`)
     await fabrique.startWorker({ FABRIQUE_TEST_KILLPOINT: point, FABRIQUE_TEST_KILLPOINT_FILE: proof })
     const run = await fabrique.submit()
@@ -72,6 +106,27 @@ describe('a worker killed', () => {
     await fabrique.startWorker()
     await finished
     await audit(run.id, { unknown })
+  })
+
+  it('at R1, with an overdue delivery put off and not yet repeated: the run comes due again and is executed once', async () => {
+    const run = await fabrique.submit()
+    const redis = new Redis(services.redisUrl ?? '')
+    await redis.flushall()
+    redis.disconnect()
+    const proof = join(fabrique.home, 'killed-at-R1')
+    const armed = { FABRIQUE_TEST_KILLPOINT: 'R1', FABRIQUE_TEST_KILLPOINT_FILE: proof }
+    // It may die before it says that it takes runs.
+    await fabrique.startWorker(armed).catch(() => {})
+    await fabrique.workersEnded()
+    expect(await readFile(proof, 'utf8')).toBe('R1\n')
+
+    const [row] = await fabrique.query('select status, due_at > now() as later from runs where id = $1', [run.id])
+    expect(row).toEqual({ status: 'pending', later: true })
+    await makeDue(run.id)
+    await fabrique.startWorker()
+    await fabrique.finish(run.id)
+    expect(providers.asked('image')).toHaveLength(1)
+    await audit(run.id, { unknown: 0 })
   })
 
   it('while a provider works on it: the finished step is not repeated, and the request is picked up by its id', async () => {
@@ -88,7 +143,7 @@ describe('a worker killed', () => {
     await audit(run.id, { unknown: 0 })
   })
 
-  it('while a call hangs: the call is made once more, and the lost one stands on the ledger as unknown', async () => {
+  it('while a call hangs: the call is made once more, and the lost one is on the ledger as unknown', async () => {
     providers.script('image', { hold: new Promise(() => {}) })
     await fabrique.startWorker()
     const run = await fabrique.submit()
@@ -136,7 +191,7 @@ describe('a worker killed', () => {
 })
 
 describe('a worker stopped past its lease', () => {
-  it('and woken after another took over changes nothing', async () => {
+  it('and continued after another took over the run writes nothing more', async () => {
     const held = Promise.withResolvers<void>()
     providers.script('image', { hold: held.promise })
     await fabrique.startWorker()
@@ -173,7 +228,7 @@ describe('an orderly shutdown', () => {
     await audit(run.id, { unknown: 0 })
   })
 
-  it('lets a run that ends within the grace end', async () => {
+  it('lets a run that comes to its review within the grace get there', async () => {
     const held = Promise.withResolvers<void>()
     providers.script('image', { hold: held.promise })
     await fabrique.startWorker()
@@ -222,6 +277,11 @@ describe('Redis', () => {
     }
   })
 })
+
+/** Saves a test the seconds until the reconciler looks for the delivery of a pending run again. */
+async function makeDue(runId: string): Promise<void> {
+  await fabrique.query("update runs set due_at = now() where id = $1 and status = 'pending'", [runId])
+}
 
 /**
  * What must hold of a run that has ended, whatever happened on the way. The stand-in's log holds this run's calls only.

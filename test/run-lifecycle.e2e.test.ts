@@ -193,20 +193,20 @@ describe('cancelling by a filter', () => {
     expect(await call.ended).toBe('dropped')
   })
 
-  it('goes through as many as there are', async () => {
+  it('cancels more runs than fit a page', async () => {
     await Promise.all(Array.from({ length: 450 }, () => submit({ metadata: { tag: 'many' } })))
     expect((await cancel({ metadata: { tag: 'many' } })).body).toMatchObject({ matched: 450, cancelled: 450 })
     expect((await cancel({ metadata: { tag: 'many' }, status: 'pending' })).body.matched).toBe(0)
   })
 
-  it('stays within the organization of its key', async () => {
+  it('cancels no run of another organization', async () => {
     const run = await submit({ metadata: { tag: 'own' } })
     expect((await cancel({ metadata: { tag: 'own' } }, {}, fabrique.adminKey)).body.matched).toBe(0)
     expect((await cancel({}, {}, (await fabrique.createOperator('Others')).key)).body.matched).toBe(0)
     expect(await statusOf(run.id)).toBe('pending')
   })
 
-  it('takes a filter of the list only, and never none at all', async () => {
+  it('refuses a filter that the list does not know, and an empty one', async () => {
     const post = (body: object) => fabrique.request(`${RUNS}/cancel`, { key: operator.key, body })
     for (const body of [
       {},

@@ -120,7 +120,7 @@ describe('a schedule', () => {
     expect(JSON.stringify(body)).not.toMatch(/croner|CronPattern/i)
   })
 
-  it('belongs to its organization', async () => {
+  it('can be read and removed by its own organization only', async () => {
     const { id } = await create({ cron: NEVER_NOW })
     const stranger = await fabrique.createOperator('Strangers')
     for (const key of [stranger.key, fabrique.adminKey]) {
@@ -143,7 +143,7 @@ describe('a schedule', () => {
 })
 
 describe('a firing', () => {
-  it('submits the spec, and tells the run of its schedule', async () => {
+  it('submits the spec, with the id of the schedule in the metadata of the run', async () => {
     const { id } = await create({ run_spec: { ...FOX, metadata: { team: 'art' } } })
     const { last_run_id: runId } = await until(
       () => read(id),
@@ -154,7 +154,7 @@ describe('a firing', () => {
     await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.waiting', { key: operator.key })
   })
 
-  it('is left out while the previous run is unfinished, and noted', async () => {
+  it('is left out with overlap: skip while the previous run is unfinished, and noted', async () => {
     const { id } = await create({ overlap: 'skip' })
     await until(
       () => read(id),
@@ -163,7 +163,7 @@ describe('a firing', () => {
     expect(await runsOf(id)).toHaveLength(1)
   })
 
-  it('is held back until the previous run has finished, and then made once', async () => {
+  it('waits with overlap: queue until the previous run has ended, and then makes one run', async () => {
     const { id } = await create({ overlap: 'queue' })
     const { last_run_id: first } = await until(
       () => read(id),
@@ -178,7 +178,7 @@ describe('a firing', () => {
     expect((await runsOf(id)).map((run) => run.status === 'cancelled')).toEqual([true, false])
   })
 
-  it('cancels the previous run where it should', async () => {
+  it('cancels the previous run with overlap: cancel_other', async () => {
     const { id } = await create({ overlap: 'cancel_other' })
     const runs = await until(
       () => runsOf(id),

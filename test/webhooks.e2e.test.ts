@@ -170,7 +170,7 @@ describe('the end of a run', () => {
     expect(atMs - Date.parse(end.timestamp)).toBeLessThan(2_000)
   })
 
-  it('is the only thing that a webhook hears of, unless its filter names other kinds', async () => {
+  it('is the only kind of event sent to a webhook, unless its filter names other kinds', async () => {
     await ownOperator()
     const [ends, created] = [await receive(), await receive()]
     await register(ends.url)
@@ -299,7 +299,7 @@ describe('a receiver', () => {
     expect(second?.headers['webhook-id']).toBe(end.id)
   })
 
-  it('that hangs delays nobody else', async () => {
+  it('that hangs delays no other receiver', async () => {
     await ownOperator()
     const hanging = await receive(() => {})
     const quick = await receive()
@@ -360,7 +360,7 @@ describe('a worker', () => {
     expect(await settled(id, ({ status }) => status === 'delivered')).toMatchObject({ attempts: 1 })
   })
 
-  it('that was not there when a run ended delivers what is owed when it starts', async () => {
+  it('that was not running when a run ended delivers its message when it starts', async () => {
     await ownOperator()
     const receiver = await receive()
     const { id } = await register(receiver.url)
@@ -479,7 +479,7 @@ describe('registering', () => {
     expect(everything).not.toContain(secret.slice('whsec_'.length))
   })
 
-  it('is not the last check: a URL that turns private later is not called', async () => {
+  it('does not spare later checks: a URL that turns private is not called', async () => {
     const receiver = await receive()
     const { body } = await post({ url: 'https://hooks.invalid/later' })
     const { id } = body as unknown as Registered

@@ -58,7 +58,7 @@ describe('answers in order', () => {
     expect((await answers.next()).done).toBe(true)
   })
 
-  it('do not wait for the next question', async () => {
+  it('come before the next question is asked', async () => {
     let ask: (question: number) => void = () => {}
     async function* items() {
       for (;;) yield await new Promise<number>((resolve) => void (ask = resolve))
@@ -88,7 +88,7 @@ describe('answers in order', () => {
     await expect(answers.next()).rejects.toThrow('broke off')
   })
 
-  it('let go of the source when nobody wants them any more', async () => {
+  it('close the source when their reader leaves', async () => {
     const { seen, items } = source(1)
     const answers = answersInOrder(items, async () => 'x', WINDOW)
     await answers.next()

@@ -54,7 +54,7 @@ async function answer(socket: Socket): Promise<string> {
 }
 
 describe('event streams', () => {
-  it('refuses one more than a key or the process may have, and takes it once another has ended', async () => {
+  it('refuses a stream beyond the maximum of a key or of the process, and opens it once another has ended', async () => {
     const { ask, open } = await setup({ streamsMax: 3, streamsPerKeyMax: 2 })
     const first = await open('a')
     await open('a')

@@ -94,7 +94,7 @@ beforeEach(() => vi.useFakeTimers())
 afterEach(() => vi.useRealTimers())
 
 describe('the feed of a run', () => {
-  it('begins behind each follower, and reads and hears for all of them once', async () => {
+  it('begins after the last event of each follower, with one reader and one subscription for all', async () => {
     const { commit, follow, reads, listeners } = setup()
     commit(3)
     const followers = [await follow(0), await follow(2), await follow(3)]
@@ -107,7 +107,7 @@ describe('the feed of a run', () => {
     expect([listeners.listenerCount('news'), vi.getTimerCount()]).toEqual([0, 0])
   })
 
-  it('takes nothing in before it knows where it begins, however long that takes', async () => {
+  it('ignores news until it knows where the log begins, however long that takes', async () => {
     const { commit, follow, hold } = setup()
     const other = await follow(0)
     other.close()
@@ -123,7 +123,7 @@ describe('the feed of a run', () => {
     expect(seen).toEqual([3])
   })
 
-  it('fetches what was not heard of: at once where later news shows it, else at the next look', async () => {
+  it('reads events whose news was lost: at once when later news shows a gap, else at the next look', async () => {
     const { commit, follow } = setup()
     const { seen } = await follow(0)
     commit(3, (seq) => seq !== 2)
@@ -147,7 +147,7 @@ describe('the feed of a run', () => {
     expect((await follow(1_701)).follower?.isOver).toBe(true)
   })
 
-  it('is there for its own organization only', async () => {
+  it('gives no event to another organization', async () => {
     const { commit, feeds } = setup()
     commit(1)
     expect([await feeds.join('others', RUN, 0), await feeds.join('mine', 'unknown', 0)]).toEqual([null, null])

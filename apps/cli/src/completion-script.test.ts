@@ -27,7 +27,7 @@ describe('a completion script', () => {
     expect(completionScript('csh', program)).toBeUndefined()
   })
 
-  it('offers in bash what fits', () => {
+  it('offers in bash the words that begin with what was typed', () => {
     expect(offers('app')).toEqual(['approve'])
     expect(offers('--run')).toEqual(['--run-set'])
     expect(offers('pull', '--fo')).toContain('--force')

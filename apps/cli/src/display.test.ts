@@ -114,7 +114,7 @@ describe('on a terminal', () => {
   })
 })
 
-describe('elsewhere', () => {
+describe('without a terminal', () => {
   it('each event is one line, and nothing is drawn', async () => {
     const { display, said, written } = watch(
       [event('workflow.run.started'), event('workflow.node.completed', 'render', { simulated: true })],

@@ -139,7 +139,7 @@ describe('the batcher', () => {
     expect(sizes).toEqual([8])
   })
 
-  it('goes on after a failure', async () => {
+  it('writes what comes after a failed statement', async () => {
     let failed = false
     const { write } = counting(async (items) => {
       if (!failed) {

@@ -1,5 +1,5 @@
 // The connection to PostgreSQL: pool, query builder, migrations, and what its errors mean to callers.
-// Hides pg and kysely from the rest of the system.
+// Hides pg, and from other packages kysely too.
 import type { Log } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
 import {

@@ -1,4 +1,5 @@
-// The record: the only package that imports pg and kysely. One store or reader per noun.
+// The record: the only package that imports kysely. One store or reader per noun.
+// Hides PostgreSQL; `services` starts and checks the server, by pg alone.
 export {
   type AccountStore,
   createAccountStore,

@@ -38,7 +38,7 @@ describe('a schedule in PostgreSQL', () => {
     expect((await store.list('system', 5, next.id)).map(({ id }) => id)).toEqual([made.id])
   })
 
-  it('that is due is handed to one of many who ask at once', async () => {
+  it('that is due is given to one of many holders that ask at once', async () => {
     const { store, create } = await setup()
     for (let n = 0; n < 10; n += 1) await create()
     await create(false)
@@ -48,7 +48,7 @@ describe('a schedule in PostgreSQL', () => {
     expect(await store.claimDue(20, LEASE_MS)).toEqual([])
   })
 
-  it('is handed on when its holder was silent for too long, who then writes nothing any more', async () => {
+  it('is given to another holder after the lease, and the first one then writes nothing', async () => {
     const { store, create } = await setup()
     const { id } = await create()
     const [first] = await store.claimDue(1, 0)

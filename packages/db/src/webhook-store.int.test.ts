@@ -70,7 +70,7 @@ function anEnd(runId: string, { id, seq }: { id: string; seq: number }) {
 }
 
 describe('an event', () => {
-  it('that ends a run is owed once to each endpoint of its organization, with the bytes of the contract', async () => {
+  it('that ends a run makes one delivery for each endpoint of its organization, with the bytes of the contract', async () => {
     const { endpoint, endedRun, deliveries } = await setup()
     const [a, b] = [await endpoint(), await endpoint()]
     await endpoint('other')
@@ -96,7 +96,7 @@ describe('an event', () => {
     )
   })
 
-  it('of a kind that the filter names is owed, and of no other kind', async () => {
+  it('makes a delivery when the filter names its kind, and for no other kind', async () => {
     const { endpoint, endedRun, deliveries } = await setup()
     await endpoint('system', { eventFilter: ['workflow.run.created', 'workflow.run.failed'] })
     await endedRun()
@@ -106,7 +106,7 @@ describe('an event', () => {
     expect(due[0]?.body.match(/"workflow":/g)).toHaveLength(1)
   })
 
-  it('of a run that is a part of another is owed to nobody', async () => {
+  it('of a run that is a part of another makes no delivery', async () => {
     const { db, endpoint, endedRun, deliveries } = await setup()
     const { run: root } = await endedRun()
     const { run } = await endedRun()
@@ -126,7 +126,7 @@ describe('an event', () => {
     expect((await deliveries.claim(CLAIM)).map(({ eventId }) => eventId)).toEqual(['end-2'])
   })
 
-  it('is not owed if its transaction does not commit', async () => {
+  it('makes no delivery if its transaction does not commit', async () => {
     const { db, endpoint, runs, deliveries } = await setup()
     await endpoint()
     const run = aNewRun('01ARZ3NDEKTSV4RRFFQ69G5FAV')
@@ -145,7 +145,7 @@ describe('an event', () => {
 })
 
 describe('a claim', () => {
-  it('is held by one, and by nobody after its time: then the delivery is due again, and the late outcome is not recorded', async () => {
+  it('has one holder until its lease ends: then the delivery is due again, and the late outcome is not recorded', async () => {
     const { endpoint, endedRun, deliveries, webhooks, advance } = await setup()
     const { id } = await endpoint()
     await endedRun()
@@ -212,7 +212,7 @@ describe('an outcome', () => {
     expect((await webhooks.get('system', id))?.failing_since).not.toBeNull()
   })
 
-  it('"gone" disables the endpoint with all that it is owed; enabled again it hears of what comes then', async () => {
+  it('"gone" disables the endpoint and its pending deliveries; once enabled it gets later events only', async () => {
     const { endpoint, endedRun, deliveries, webhooks } = await setup()
     const { id } = await endpoint()
     for (let count = 0; count < 3; count += 1) await endedRun()
@@ -282,7 +282,7 @@ describe('an endpoint', () => {
     expect(await deliveries.claim(CLAIM)).toHaveLength(1)
   })
 
-  it('that was removed is gone with its deliveries, and what a transaction still owed it is never sent', async () => {
+  it('that was removed loses its deliveries, and one that an open transaction still adds is never sent', async () => {
     const { db, endpoint, endedRun, webhooks, deliveries } = await setup()
     const { id } = await endpoint()
     const { end } = await endedRun()

@@ -1,5 +1,5 @@
 // All that the engine may ask of the world. Adapters implement these ports and pass their contract suites
-// (`@fabrique/engine/testing`); nothing else in this package touches a database, a queue, a disk or a clock.
+// (`@fabrique/engine/testing`); the engine touches no database, queue, disk or clock but through them.
 import type {
   JsonObject,
   JsonValue,

@@ -1,4 +1,4 @@
-// The one place that knows Ajv: from an understood schema to a function that validates. Runs in both threads.
+// Ajv, set up once: from an understood schema to a function that validates. Runs in both threads.
 // Hides what was changed in Ajv so that its time is linear: patterns, uniqueItems, and two formats.
 
 import type { ErrorObject, SchemaValidateFunction } from 'ajv'

@@ -77,7 +77,7 @@ export const RunSpec = z
     workflow: WorkflowId.optional().describe('The workflow to run; over HTTP `?name=` may name it instead.'),
     input: Input.optional().describe("The workflow's own inputs, plus `variants` and `regenerate`."),
     metadata: Annotation.optional().describe('Free annotations, stored and searchable; no effect on the run.'),
-    priority: z.int().min(0).max(100).default(50).describe('Higher is taken first; equal: oldest first.'),
+    priority: z.int().min(0).max(100).default(50).describe('Higher goes first; equal: organizations take turns.'),
     state: Annotation.optional().describe('Opaque to Fabrique; comes back unchanged in terminal events.'),
     fail_fast: z.boolean().default(true).describe('Whether the first failure cancels the rest of the run.'),
     bundle: z.array(BundleEntry).min(1).max(100).optional().describe('Several workflows at once, for bundle/ad-hoc.'),

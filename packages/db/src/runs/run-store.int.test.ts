@@ -186,7 +186,7 @@ describe('the run store in PostgreSQL', () => {
     }
   })
 
-  it('lets go of its connections when it is closed, whatever it was used for', async () => {
+  it('refuses claims once its database is closed', async () => {
     const { db, store } = await setup()
     await store.claim('x', 'w', 1_000)
     await db.close()

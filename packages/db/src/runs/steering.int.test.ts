@@ -49,7 +49,7 @@ describe('a change of priority', () => {
 })
 
 describe('runs that fit a filter', () => {
-  it('are counted and gone through, up to the newest of when they were counted', async () => {
+  it('are counted and listed up to the newest one at the time of the count', async () => {
     const { store, accept, steering } = await setup()
     const metadata = { tag: 'x' }
     const runs = [await accept({ metadata }), await accept({ metadata }), await accept({ metadata })]

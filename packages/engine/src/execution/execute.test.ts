@@ -164,11 +164,12 @@ describe('an execution', () => {
 
   it('fails a step that takes longer than its limit', async () => {
     const definition = aDefinition(asking([{ id: 'a', timeoutMs: 100, retry: { maxAttempts: 1, backoffMs: 0 } }]))
-    const { execute, read } = await setup(
+    const { execute, read, clock } = await setup(
       definition,
       ({ signal }) =>
         new Promise((_, reject) => {
           signal.addEventListener('abort', () => reject(signal.reason))
+          clock.advance(100)
         }),
     )
     await execute()
@@ -177,10 +178,11 @@ describe('an execution', () => {
 
   it('books a call that the provider still holds as spent, once the step is given up', async () => {
     const definition = aDefinition(asking([{ id: 'a', timeoutMs: 100, retry: { maxAttempts: 1, backoffMs: 0 } }]))
-    const { execute, store, id } = await setup(definition, async ({ signal, onRequestId }) => {
+    const { execute, store, id, clock } = await setup(definition, async ({ signal, onRequestId }) => {
       await onRequestId('held-by-the-provider')
       return await new Promise((_, reject) => {
         signal.addEventListener('abort', () => reject(new StepFailure('timeout', 'stopped', { billed: 'yes' })))
+        clock.advance(100)
       })
     })
     await execute()

@@ -185,8 +185,13 @@ async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, at
   const { fields, missing } = renderFields(step, kind.renders, scopeOf(state, unit))
   if (missing.length > 0) throw unresolved(state, step, missing)
   const { signal: stopped } = state.stop
-  const deadline = step.timeoutMs === undefined ? null : AbortSignal.timeout(step.timeoutMs)
-  const signal = deadline === null ? stopped : AbortSignal.any([stopped, deadline])
+  const [done, late] = [new AbortController(), new AbortController()]
+  if (step.timeoutMs !== undefined)
+    void deps.clock.sleep(step.timeoutMs, done.signal).then(
+      () => late.abort(),
+      () => {},
+    )
+  const signal = step.timeoutMs === undefined ? stopped : AbortSignal.any([stopped, late.signal])
   try {
     const made = state.checkpoints.get(`${unit.key}#made`)
     const output =
@@ -202,10 +207,12 @@ async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, at
     )
     return output
   } catch (error) {
-    if (deadline?.aborted && !stopped.aborted && !StepFailure.is(error)) {
+    if (late.signal.aborted && !stopped.aborted && !StepFailure.is(error)) {
       throw new StepFailure('timeout', `Step "${step.id}" took longer than ${step.timeoutMs} ms.`, { cause: error })
     }
     throw error
+  } finally {
+    done.abort()
   }
 }
 

@@ -1,4 +1,4 @@
-// The one way to fetch an address that a provider or user named: public addresses only, no redirects, bounded.
+// Fetches the files that a provider's answer or a user names: from public addresses only, no redirects, bounded.
 // Hides which of its failures are worth another try, and that a provider may answer a file as a `data:` URL.
 import { StepFailure } from '@fabrique/engine'
 import { createGuardedAgent } from '@fabrique/safe-fetch'
