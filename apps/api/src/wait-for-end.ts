@@ -1,5 +1,6 @@
 // Waiting for a run to end, for `Prefer: wait` and for event streams.
 // Hides that news may be lost: whoever waits also looks at the record now and then.
+import { setTimeout as delay } from 'node:timers/promises'
 import type { RunReader } from '@fabrique/db'
 import type { News } from '@fabrique/queue'
 import { isTerminalKind, type RunEvent } from '@fabrique/schema'
@@ -24,9 +25,8 @@ export async function waitForEnd(
     while (Date.now() < deadline) {
       const run = await reader.get(organizationId, runId)
       if (run === null || run.finished_at !== null || run.status === 'waiting') return
-      const pause = Promise.withResolvers<void>()
-      const timer = setTimeout(pause.resolve, Math.min(LOOK_EVERY_MS, deadline - Date.now()))
-      await Promise.race([ended, pause.promise]).finally(() => clearTimeout(timer))
+      const pause = delay(Math.min(LOOK_EVERY_MS, deadline - Date.now()), undefined, { ref: false })
+      await Promise.race([ended, pause])
     }
   } finally {
     unsubscribe()
