@@ -1,5 +1,5 @@
-// Who is asking: a bearer key, looked up by its hash, remembered for a moment.
-// Hides the cache; a revoked key stops working within two seconds.
+// Authenticates requests by their API keys.
+// Hides the cache of keys, because of which a revoked key works for up to two seconds more.
 import type { AccountStore, Principal } from '@fabrique/db'
 import { LRUCache } from 'lru-cache'
 
@@ -17,7 +17,7 @@ export function createAuthenticator(accounts: AccountStore): (header: string | u
     const principal = accounts.authenticate(secret)
     remembered.set(secret, principal)
     principal.then(
-      // Only who was found is remembered: a key made a moment ago must work at once.
+      // Unknown keys are not cached: a key must work as soon as it is made.
       (found) => found === null && remembered.delete(secret),
       () => remembered.delete(secret),
     )
