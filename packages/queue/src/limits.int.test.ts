@@ -87,13 +87,13 @@ describe('two workers on one Redis', () => {
     expect(await mostAtOnce([worker({ rules: RULES }), worker({ rules: RULES })], 50)).toBe(3)
   })
 
-  it('give back every place', async () => {
+  it('release every permit', async () => {
     const { worker, redis, prefix } = setup()
     await mostAtOnce([worker({ rules: RULES }), worker({ rules: RULES })], 20)
     await expect.poll(() => redis.zcard(`{${prefix}}:limits:held:acme`)).toBe(0)
   })
 
-  it('begin no more calls in a window than the limit of both, and hold no place for the others', async () => {
+  it('begin no more calls in a window than the limit of both, and hold no permit for the others', async () => {
     const { worker, redis, prefix } = setup()
     const rules = [{ scope: 'acme', atOnce: 20, rate: { starts: 5, perSeconds: 600 } }]
     const stop = new AbortController()
@@ -141,7 +141,7 @@ describe('two workers on one Redis', () => {
     expect(performance.now() - began).toBeGreaterThanOrEqual(390)
   })
 
-  it('take over the places of one that was killed', async () => {
+  it('take over the permits of one that was killed', async () => {
     const { worker, prefix, redis } = setup()
     const key = `{${prefix}}:limits:held:acme`
     const alive = worker({ rules: RULES, holdMs: 600 })
@@ -151,12 +151,12 @@ describe('two workers on one Redis', () => {
     holder.kill('SIGKILL')
     await once(holder, 'exit')
     expect(await redis.zcard(key)).toBe(3)
-    const places = await Promise.all([alive.enter(MODEL, never), alive.enter(MODEL, never)])
+    const held = await Promise.all([alive.enter(MODEL, never), alive.enter(MODEL, never)])
     expect(await redis.zcard(key)).toBe(3)
-    for (const leave of [own, ...places]) leave(null)
+    for (const leave of [own, ...held]) leave(null)
   })
 
-  it('keep a place for as long as the call takes', async () => {
+  it('keep a permit for as long as the call takes', async () => {
     const { worker, prefix, redis } = setup()
     const limits = worker({ rules: RULES, holdMs: 300 })
     const leave = await limits.enter(MODEL, never)
@@ -179,7 +179,7 @@ describe('two workers on one Redis', () => {
   })
 })
 
-/** A process that holds two places and says so; it is killed when the test ends at the latest. */
+/** A process that holds two permits and says so; it is killed when the test ends at the latest. */
 function holdInProcess(options: { rules: LimitRule[]; prefix: string; holdMs: number }): ChildProcess {
   const source = `
     import { createLimits } from ${JSON.stringify(new URL('limits.ts', import.meta.url).href)}
@@ -230,11 +230,11 @@ describe('while Redis is away', () => {
     expect(await mostAtOnce([limits], 20)).toBe(3)
     expect(performance.now() - began).toBeLessThan(1_500)
     proxy.thaw()
-    const places = await Promise.all(Array.from({ length: 3 }, () => limits.enter(MODEL, never)))
+    const held = await Promise.all(Array.from({ length: 3 }, () => limits.enter(MODEL, never)))
     // Those of the calls that Redis heard of too late are over soon.
     const held = () => redis.zcount(`{${prefix}}:limits:held:acme`, Date.now(), '+inf')
     await expect.poll(held, { timeout: 10_000 }).toBe(3)
-    for (const leave of places) leave(null)
+    for (const leave of held) leave(null)
   })
 })
 
