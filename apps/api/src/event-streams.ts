@@ -39,6 +39,7 @@ export interface EventStreams {
 }
 
 interface OpenStream {
+  keyId: string
   response: ServerResponse
   commentAtMs: number
   writtenBytes: number
@@ -52,7 +53,6 @@ export function createEventStreams(limits: EventStreamLimits, stopping: AbortSig
   const { streamsMax, streamsPerKeyMax, writeDeadlineMs = 30_000 } = limits
   const checkEveryMs = Math.min(CHECK_EVERY_MS, writeDeadlineMs / 4)
   const open = new Set<OpenStream>()
-  const byKey = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
 
   stopping.addEventListener('abort', () => {
@@ -80,17 +80,8 @@ export function createEventStreams(limits: EventStreamLimits, stopping: AbortSig
     }
   }
 
-  function add(stream: OpenStream, keyId: string): void {
-    open.add(stream)
-    byKey.set(keyId, (byKey.get(keyId) ?? 0) + 1)
-    timer ??= setInterval(check, checkEveryMs)
-  }
-
-  function remove(stream: OpenStream, keyId: string): void {
+  function remove(stream: OpenStream): void {
     open.delete(stream)
-    const others = (byKey.get(keyId) ?? 1) - 1
-    if (others === 0) byKey.delete(keyId)
-    else byKey.set(keyId, others)
     if (open.size > 0) return
     clearInterval(timer)
     timer = undefined
@@ -99,24 +90,22 @@ export function createEventStreams(limits: EventStreamLimits, stopping: AbortSig
   return {
     open({ keyId, requestId, response }) {
       if (open.size >= streamsMax) throw tooMany(`This server has its ${streamsMax} event streams open already`)
-      if ((byKey.get(keyId) ?? 0) >= streamsPerKeyMax)
+      if ([...open].filter((stream) => stream.keyId === keyId).length >= streamsPerKeyMax)
         throw tooMany(`This key has its ${streamsPerKeyMax} event streams open already; close some`)
       const nowMs = performance.now()
       const stream: OpenStream = {
+        keyId,
         response,
         commentAtMs: nowMs + COMMENT_EVERY_MS,
         writtenBytes: 0,
         readBytes: 0,
         readAtMs: nowMs,
       }
-      const listeners: (() => void)[] = []
       // The client may have disconnected already: then there will be no `close` event to count the stream out again.
       if (!response.destroyed) {
-        add(stream, keyId)
-        response.once('close', () => {
-          remove(stream, keyId)
-          for (const listener of listeners) listener()
-        })
+        open.add(stream)
+        timer ??= setInterval(check, checkEveryMs)
+        response.once('close', () => remove(stream))
         response.writeHead(200, {
           'content-type': 'text/event-stream; charset=utf-8',
           'cache-control': 'no-store',
@@ -140,7 +129,7 @@ export function createEventStreams(limits: EventStreamLimits, stopping: AbortSig
         },
         onClose(listener) {
           if (response.destroyed || response.writableEnded) listener()
-          else listeners.push(listener)
+          else response.once('close', listener)
         },
         end: () => response.end(),
       }

@@ -230,11 +230,11 @@ describe('while Redis is away', () => {
     expect(await mostAtOnce([limits], 20)).toBe(3)
     expect(performance.now() - began).toBeLessThan(1_500)
     proxy.thaw()
-    const held = await Promise.all(Array.from({ length: 3 }, () => limits.enter(MODEL, never)))
+    const permits = await Promise.all(Array.from({ length: 3 }, () => limits.enter(MODEL, never)))
     // Those of the calls that Redis heard of too late are over soon.
     const held = () => redis.zcount(`{${prefix}}:limits:held:acme`, Date.now(), '+inf')
     await expect.poll(held, { timeout: 10_000 }).toBe(3)
-    for (const leave of held) leave(null)
+    for (const leave of permits) leave(null)
   })
 })
 
