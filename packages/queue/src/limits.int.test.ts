@@ -144,9 +144,9 @@ describe('two workers on one Redis', () => {
   it('take over the permits of one that was killed', async () => {
     const { worker, prefix, redis } = setup()
     const key = `{${prefix}}:limits:held:acme`
-    const alive = worker({ rules: RULES, holdMs: 600 })
+    const alive = worker({ rules: RULES, leaseMs: 600 })
     const own = await alive.enter(MODEL, never)
-    const holder = holdInProcess({ rules: RULES, prefix, holdMs: 600 })
+    const holder = holdInProcess({ rules: RULES, prefix, leaseMs: 600 })
     await once(holder.stdout ?? holder, 'data')
     holder.kill('SIGKILL')
     await once(holder, 'exit')
@@ -158,7 +158,7 @@ describe('two workers on one Redis', () => {
 
   it('keep a permit for as long as the call takes', async () => {
     const { worker, prefix, redis } = setup()
-    const limits = worker({ rules: RULES, holdMs: 300 })
+    const limits = worker({ rules: RULES, leaseMs: 300 })
     const leave = await limits.enter(MODEL, never)
     const heldUntil = async () => Number((await redis.zrange(`{${prefix}}:limits:held:acme`, 0, 0, 'WITHSCORES'))[1])
     const first = await heldUntil()
@@ -171,7 +171,7 @@ describe('two workers on one Redis', () => {
   it('enter the calls under way again after Redis came back empty', async () => {
     const { worker, prefix, redis } = setup()
     const key = `{${prefix}}:limits:held:acme`
-    const leave = await worker({ rules: RULES, holdMs: 300 }).enter(MODEL, never)
+    const leave = await worker({ rules: RULES, leaseMs: 300 }).enter(MODEL, never)
     await redis.del(key)
     await expect.poll(() => redis.zcard(key)).toBe(1)
     leave(null)
@@ -180,12 +180,12 @@ describe('two workers on one Redis', () => {
 })
 
 /** A process that holds two permits and says so; it is killed when the test ends at the latest. */
-function holdInProcess(options: { rules: LimitRule[]; prefix: string; holdMs: number }): ChildProcess {
+function holdInProcess(options: { rules: LimitRule[]; prefix: string; leaseMs: number }): ChildProcess {
   const source = `
     import { createLimits } from ${JSON.stringify(new URL('limits.ts', import.meta.url).href)}
-    const { rules, prefix, holdMs, redisUrl } = JSON.parse(process.env.HOLDER)
+    const { rules, prefix, leaseMs, redisUrl } = JSON.parse(process.env.HOLDER)
     const log = { debug() {}, info() {}, warn() {}, error() {} }
-    const limits = createLimits({ rules, holdMs, shared: { redisUrl, prefix }, log })
+    const limits = createLimits({ rules, leaseMs, shared: { redisUrl, prefix }, log })
     const signal = new AbortController().signal
     for (let n = 0; n < 2; n += 1) await limits.enter({ provider: 'acme', name: 'acme/one' }, signal)
     console.log('held')`
@@ -223,7 +223,7 @@ describe('while Redis is away', () => {
   it('a Redis that hangs costs a moment once, not once per call, and is asked again afterwards', async () => {
     const { worker, prefix, redis } = setup()
     const proxy = await openProxy()
-    const limits = worker({ rules: RULES, shared: { redisUrl: proxy.url, prefix }, holdMs: 900 })
+    const limits = worker({ rules: RULES, shared: { redisUrl: proxy.url, prefix }, leaseMs: 900 })
     ;(await limits.enter(MODEL, never))(null)
     proxy.freeze()
     const began = performance.now()

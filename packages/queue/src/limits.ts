@@ -26,7 +26,7 @@ export interface LimitsOptions {
   /** The Redis in which all processes keep the limits together. Absent: this process keeps its own. */
   shared?: { redisUrl: string; prefix: string }
   /** A permit that is not renewed for so long belongs to a dead worker and is free; default 30,000. */
-  holdMs?: number
+  leaseMs?: number
 }
 
 export interface ClosableLimits extends Limits {
@@ -34,7 +34,7 @@ export interface ClosableLimits extends Limits {
   close(): Promise<void>
 }
 
-const HOLD_MS = 30_000
+const LEASE_MS = 30_000
 /** A longer pause fails the call: the run suspends, or goes on with another model. */
 const PAUSE_WAITED_MAX_MS = 60_000
 /** After a failure Redis is not asked for so long: otherwise each call would wait for it to fail again. */
@@ -45,7 +45,7 @@ const POLL_MAX_MS = 250
 
 /**
  * Answers 0 with a permit under every rule, -1 where a rule has none left, or how many milliseconds the model pauses.
- * `KEYS`: the pause, then each rule's set of holders, scored by expiry on Redis' clock. `ARGV`: the permits' life, the
+ * `KEYS`: the pause, then each rule's set of holders, scored by expiry on Redis' clock. `ARGV`: the permits' lease, the
  * holder, then the limit of each set.
  */
 const ACQUIRE = `
@@ -104,7 +104,7 @@ interface Line {
 type Acquisition = { acquired: true } | { acquired: false; why: 'full' | 'paused'; waitMs: number }
 
 /** The limits of this process' calls, shared with all processes that use the same Redis and prefix. */
-export function createLimits({ rules: given, log, shared, holdMs = HOLD_MS }: LimitsOptions): ClosableLimits {
+export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: LimitsOptions): ClosableLimits {
   const root = `${queueNames(shared?.prefix ?? '').prefix}:limits`
   const redis = shared === undefined ? null : connectWithScripts(shared.redisUrl, log)
   const rules = new Map(given.map((rule) => [rule.scope, createRule(rule, root, redis)]))
@@ -158,7 +158,7 @@ export function createLimits({ rules: given, log, shared, holdMs = HOLD_MS }: Li
     const sets = holderSets(line)
     const keys = [line.pauseKey, ...sets.map(({ key }) => key)]
     const limits = sets.map(({ atOnce }) => atOnce)
-    const answer = (await ask((it) => it.acquirePermit(keys.length, ...keys, holdMs, holder, ...limits))) ?? 0
+    const answer = (await ask((it) => it.acquirePermit(keys.length, ...keys, leaseMs, holder, ...limits))) ?? 0
     if (answer !== 0) {
       for (const rule of line.rules) rule.running -= 1
       if (answer < 0) return full()
@@ -239,9 +239,9 @@ export function createLimits({ rules: given, log, shared, holdMs = HOLD_MS }: Li
     for (const [holder, line] of held) {
       for (const rule of holderSets(line)) holders.set(rule, [...(holders.get(rule) ?? []), holder])
     }
-    for (const [{ key }, names] of holders) void ask((it) => it.renewPermits(1, key, holdMs, ...names))
+    for (const [{ key }, names] of holders) void ask((it) => it.renewPermits(1, key, leaseMs, ...names))
   }
-  const renewing = redis === null ? undefined : setInterval(renew, holdMs / 3).unref()
+  const renewing = redis === null ? undefined : setInterval(renew, leaseMs / 3).unref()
 
   const opened = redis === null ? Promise.resolve() : firstConnection(redis)
   return {
