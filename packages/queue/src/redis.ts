@@ -15,7 +15,8 @@ function connect(redisUrl: string, options: RedisOptions, name: string, log: Log
   let isLogged = false
   redis.on('error', (error: Error) => {
     // ioredis repeats the same refusal for every attempt; the first one says it all.
-    if (!isLogged) log.warn({ connection: name, err: error }, 'Redis is not reachable; runs are kept and delivered later')
+    if (!isLogged)
+      log.warn({ connection: name, err: error }, 'Redis is not reachable; runs are kept and delivered later')
     isLogged = true
   })
   redis.on('ready', () => {
