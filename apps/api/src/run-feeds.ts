@@ -17,7 +17,7 @@ const RUNS_PER_STATEMENT = 5_000
 export interface RunFollower {
   /** True where the run has ended and the follower has seen all its events. */
   readonly isOver: boolean
-  /** Writes past and future events, until the terminal one or until the stream is closed. Calls `leave`. */
+  /** Writes past and future events, until the terminal one or until the stream is closed; then leaves by itself. */
   follow(stream: EventStream): Promise<void>
   /** Gives the follower up where `follow` is not called. */
   leave(): void
