@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SYSTEM_ORGANIZATION } from '@fabrique/db'
 import type { RunEvent } from '@fabrique/schema'
+import { createParser } from 'eventsource-parser'
 import { allEnded } from './drain.ts'
 import type { Stage } from './stage.ts'
 import { FAST } from './templates.ts'
@@ -53,13 +54,15 @@ async function endDelay(stage: Stage, n: number): Promise<number> {
   if (outcome.outcome !== 'accepted') throw new Error('a run was not accepted')
   const socket = await follow(stage, outcome.run.id)
   const heard = Promise.withResolvers<number>()
-  let text = ''
-  socket.on('data', (bytes: Buffer) => {
-    const atMs = performance.timeOrigin + performance.now()
-    text += bytes.toString()
-    const data = /event: workflow\.run\.completed\ndata: (.*)\n\n/.exec(text)?.[1]
-    if (data !== undefined) heard.resolve(atMs - Date.parse((JSON.parse(data) as RunEvent).timestamp))
+  const parser = createParser({
+    onEvent({ event, data }) {
+      const atMs = performance.timeOrigin + performance.now()
+      if (event !== 'workflow.run.completed') return
+      heard.resolve(atMs - Date.parse((JSON.parse(data) as RunEvent).timestamp))
+    },
   })
+  // The parser passes over the head and the chunks' sizes: to it they are fields that it does not know.
+  socket.on('data', (bytes: Buffer) => parser.feed(bytes.toString()))
   socket.resume()
   socket.once('close', () => heard.reject(new Error(`the stream of ${outcome.run.id} ended early`)))
   await stage.open()

@@ -1,30 +1,32 @@
-// Answering a stream of questions in their order while several are being worked on.
-// Hides the window of what is under way: its bound is the memory it takes, its width what lets writes be coalesced.
+// Answers a stream of items in their order, although several are being worked on at once.
+// Hides the window of unfinished items: its bounds are the memory that it takes, its width what lets writes be coalesced.
 
 export interface Window<Item> {
-  /** Questions under way at once. */
+  /** How many items may be unfinished. */
   itemsMax: number
-  /** No further question is begun while those under way weigh this much. */
+  /** No further item is begun while the unfinished ones weigh this much. */
   weightMax: number
   weightOf(item: Item): number
 }
 
 /**
- * The answers to `items`, joined where several are ready. `answer` must not reject. Reads on while nothing is ready and
- * answers while nothing is to be read: an asker may wait for an answer before asking on. Rejects where `items` does.
+ * The answers to `items`; those that are ready together come as one text. `answer` must not reject. Reads the next item
+ * while no answer is ready, and answers while no item comes, because a client may wait for one answer before it sends
+ * the next item. Rejects where `items` does.
  */
 export async function* answersInOrder<Item>(
   items: AsyncGenerator<Item, void, void>,
   answer: (item: Item) => Promise<string>,
   window: Window<Item>,
 ): AsyncGenerator<string, void, void> {
-  const underWay: { weight: number; text: string | undefined; answered: Promise<'answered'> }[] = []
+  const unfinished: { weight: number; text: string | undefined; answered: Promise<'answered'> }[] = []
   let weight = 0
-  let next: Promise<IteratorResult<Item, void>> | null = readOn()
+  let next: Promise<IteratorResult<Item, void>> | null = readNext()
 
-  function readOn(): Promise<IteratorResult<Item, void>> {
+  function readNext(): Promise<IteratorResult<Item, void>> {
     const reading = items.next()
-    // It may fail while nobody looks, which must not end the process; whoever looks next is told.
+    // While the window is full nothing awaits this promise, and an unhandled rejection would end the process. The
+    // rejection is not lost: the loop meets it when it awaits the promise again.
     reading.catch(() => {})
     return reading
   }
@@ -39,27 +41,28 @@ export async function* answersInOrder<Item>(
       }),
     }
     weight += entry.weight
-    underWay.push(entry)
+    unfinished.push(entry)
   }
 
+  /** Removes the answered items at the head of the window. */
   function takeAnswered(): string {
-    const unready = underWay.findIndex(({ text }) => text === undefined)
-    const ready = underWay.splice(0, unready < 0 ? underWay.length : unready)
-    for (const entry of ready) weight -= entry.weight
-    return ready.map(({ text }) => text).join('')
+    const firstUnanswered = unfinished.findIndex(({ text }) => text === undefined)
+    const answered = unfinished.splice(0, firstUnanswered < 0 ? unfinished.length : firstUnanswered)
+    for (const entry of answered) weight -= entry.weight
+    return answered.map(({ text }) => text).join('')
   }
 
   try {
-    while (next !== null || underWay.length > 0) {
-      const [head] = underWay
-      const full = underWay.length >= window.itemsMax || weight >= window.weightMax
+    while (next !== null || unfinished.length > 0) {
+      const [head] = unfinished
+      const isFull = unfinished.length >= window.itemsMax || weight >= window.weightMax
       const first: 'answered' | IteratorResult<Item, void> = await Promise.race([
         ...(head === undefined ? [] : [head.answered]),
-        ...(next === null || full ? [] : [next]),
+        ...(next === null || isFull ? [] : [next]),
       ])
       if (first !== 'answered') {
         if (first.done !== true) begin(first.value)
-        next = first.done === true ? null : readOn()
+        next = first.done === true ? null : readNext()
       }
       const text = takeAnswered()
       if (text !== '') yield text

@@ -1,23 +1,23 @@
-// Who is asking: a bearer key, looked up by its hash, remembered for a moment.
-// Hides the cache; a revoked key stops working within two seconds.
+// Authenticates requests by their API keys.
+// Hides the cache of keys, because of which a revoked key works for up to two seconds more.
 import type { AccountStore, Principal } from '@fabrique/db'
+import { LRUCache } from 'lru-cache'
 
 const REMEMBERED_MS = 2_000
 const REMEMBERED_MAX = 10_000
 
 /** Answers the principal of an `Authorization` header, or null: one answer for every reason. */
 export function createAuthenticator(accounts: AccountStore): (header: string | undefined) => Promise<Principal | null> {
-  const remembered = new Map<string, { until: number; principal: Promise<Principal | null> }>()
+  const remembered = new LRUCache<string, Promise<Principal | null>>({ max: REMEMBERED_MAX, ttl: REMEMBERED_MS })
   return async function authenticate(header) {
     const secret = secretOf(header)
     if (secret === null) return null
     const known = remembered.get(secret)
-    if (known !== undefined && known.until > Date.now()) return await known.principal
-    if (remembered.size >= REMEMBERED_MAX) remembered.clear()
+    if (known !== undefined) return await known
     const principal = accounts.authenticate(secret)
-    remembered.set(secret, { until: Date.now() + REMEMBERED_MS, principal })
+    remembered.set(secret, principal)
     principal.then(
-      // Only who was found is remembered: a key made a moment ago must work at once.
+      // Unknown keys are not cached: a key must work as soon as it is made.
       (found) => found === null && remembered.delete(secret),
       () => remembered.delete(secret),
     )

@@ -1,5 +1,5 @@
-// Request bodies by the front door: JSON, YAML or TOML, bounded while they are read.
-// Hides the order of refusals: content type, size, then what is in it.
+// Request bodies in JSON, YAML or TOML, bounded while they are read.
+// Hides the order of refusals: first the content type, then the size, then the content.
 import {
   DOCUMENT_LIMITS,
   type DocumentFormat,
@@ -15,7 +15,7 @@ import type { ApiContext } from './route.ts'
 
 const STATUS_CODES = { 400: 'malformed-body', 413: 'body-too-large', 422: 'validation-failed' } as const
 
-/** The body as a plain tree with positions. Throws 415, 413, 400 or 422 as the contract orders them. */
+/** The body as a plain tree with positions. Throws 415, 413, 400 or 422, the first that applies. */
 export async function readDocument(c: Context<ApiContext>): Promise<ParsedDocument> {
   const format = formatOf(c)
   const outcome = parseDocument(await readBounded(c, DOCUMENT_LIMITS.bodyBytes), format)
@@ -60,7 +60,7 @@ function tooLarge(limitBytes: number): FabriqueError {
 
 /** Adds line and column to problems that point into this document, then throws them on. */
 export function located(error: unknown, document: ParsedDocument): never {
-  // The problems of a draft that cannot run point into the draft, which is not this document.
+  // A `not-runnable` error's problems point into a stored draft, not into this document.
   if (!FabriqueError.is(error) || error.code === 'not-runnable') throw error
   const problems = error.problems.map((problem): Problem => ({ ...problem, ...document.locate(problem.pointer) }))
   throw new FabriqueError(error.code, error.message, {

@@ -1,16 +1,16 @@
-// Answers that go on: how many may be open, a comment now and then, and an end for readers that do not read.
+// Server-sent event streams: how many may be open, a comment to keep connections alive, and an end for stalled readers.
 // Hides Node's response behind the few things that a feed does with a stream.
 import type { ServerResponse } from 'node:http'
 import { FabriqueError, type RunEvent } from '@fabrique/schema'
 
-/** A reader that lets this much pile up is cut off; it can come back with Last-Event-ID. */
+/** A client that leaves this much unread is disconnected; it can come back with Last-Event-ID. */
 const UNREAD_BYTES_MAX = 1_048_576
-/** Written in pieces, so that a slow reader can be told from one that does not read. */
+/** Frames are written in pieces of this size, because Node counts a write as unread until all of it was sent. */
 const PIECE_BYTES = 65_536
 const COMMENT_EVERY_MS = 15_000
-const LOOK_EVERY_MS = 1_000
-/** What waits for a reader when the process stops. */
-const LAST_WORDS_MS = 2_000
+const CHECK_EVERY_MS = 1_000
+/** When the process stops, clients have so long to read what was written. */
+const FLUSH_LIMIT_MS = 2_000
 const COMMENT = Buffer.from(': still here\n\n')
 
 export interface EventStreamLimits {
@@ -18,50 +18,52 @@ export interface EventStreamLimits {
   streamsMax: number
   /** Of these, by one key. */
   streamsPerKeyMax: number
-  /** A reader that takes nothing for so long while something waits for it is cut off. Default 30,000. */
+  /** A client that reads nothing for so long although data waits for it is disconnected. Default 30,000. */
   writeDeadlineMs?: number
 }
 
 export interface EventStream {
   readonly closed: boolean
-  /** Queues whole frames. Cuts the reader off instead where too much waits for it already. */
+  /** Queues whole frames, or disconnects the client where more than 1 MiB is unread already. */
   write(frames: Buffer): void
-  /** Resolves when little waits to be read, or the stream is closed. */
+  /** Resolves when Node's buffer has room again, or the stream is closed. */
   drained(): Promise<void>
-  /** Calls `listener` once, when the stream is closed by whomever. */
+  /** Calls `listener` once, when either side has closed the stream; at once where that has happened. */
   onClose(listener: () => void): void
   end(): void
 }
 
 export interface EventStreams {
-  /** Answers with an open stream. Throws `quota-exceeded` where the key or the process has as many as it may have. */
+  /** Answers the request by an open stream. Throws `quota-exceeded` where the key or the process has its maximum. */
   open(request: { keyId: string; requestId: string; response: ServerResponse }): EventStream
 }
 
 interface OpenStream {
+  keyId: string
   response: ServerResponse
   commentAtMs: number
-  handedBytes: number
-  takenBytes: number
-  takenAtMs: number
+  writtenBytes: number
+  /** Of the written bytes those that the client's connection took, and when it last took some. */
+  readBytes: number
+  readAtMs: number
 }
 
-/** The event streams of a process; `stopping` ends them all. */
+/** The event streams of a process; an abort of `stopping` ends them all. */
 export function createEventStreams(limits: EventStreamLimits, stopping: AbortSignal): EventStreams {
   const { streamsMax, streamsPerKeyMax, writeDeadlineMs = 30_000 } = limits
-  const lookEveryMs = Math.min(LOOK_EVERY_MS, writeDeadlineMs / 4)
+  const checkEveryMs = Math.min(CHECK_EVERY_MS, writeDeadlineMs / 4)
   const open = new Set<OpenStream>()
-  const byKey = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
 
   stopping.addEventListener('abort', () => {
     for (const { response } of open) response.end()
     setTimeout(() => {
       for (const { response } of open) response.destroy()
-    }, LAST_WORDS_MS).unref()
+    }, FLUSH_LIMIT_MS).unref()
   })
 
-  function look(): void {
+  /** Writes comments that are due, and disconnects clients that read nothing. */
+  function check(): void {
     const nowMs = performance.now()
     for (const stream of open) {
       const { response } = stream
@@ -69,25 +71,17 @@ export function createEventStreams(limits: EventStreamLimits, stopping: AbortSig
         stream.commentAtMs = nowMs + COMMENT_EVERY_MS
         write(stream, COMMENT)
       }
-      // What waits counts its framing too: without a reader this figure falls, and never rises.
-      const takenBytes = stream.handedBytes - response.writableLength
-      if (takenBytes > stream.takenBytes || response.writableLength === 0) stream.takenAtMs = nowMs
-      stream.takenBytes = takenBytes
-      if (nowMs - stream.takenAtMs > writeDeadlineMs) response.destroy()
+      // `writableLength` includes HTTP's chunk framing, `writtenBytes` does not. So while a client reads nothing the
+      // difference only falls, and a rise proves that it reads.
+      const readBytes = stream.writtenBytes - response.writableLength
+      if (readBytes > stream.readBytes || response.writableLength === 0) stream.readAtMs = nowMs
+      stream.readBytes = readBytes
+      if (nowMs - stream.readAtMs > writeDeadlineMs) response.destroy()
     }
   }
 
-  function enter(stream: OpenStream, keyId: string): void {
-    open.add(stream)
-    byKey.set(keyId, (byKey.get(keyId) ?? 0) + 1)
-    timer ??= setInterval(look, lookEveryMs)
-  }
-
-  function leave(stream: OpenStream, keyId: string): void {
+  function remove(stream: OpenStream): void {
     open.delete(stream)
-    const left = (byKey.get(keyId) ?? 1) - 1
-    if (left === 0) byKey.delete(keyId)
-    else byKey.set(keyId, left)
     if (open.size > 0) return
     clearInterval(timer)
     timer = undefined
@@ -96,24 +90,22 @@ export function createEventStreams(limits: EventStreamLimits, stopping: AbortSig
   return {
     open({ keyId, requestId, response }) {
       if (open.size >= streamsMax) throw tooMany(`This server has its ${streamsMax} event streams open already`)
-      if ((byKey.get(keyId) ?? 0) >= streamsPerKeyMax)
+      if ([...open].filter((stream) => stream.keyId === keyId).length >= streamsPerKeyMax)
         throw tooMany(`This key has its ${streamsPerKeyMax} event streams open already; close some`)
       const nowMs = performance.now()
       const stream: OpenStream = {
+        keyId,
         response,
         commentAtMs: nowMs + COMMENT_EVERY_MS,
-        handedBytes: 0,
-        takenBytes: 0,
-        takenAtMs: nowMs,
+        writtenBytes: 0,
+        readBytes: 0,
+        readAtMs: nowMs,
       }
-      const listeners: (() => void)[] = []
-      // A client may be gone before we begin; it says so no more.
+      // The client may have disconnected already: then there will be no `close` event to count the stream out again.
       if (!response.destroyed) {
-        enter(stream, keyId)
-        response.once('close', () => {
-          leave(stream, keyId)
-          for (const listener of listeners) listener()
-        })
+        open.add(stream)
+        timer ??= setInterval(check, checkEveryMs)
+        response.once('close', () => remove(stream))
         response.writeHead(200, {
           'content-type': 'text/event-stream; charset=utf-8',
           'cache-control': 'no-store',
@@ -137,7 +129,7 @@ export function createEventStreams(limits: EventStreamLimits, stopping: AbortSig
         },
         onClose(listener) {
           if (response.destroyed || response.writableEnded) listener()
-          else listeners.push(listener)
+          else response.once('close', listener)
         },
         end: () => response.end(),
       }
@@ -152,7 +144,7 @@ function write(stream: OpenStream, frames: Buffer): void {
     response.destroy()
     return
   }
-  stream.handedBytes += frames.length
+  stream.writtenBytes += frames.length
   for (let at = 0; at < frames.length; at += PIECE_BYTES) response.write(frames.subarray(at, at + PIECE_BYTES))
 }
 
@@ -160,7 +152,7 @@ function tooMany(what: string): FabriqueError {
   return new FabriqueError('quota-exceeded', `${what}.`, { retryAfterS: 5 })
 }
 
-/** One event as a frame; the JSON has no raw line breaks, so one `data:` line holds it. */
+/** An event as an SSE frame; JSON has no raw line breaks, so one `data:` line holds it. */
 export function frameOf(id: string | number, event: RunEvent): Buffer {
   return Buffer.from(`id: ${id}\nevent: ${event.kind}\ndata: ${JSON.stringify(event)}\n\n`)
 }

@@ -1,5 +1,5 @@
-// A body of many lines as a stream of lines, numbered from 1, each bounded by itself.
-// Hides chunks that end in mid-line; what is too long is passed over without being kept.
+// The lines of a request body, numbered from 1, each of bounded length.
+// Hides that chunks end in mid-line. A line that is too long is skipped without being kept in memory.
 
 export interface Line {
   number: number
@@ -10,7 +10,7 @@ export interface Line {
 const NEWLINE = 0x0a
 const RETURN = 0x0d
 
-/** The lines of `body` that hold anything but blanks. A body that breaks off rejects, without its unfinished line. */
+/** The lines of `body` that are not blank. Rejects where the body breaks off, and drops its unfinished line. */
 export async function* readLines(
   body: AsyncIterable<Uint8Array>,
   lineLimitBytes: number,
@@ -21,7 +21,7 @@ export async function* readLines(
 
   function keep(part: Uint8Array): void {
     sizeBytes += part.byteLength
-    // Two more for the line's end, which is no part of it.
+    // Two bytes more for CR LF, which are not part of the line.
     if (sizeBytes > lineLimitBytes + 2) parts = []
     else parts.push(part)
   }

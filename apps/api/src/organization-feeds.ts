@@ -1,5 +1,5 @@
-// The events of whole organizations for all who listen in this process: one reader of the log for all of them.
-// Hides how a listener that resumes catches up while the log goes on. News only says that it is time to read.
+// The events of whole organizations for all their listeners in this process, by one common reader of the event log.
+// Hides how a listener that resumes catches up while the log grows. A message from Redis only says that it is time to read.
 import type { EventLog, LogEntry, LogPlace } from '@fabrique/db'
 import { isBehind, widened } from '@fabrique/db'
 import type { News } from '@fabrique/queue'
@@ -7,28 +7,28 @@ import { type EventStream, frameOf } from './event-streams.ts'
 import { LOOK_EVERY_MS } from './wait-for-end.ts'
 
 const PAGE = 500
-/** How many events a listener may be behind and still resume. */
+/** How many events a listener may have missed and still resume. */
 const BEHIND_MAX = 10_000
-/** Until what other transactions hold back may be certain, and between two reads at most. */
-const AGAIN_MS = 5
+/** The pause between two reads: time for open transactions, after whose events the log cannot be read yet, to end. */
+const PAUSE_MS = 5
 const LIVE = ': what happens from now on\n\n'
 const TOO_FAR = ': the given id is unknown or too far back; what happens from now on\n\n'
-/** What is queued for a listener that still catches up; beyond, it reads the record further instead. */
+/** How many events are queued for a listener that catches up; with more it reads the log a second time instead. */
 const QUEUED_MAX = 1_000
 
 export interface OrganizationFeeds {
   /**
-   * Writes what happens from now on, or behind the event `after` where that is not too far back, until the stream is
-   * closed. Never rejects.
+   * Writes new events until the stream is closed; with `after` first those since that event, where it is among the
+   * last 10,000. Never rejects.
    */
   follow(organizationId: string, after: string | null, stream: EventStream): Promise<void>
 }
 
 interface Listener {
   stream: EventStream
-  /** What was read since it began to catch up; null once it has. A late event has no place. */
+  /** What the common reader found since the listener began to catch up; null once it has. Late events have no place. */
   queue: { place: LogPlace | null; frame: Buffer }[] | null
-  /** What it read by itself, until the common reader has come as far. */
+  /** How far the listener read by itself; null once the common reader has come as far. */
   reached: LogPlace | null
 }
 
@@ -39,20 +39,20 @@ export function createOrganizationFeeds(deps: {
 }): OrganizationFeeds {
   const { eventLog, news } = deps
   const listeners = new Map<string, Set<Listener>>()
-  /** Called when their organization is read too. */
+  /** Called before the first read that includes their organizations. */
   let newcomers: (() => void)[] = []
   let place: LogPlace | null = null
   let isReading = false
-  let isAsked = false
+  let mustReadAgain = false
   let pause: NodeJS.Timeout | undefined
-  let stopLooking: (() => void) | undefined
+  let stopPolling: (() => void) | undefined
 
-  /** Reads to the end; who asks meanwhile makes it read again. */
-  async function look(): Promise<void> {
-    isAsked = true
+  /** Reads the log to its end. A call while it reads makes it read again. */
+  async function poll(): Promise<void> {
+    mustReadAgain = true
     if (isReading || pause !== undefined) return
     isReading = true
-    isAsked = false
+    mustReadAgain = false
     let more = false
     try {
       place ??= await eventLog.end()
@@ -71,15 +71,15 @@ export function createOrganizationFeeds(deps: {
         if (page.entries.length < PAGE) break
       }
     } catch {
-      // The record is away: the next look begins where this one stood.
+      // PostgreSQL is away: the next poll begins where this one stopped.
     } finally {
       isReading = false
       if (listeners.size === 0) place = null
-      else if (more || isAsked) {
+      else if (more || mustReadAgain) {
         pause = setTimeout(() => {
           pause = undefined
-          void look()
-        }, AGAIN_MS)
+          void poll()
+        }, PAUSE_MS)
       }
     }
   }
@@ -103,37 +103,37 @@ export function createOrganizationFeeds(deps: {
     }
   }
 
-  function enter(organizationId: string, listener: Listener): void {
+  function add(organizationId: string, listener: Listener): void {
     const own = listeners.get(organizationId) ?? new Set()
     listeners.set(organizationId, own.add(listener))
-    if (stopLooking !== undefined) return
-    const unsubscribe = news.subscribeToAny(() => void look())
-    const timer = setInterval(() => void look(), LOOK_EVERY_MS)
-    stopLooking = () => {
+    if (stopPolling !== undefined) return
+    const unsubscribe = news.subscribeToAny(() => void poll())
+    const timer = setInterval(() => void poll(), LOOK_EVERY_MS)
+    stopPolling = () => {
       unsubscribe()
       clearInterval(timer)
     }
   }
 
-  function leave(organizationId: string, listener: Listener): void {
+  function remove(organizationId: string, listener: Listener): void {
     const own = listeners.get(organizationId)
     own?.delete(listener)
     if (own?.size === 0) listeners.delete(organizationId)
     if (listeners.size > 0) return
-    stopLooking?.()
-    stopLooking = undefined
+    stopPolling?.()
+    stopPolling = undefined
     if (!isReading) place = null
   }
 
-  /** Resolves when a read begins that finds whatever comes from now on for every listener that is there. */
+  /** Resolves when a read begins that delivers all later events to every listener of now. */
   async function nextRead(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     newcomers.push(resolve)
-    void look()
+    void poll()
     await promise
   }
 
-  /** Writes what follows, to the end of what is certain; answers the place there. */
+  /** Writes the events after a place up to the end of the log; answers the place there. */
   async function replay(organizationId: string, from: LogPlace, stream: EventStream): Promise<LogPlace> {
     let at = from
     while (!stream.closed) {
@@ -168,7 +168,7 @@ export function createOrganizationFeeds(deps: {
     async follow(organizationId, after, stream) {
       const closed = new Promise<void>((resolve) => stream.onClose(resolve))
       const listener: Listener = { stream, queue: [], reached: null }
-      enter(organizationId, listener)
+      add(organizationId, listener)
       try {
         const from = after === null ? null : await eventLog.find(organizationId, after, BEHIND_MAX)
         if (from === null) {
@@ -180,9 +180,9 @@ export function createOrganizationFeeds(deps: {
         }
         await closed
       } catch {
-        // The record is away: the reader comes back with its last id and misses nothing.
+        // PostgreSQL is away: the client reconnects with its last id, and misses nothing.
       } finally {
-        leave(organizationId, listener)
+        remove(organizationId, listener)
         stream.end()
       }
     },

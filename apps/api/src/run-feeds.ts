@@ -1,5 +1,6 @@
-// The events of runs for all who listen to them in this process: each run is heard, read and serialised once.
-// Hides how the record and the news join without gap or duplicate: news counts only where it continues what is there.
+// The events of single runs for all their followers in this process: each event is received, read and serialised once.
+// Hides how PostgreSQL and Redis are joined without gap or duplicate: an event from Redis is appended only if its number
+// follows the last one; otherwise the missing ones are read from PostgreSQL.
 import type { EventLog, RunReader } from '@fabrique/db'
 import type { News } from '@fabrique/queue'
 import { isTerminalKind, type RunEvent } from '@fabrique/schema'
@@ -7,43 +8,43 @@ import { type EventStream, frameOf } from './event-streams.ts'
 import { LOOK_EVERY_MS } from './wait-for-end.ts'
 
 const PAGE = 500
-/** What a feed keeps for those who come or come back; who is further behind reads the record for itself. */
+/** What a feed keeps for followers that join or reconnect; one that needs older events reads them from PostgreSQL. */
 const KEPT_EVENTS = 500
 const KEPT_BYTES = 524_288
-/** Runs asked after in one statement. */
-const ASKED_AT_ONCE = 5_000
+/** How many runs one statement asks for. */
+const RUNS_PER_STATEMENT = 5_000
 
 export interface RunFollower {
-  /** True where the run has ended and has no events behind the follower's place. */
+  /** True where the run has ended and the follower has seen all its events. */
   readonly isOver: boolean
-  /** Writes what there is and what comes, until the terminal event or until the stream is closed. */
+  /** Writes past and future events, until the terminal one or until the stream is closed; then leaves by itself. */
   follow(stream: EventStream): Promise<void>
-  /** For a follower that does not follow; `follow` leaves by itself. */
+  /** Gives the follower up where `follow` is not called. */
   leave(): void
 }
 
 export interface RunFeeds {
-  /** Joins behind event `after`; null where the organization has no such run. */
+  /** A follower of the events after number `after`; null where the organization has no such run. */
   join(organizationId: string, runId: string, after: number): Promise<RunFollower | null>
 }
 
 interface Feed {
   organizationId: string
   runId: string
-  /** The number of the event before the first that is kept. */
+  /** The number of the last event before the kept ones. */
   base: number
   frames: Buffer[]
   bytes: number
-  /** False until `base` is known: before that nothing may be taken in. */
+  /** False until `base` is known: before that no event may be appended. */
   begun: boolean
   ended: boolean
   followers: number
-  /** Wakes the followers that have all there is. */
+  /** Wakes the followers that have written every kept event. */
   wakes: Set<() => void>
   /** Resolves false where there is no such run. */
   ready: Promise<boolean>
   reading: Promise<void> | null
-  isBehind: boolean
+  mustReadAgain: boolean
   stop(): void
 }
 
@@ -58,9 +59,9 @@ export function createRunFeeds(deps: {
   const { reader, eventLog, news } = deps
   const feeds = new Map<string, Feed>()
   let timer: NodeJS.Timeout | undefined
-  let isLooking = false
+  let isPolling = false
 
-  /** Takes what continues the feed. False where an event is missing in between. */
+  /** Appends the events that continue the feed. False where one before them is missing. */
   function append(feed: Feed, events: RunEvent[]): boolean {
     const before = headOf(feed)
     for (const event of events) {
@@ -85,15 +86,15 @@ export function createRunFeeds(deps: {
     for (const each of woken) each()
   }
 
-  /** Brings the feed up to the record; who asks meanwhile makes it look once more. */
+  /** Reads what the feed lacks from PostgreSQL. A call while it reads makes it read once more. */
   function catchUp(feed: Feed): Promise<void> {
-    feed.isBehind = true
+    feed.mustReadAgain = true
     feed.reading ??= (async () => {
-      while (feed.isBehind) {
-        feed.isBehind = false
+      while (feed.mustReadAgain) {
+        feed.mustReadAgain = false
         const page = await reader.events(feed.organizationId, feed.runId, headOf(feed), PAGE)
         append(feed, page?.events ?? [])
-        if (page?.events.length === PAGE) feed.isBehind = true
+        if (page?.events.length === PAGE) feed.mustReadAgain = true
       }
     })().finally(() => {
       feed.reading = null
@@ -101,24 +102,24 @@ export function createRunFeeds(deps: {
     return feed.reading
   }
 
-  /** News may be lost: what the record has more of is fetched. */
-  async function look(): Promise<void> {
-    if (isLooking) return
-    isLooking = true
+  /** Redis may have lost events: fetches what PostgreSQL has more of. */
+  async function poll(): Promise<void> {
+    if (isPolling) return
+    isPolling = true
     try {
-      const listening = [...feeds.values()].filter(({ begun, ended }) => begun && !ended)
-      for (let at = 0; at < listening.length; at += ASKED_AT_ONCE) {
-        const part = listening.slice(at, at + ASKED_AT_ONCE)
+      const running = [...feeds.values()].filter(({ begun, ended }) => begun && !ended)
+      for (let at = 0; at < running.length; at += RUNS_PER_STATEMENT) {
+        const part = running.slice(at, at + RUNS_PER_STATEMENT)
         const organizations = [...new Set(part.map(({ organizationId }) => organizationId))]
         const runs = part.map(({ runId }) => runId)
         const heads = await eventLog.heads(organizations, runs)
-        const late = part.filter((feed) => (heads.get(feed.runId)?.seq ?? 0) > headOf(feed))
-        await Promise.all(late.map(catchUp))
+        const behind = part.filter((feed) => (heads.get(feed.runId)?.seq ?? 0) > headOf(feed))
+        await Promise.all(behind.map(catchUp))
       }
     } catch {
-      // The record is away: the next look is as good, and nothing is missed.
+      // PostgreSQL is away: the next poll finds the same events.
     } finally {
-      isLooking = false
+      isPolling = false
     }
   }
 
@@ -137,13 +138,13 @@ export function createRunFeeds(deps: {
       const inOrder = events.length === 1 ? events : events.toSorted((a, b) => a.seq - b.seq)
       if (!append(feed, inOrder)) catchUp(feed).catch(() => {})
     })
-    // What is published before the subscription stands is in the record by then.
+    // Events published before the subscription was active are committed by now, so this read finds them.
     await news.listening(runId)
     await catchUp(feed)
     return true
   }
 
-  function enter(organizationId: string, runId: string, after: number): Feed {
+  function join(organizationId: string, runId: string, after: number): Feed {
     const key = `${organizationId} ${runId}`
     let feed = feeds.get(key)
     if (feed === undefined) {
@@ -159,12 +160,12 @@ export function createRunFeeds(deps: {
         wakes: new Set(),
         ready: Promise.resolve(false),
         reading: null,
-        isBehind: false,
+        mustReadAgain: false,
         stop() {},
       }
       made.ready = begin(made, after)
       feeds.set(key, made)
-      timer ??= setInterval(() => void look(), LOOK_EVERY_MS)
+      timer ??= setInterval(() => void poll(), LOOK_EVERY_MS)
       feed = made
     }
     feed.followers += 1
@@ -212,7 +213,7 @@ export function createRunFeeds(deps: {
 
   return {
     async join(organizationId, runId, after) {
-      const feed = enter(organizationId, runId, after)
+      const feed = join(organizationId, runId, after)
       let isReady = false
       try {
         isReady = await feed.ready
@@ -226,7 +227,7 @@ export function createRunFeeds(deps: {
           try {
             await follow(feed, after, stream)
           } catch {
-            // The record is away: the reader comes back with its last id and misses nothing.
+            // PostgreSQL is away: the client reconnects with its last id, and misses nothing.
           } finally {
             leave(feed)
             stream.end()

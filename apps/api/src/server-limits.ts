@@ -1,19 +1,19 @@
-// What a client may take its time for: half a head, a body that drips, and how many connections there may be.
-// Hides the clocks; a body that we are not ready to read is never the client's fault.
+// Limits on slow clients: how long a request's head may take, how slowly its body may come, how many may connect.
+// Hides the timers. A body that waits because we do not read it yet is never counted against the client.
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
 
 export interface ServerLimits {
   connectionsMax: number
-  /** Until the head of a request must be complete. Default 10,000. */
+  /** The head of a request must be complete after so long. Default 10,000. */
   headMs?: number
-  /** How long a body may bring less than `dripBytes` (default 1,024) before it is given up. Default 20,000. */
+  /** A body that brings less than `dripBytes` (default 1,024) in so long is refused. Default 20,000. */
   dripMs?: number
   dripBytes?: number
 }
 
 const TOO_SLOW = 'HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n'
 
-/** `createServer` of node:http under these limits. The whole of a request has Node's own, 300 s. */
+/** `createServer` of node:http under these limits; Node's own limit of 300 s for a whole request stays. */
 export function limitedServer(limits: ServerLimits): typeof createServer {
   const { connectionsMax, headMs = 10_000, dripMs = 20_000, dripBytes = 1_024 } = limits
 
@@ -38,7 +38,7 @@ export function limitedServer(limits: ServerLimits): typeof createServer {
           bodies.set(request, { ...seen, bytes: socket.bytesRead, sinceMs: nowMs })
         } else if (nowMs - seen.sinceMs > dripMs) {
           bodies.delete(request)
-          // An answer that has begun cannot become another one.
+          // Once an answer has begun, no other can be sent.
           if (!seen.response.headersSent) socket.write(TOO_SLOW)
           socket.destroySoon()
         }

@@ -1,13 +1,14 @@
-// Waiting for a run to end, for `Prefer: wait` and for event streams.
-// Hides that news may be lost: whoever waits also looks at the record now and then.
+// Waits for a run to end, for `Prefer: wait`.
+// Hides that Redis may lose events: every 1.5 s the wait also looks at PostgreSQL.
+import { setTimeout as delay } from 'node:timers/promises'
 import type { RunReader } from '@fabrique/db'
 import type { News } from '@fabrique/queue'
 import { isTerminalKind, type RunEvent } from '@fabrique/schema'
 
-/** How long a listener trusts silence before it looks at the record. */
+/** How long a listener trusts the silence of Redis before it looks at PostgreSQL. */
 export const LOOK_EVERY_MS = 1_500
 
-/** Resolves when the run is terminal, waits for a review, or the time is over. */
+/** Resolves when the run has ended or waits for a review, at the latest after `limitMs`. */
 export async function waitForEnd(
   { news, reader }: { news: News; reader: RunReader },
   organizationId: string,
@@ -16,17 +17,16 @@ export async function waitForEnd(
 ): Promise<void> {
   const deadline = Date.now() + limitMs
   const { promise: ended, resolve: end } = Promise.withResolvers<void>()
-  const rests = (event: RunEvent) => isTerminalKind(event.kind) || event.kind === 'workflow.run.waiting'
+  const isAtRest = (event: RunEvent) => isTerminalKind(event.kind) || event.kind === 'workflow.run.waiting'
   const unsubscribe = news.subscribe(runId, (events) => {
-    if (events.some(rests)) end()
+    if (events.some(isAtRest)) end()
   })
   try {
     while (Date.now() < deadline) {
       const run = await reader.get(organizationId, runId)
       if (run === null || run.finished_at !== null || run.status === 'waiting') return
-      const pause = Promise.withResolvers<void>()
-      const timer = setTimeout(pause.resolve, Math.min(LOOK_EVERY_MS, deadline - Date.now()))
-      await Promise.race([ended, pause.promise]).finally(() => clearTimeout(timer))
+      const pause = delay(Math.min(LOOK_EVERY_MS, deadline - Date.now()), undefined, { ref: false })
+      await Promise.race([ended, pause])
     }
   } finally {
     unsubscribe()

@@ -1,6 +1,7 @@
 // How far a run is, while it goes on: on a terminal a block of steps that is redrawn in place, elsewhere a line per event.
 // Hides the terminal: its width and height, cursor movements, colours, and when a redraw is due.
 import type { RunEvent } from '@fabrique/schema'
+import stringWidth from 'string-width'
 import type { StepOutline } from './backend.ts'
 
 export interface DisplayOptions {
@@ -160,8 +161,8 @@ function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal
     const quiet = new Set(all.filter(({ mark }) => mark === 'done' || mark === 'skipped').slice(0, all.length - room))
     const shown = (isLast ? all : all.filter((line) => !quiet.has(line))).slice(0, isLast ? all.length : room)
     const hidden = all.length - shown.length
-    const keyWidth = Math.min(24, Math.max(0, ...shown.map(({ key }) => widthOf(key))))
-    const nameWidth = Math.min(NAME_COLUMNS_MAX, Math.max(0, ...shown.map(({ name }) => widthOf(name))))
+    const keyWidth = Math.min(24, Math.max(0, ...shown.map(({ key }) => stringWidth(key))))
+    const nameWidth = Math.min(NAME_COLUMNS_MAX, Math.max(0, ...shown.map(({ name }) => stringWidth(name))))
     const rows = shown.map((line) => {
       const sign = line.mark === 'running' ? (isLast ? '·' : (FRAMES[frame % FRAMES.length] ?? '')) : SIGNS[line.mark]
       const took = line.tookMs ?? (line.startedAtMs === undefined ? undefined : performance.now() - line.startedAtMs)
@@ -223,33 +224,25 @@ function clock(ms: number | undefined): string {
   return `${Math.floor(seconds / 60)}m${String(Math.floor(seconds % 60)).padStart(2, '0')}s`.padStart(7)
 }
 
-/** Exactly that many columns. */
-function fit(text: string, width: number): string {
+/** Exactly that many columns of a terminal, where pictures and East Asian characters take two. */
+export function fit(text: string, width: number): string {
   const clipped = clip(text, width)
-  return clipped + ' '.repeat(Math.max(0, width - widthOf(clipped)))
+  return clipped + ' '.repeat(Math.max(0, width - stringWidth(clipped)))
 }
 
 /** At most that many columns, with an ellipsis where something is left out; controls become spaces. */
-function clip(text: string, width: number): string {
+export function clip(text: string, width: number): string {
   const plain = text.replaceAll(/\p{Cc}+/gu, ' ')
-  if (widthOf(plain) <= width) return plain
+  if (stringWidth(plain) <= width) return plain
   let clipped = ''
+  let left = width - 1
   for (const { segment } of new Intl.Segmenter().segment(plain)) {
-    if (widthOf(clipped + segment) > width - 1) break
+    left -= stringWidth(segment)
+    if (left < 0) break
     clipped += segment
   }
   return `${clipped}…`
 }
-
-/** Columns on a terminal: pictures and East Asian characters take two. */
-function widthOf(text: string): number {
-  let width = 0
-  for (const { segment } of new Intl.Segmenter().segment(text)) width += WIDE.test(segment) ? 2 : 1
-  return width
-}
-
-const WIDE =
-  /[\p{Emoji_Presentation}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\uFE0F\uFF01-\uFF60]/u
 
 function paint(text: string, colour: string): string {
   return `\u001b[${colour}m${text}\u001b[0m`

@@ -13,6 +13,7 @@ import {
   type RunResource,
   textOf,
 } from '@fabrique/schema'
+import { createParser } from 'eventsource-parser'
 import { type Backend, type DryRun, type Hear, openReviewsOf, orderArtifacts } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 
@@ -61,15 +62,15 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
   async function* connect(runId: string, after: number): AsyncGenerator<RunEvent | null> {
     const response = await send(`${runPath(runId)}/events?after=${after}`, { headers: { accept: 'text/event-stream' } })
     if (response.body === null) return
-    let rest = ''
+    let heard: (RunEvent | null)[] = []
+    const parser = createParser({
+      onEvent: ({ data }) => heard.push(JSON.parse(data) as RunEvent),
+      onComment: () => heard.push(null),
+    })
     for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + chunk).split('\n')
-      rest = lines.pop() ?? ''
-      // The server writes every event as one `data:` line; ids and kinds are in the event itself.
-      for (const line of lines) {
-        if (line.startsWith('data:')) yield JSON.parse(line.slice('data:'.length)) as RunEvent
-        else if (line.startsWith(':')) yield null
-      }
+      parser.feed(chunk)
+      yield* heard
+      heard = []
     }
   }
 

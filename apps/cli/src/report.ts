@@ -1,10 +1,11 @@
 // A run as a person or a script reads it: what goes on while it goes on, then files, cost and an exit code.
 // Hides wording. Results go to stdout, everything else to stderr.
 import type { JsonValue, RunEvent, RunResource } from '@fabrique/schema'
+import stringWidth from 'string-width'
 import { type Backend, type Estimate, openReviewsOf, type StepOutline } from './backend.ts'
 import type { Context } from './context.ts'
 import { reviewLines } from './decide-reviews.ts'
-import { openDisplay } from './display.ts'
+import { fit, openDisplay } from './display.ts'
 import { EXIT } from './exit.ts'
 
 /** An event on one line: what happened, to which step, and what there is to know of it. */
@@ -142,10 +143,10 @@ export function exitCodeOf(run: Pick<RunResource, 'status' | 'partial'>): number
 
 /** Rows as columns, each as wide as its widest cell; the last one is not padded. */
 export function columns(rows: readonly string[][]): string[] {
-  const widths = (rows[0] ?? []).map((_, index) => Math.max(...rows.map((row) => row[index]?.length ?? 0)))
+  const widths = (rows[0] ?? []).map((_, index) => Math.max(...rows.map((row) => stringWidth(row[index] ?? ''))))
   return rows.map((row) =>
     row
-      .map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0)))
+      .map((cell, index) => (index === row.length - 1 ? cell : fit(cell, widths[index] ?? 0)))
       .join('  ')
       .trimEnd(),
   )

@@ -11,7 +11,7 @@ export const WorkerEnv = {
   CONCURRENCY: integerVariable(50, 1, 1000),
   /** Of these, kept free for the interactive lane; default a fifth, at least one. */
   INTERACTIVE_RESERVED: z.coerce.number().int().min(0).max(1000).optional(),
-  /** Runs in flight of one organization in one lane; default nine tenths of the lane's slots. */
+  /** Runs in flight of one organization in one lane; default nine tenths of the lane's permits. */
   ORGANIZATION_RUNS_MAX: z.coerce.number().int().min(1).max(1000).optional(),
   /** How long a silent worker keeps its runs. Shorter recovers faster, longer forgives longer pauses. */
   FABRIQUE_LEASE_MS: integerVariable(15_000, 500, 600_000),

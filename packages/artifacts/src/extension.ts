@@ -10,6 +10,8 @@ const EXTENSIONS: Record<string, string> = {
   'audio/mpeg': 'mp3',
   'audio/ogg': 'ogg',
   'audio/mp4': 'm4a',
+  'audio/flac': 'flac',
+  'audio/webm': 'weba',
   'video/mp4': 'mp4',
   'video/webm': 'webm',
   'text/html': 'html',

@@ -3,6 +3,7 @@
 import type { StoredTemplate, TemplateEdit, TemplateRecords, TemplateView } from '@fabrique/engine'
 import type { JsonObject, Visibility } from '@fabrique/schema'
 import { type Selectable, sql, type Transaction } from 'kysely'
+import { LRUCache } from 'lru-cache'
 import type { Db } from './client.ts'
 import { createSingleFlight } from './single-flight.ts'
 import type { Tables } from './tables.ts'
@@ -17,6 +18,8 @@ export interface TemplateStore extends TemplateRecords {
   listed(ids: string[]): Promise<Map<string, JsonObject>>
 }
 
+const DOCUMENTS_CACHED_MAX = 1_000
+
 type TemplateRow = Selectable<Tables['templates']>
 
 /** The PostgreSQL template store. */
@@ -24,7 +27,7 @@ export function createTemplateStore(db: Db): TemplateStore {
   // One edit at a time: it holds a connection while `change` asks for others, and many would starve each other.
   let lastEdit: Promise<void> = Promise.resolve()
   // Documents by id and revision: runs only ask whether the revision still stands.
-  const documents = new Map<string, { revision: number; document: JsonObject }>()
+  const documents = new LRUCache<string, { revision: number; document: JsonObject }>({ max: DOCUMENTS_CACHED_MAX })
   const heads = createSingleFlight(async (id) => {
     const [row] = await db.query<{ revision: number; visibility: Visibility }>(
       'templates.head',

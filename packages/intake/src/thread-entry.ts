@@ -2,13 +2,14 @@
 // here, where it can be cut off.
 
 import { parentPort } from 'node:worker_threads'
+import { LRUCache } from 'lru-cache'
 import type { Answer, Job } from './thread.ts'
 import { compileValidator, createSchemaChecker, type Validator } from './validator.ts'
 
 const KEPT_VALIDATORS = 16
 
 const checkSchema = createSchemaChecker()
-const validators = new Map<string, Validator>()
+const validators = new LRUCache<string, Validator>({ max: KEPT_VALIDATORS })
 
 function answer(job: Job): Answer {
   if (job.kind === 'check') {
@@ -27,8 +28,6 @@ function answer(job: Job): Answer {
   let validator = validators.get(job.hash)
   if (validator === undefined) {
     validator = compileValidator(job.clean)
-    const oldest = validators.keys().next()
-    if (validators.size >= KEPT_VALIDATORS && oldest.done !== true) validators.delete(oldest.value)
     validators.set(job.hash, validator)
   }
   const problems = validator(job.value)

@@ -1,36 +1,36 @@
-// A worker's side of the queue: two BullMQ workers share its slots, the interactive lane never waits for the batch one.
-// Hides BullMQ's hazards: lost locks abort, a run is never executed twice at once in one process, closing is bounded.
+// A worker's side of the queue: two BullMQ workers, one per lane, share the process's permits.
+// Hides BullMQ's hazards: a run never executes twice at once in one process, and closing is bounded.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '@fabrique/engine'
 import type { Lane } from '@fabrique/schema'
 import { type Job, WaitingError, Worker } from 'bullmq'
 import { bringOthersForward, wakeWorker } from './fair-order.ts'
+import { createPermits } from './permits.ts'
 import { connectForListening, connectForWork } from './redis.ts'
 import { LANES, queueNames } from './run-queue.ts'
-import { createSlots } from './slots.ts'
 
-/** How often jobs that wait in hand make way for those of other organizations. */
+/** How often jobs that wait for a permit make way for jobs of other organizations. */
 const MAKE_WAY_MS = 250
-/** Every so many times all of them are put back: another worker may have room, or something more urgent may have come. */
+/** Every so many rounds all of them go back: another worker may be free, or a more urgent job may have been added. */
 const ALL_BACK_EVERY = 4
-/** A slot fetches nothing for so long after it put a job back, so that other workers see it first. */
+/** After it put a job back, this worker fetches no other for so long: another worker shall see the job first. */
 const YIELD_MS = 25
 
 export interface ConsumerOptions {
   redisUrl: string
   prefix: string
-  /** Runs in flight in this process, over both lanes. */
+  /** Runs that execute at once in this process, over both lanes. */
   concurrency: number
-  /** Slots that the batch lane always leaves free. */
+  /** Permits that the batch lane never takes. */
   reserved: number
-  /** Runs in flight of one organization in one lane of this process; default nine tenths of the lane's slots. */
+  /** Permits of one organization in one lane of this process; default nine tenths of the lane's. */
   organizationMax?: number | undefined
-  /** After this silence of a worker its jobs are delivered again (default 15 s); who executes is still the record's to say. */
+  /** BullMQ delivers a silent worker's jobs again after this, default 15 s. The lease in PostgreSQL decides who executes. */
   lockMs?: number
   log: Log
-  /** Executes a run to its end; must not reject for reasons of the run. Called with ids only. */
+  /** Executes a run until it ends or suspends; must not reject for reasons of the run. */
   handle(runId: string): Promise<void>
-  /** Hears of cancels in any process of the deployment. */
+  /** Called for each cancel in any process of the deployment. */
   onCancel(rootRunId: string): void
 }
 
@@ -43,80 +43,74 @@ export interface Consumer {
 
 /** A consumer of both lanes, idle until `start`. */
 export function createConsumer(options: ConsumerOptions): Consumer {
-  const { lockMs = 15_000 } = options
+  const { lockMs = 15_000, log } = options
   const names = queueNames(options.prefix)
-  const connection = connectForWork(options.redisUrl, options.log)
-  const listener = connectForListening(options.redisUrl, options.log)
-  const inFlight = new Map<string, Promise<void>>()
-  const slots = createSlots(options)
+  const connection = connectForWork(options.redisUrl, log)
+  const listener = connectForListening(options.redisUrl, log)
+  const executions = new Map<string, Promise<void>>()
+  const permits = createPermits(options)
 
-  function worker(lane: Lane): Worker {
-    // BullMQ gives a processor its signal only if it declares three parameters.
-    const processor = async (
-      job: Job<{ run_id: string; organization_id?: string }>,
-      token?: string,
-      _signal?: AbortSignal,
-    ): Promise<void> => {
+  function createWorker(lane: Lane): Worker {
+    const processor = async (job: Job<{ run_id: string; organization_id?: string }>, token?: string): Promise<void> => {
       const { run_id: runId, organization_id: organizationId } = job.data
       const candidate = { lane, organizationId, priority: job.priority, id: job.id ?? '' }
-      if (!(await slots.enter(candidate))) {
+      if (!(await permits.acquire(candidate))) {
         await job.moveToWait(token)
-        await wakeWorker(connection, created)
+        await wakeWorker(connection, worker)
         await delay(YIELD_MS)
         throw new WaitingError()
       }
       try {
-        // A delivery that overtakes its predecessor waits for it: the claim then decides.
-        await inFlight.get(runId)
+        // A second delivery of a run waits for the first to return; then the claim in PostgreSQL decides.
+        await executions.get(runId)
         const execution = options.handle(runId)
-        inFlight.set(runId, execution)
+        executions.set(runId, execution)
         await execution
       } finally {
-        inFlight.delete(runId)
-        slots.leave(candidate)
+        executions.delete(runId)
+        permits.release(candidate)
       }
     }
-    const created: Worker = new Worker(names.lane(lane), processor, {
+    const worker: Worker = new Worker(names.lane(lane), processor, {
       connection,
       prefix: names.prefix,
       autorun: false,
-      // Constant: BullMQ would notice a higher number only when a job ends. What has no slot yet waits in hand.
+      // Not changed while it runs: BullMQ notices a higher number only when a job ends. The permits do the limiting.
       concurrency: lane === 'interactive' ? options.concurrency : Math.max(1, options.concurrency - options.reserved),
-      // The lease in PostgreSQL decides who executes. A job whose worker died before it claimed the run has no lease:
-      // only this lock brings it back, so it must not be much longer than one.
+      // A worker that dies before it claims the run leaves no lease to expire: only this lock brings the job back.
       lockDuration: lockMs,
       stalledInterval: lockMs / 2,
       maxStalledCount: 1_000,
       drainDelay: lane === 'interactive' ? 1 : 5,
     })
-    created.on('error', (error) => options.log.debug({ err: error, lane }, 'the queue reported an error'))
-    return created
+    worker.on('error', (error) => log.debug({ err: error, lane }, 'the queue reported an error'))
+    return worker
   }
 
-  const workers = new Map(LANES.map((lane) => [lane, worker(lane)]))
+  const workers = new Map(LANES.map((lane) => [lane, createWorker(lane)]))
 
   /**
-   * An organization without room keeps at most its jobs in hand from running. That they occupy BullMQ's slots must not
-   * hide the others' jobs behind them: those are brought forward, and as many of these are put back for them.
+   * Jobs that wait for a permit occupy BullMQ's concurrency, and so hide jobs of other organizations that could run.
+   * Brings those to the front of the lane, and puts back as many waiting jobs as there are (or all) to make room.
    */
-  async function makeWay(lane: Lane, each: Worker, all: boolean): Promise<void> {
-    const held = slots.held(lane)
-    if (held === 0) return
-    const full = slots.full(lane)
-    const others = full.length === 0 ? 0 : await bringOthersForward(connection, each, full, held)
-    slots.turnAway(lane, all ? held : others)
+  async function makeWay(lane: Lane, worker: Worker, all: boolean): Promise<void> {
+    const waiting = permits.waiting(lane)
+    if (waiting === 0) return
+    const full = permits.atTheirShare(lane)
+    const others = full.length === 0 ? 0 : await bringOthersForward(connection, worker, full, waiting)
+    permits.turnAway(lane, all ? waiting : others)
   }
 
   let rounds = 0
-  function makeWayEverywhere(): void {
+  function makeWayInAllLanes(): void {
     rounds += 1
-    for (const [lane, each] of workers) {
-      makeWay(lane, each, rounds % ALL_BACK_EVERY === 0).catch((error: unknown) =>
-        options.log.debug({ err: error, lane }, 'jobs in hand could not make way'),
+    for (const [lane, worker] of workers) {
+      makeWay(lane, worker, rounds % ALL_BACK_EVERY === 0).catch((error: unknown) =>
+        log.debug({ err: error, lane }, 'jobs that wait for a permit could not make way'),
       )
     }
   }
-  let making: NodeJS.Timeout | undefined
+  let timer: NodeJS.Timeout | undefined
 
   listener.on('message', (_channel, rootRunId) => options.onCancel(rootRunId))
 
@@ -124,21 +118,21 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     start() {
       listener
         .subscribe(names.cancelChannel)
-        .catch((error: unknown) => options.log.warn({ err: error }, 'cancels are not heard at the moment'))
-      for (const each of workers.values()) {
-        each.run().catch((error: unknown) => options.log.error({ err: error }, 'a lane stopped'))
+        .catch((error: unknown) => log.warn({ err: error }, 'cancels are not heard at the moment'))
+      for (const worker of workers.values()) {
+        worker.run().catch((error: unknown) => log.error({ err: error }, 'a lane stopped'))
       }
-      making = setInterval(makeWayEverywhere, MAKE_WAY_MS)
+      timer = setInterval(makeWayInAllLanes, MAKE_WAY_MS)
     },
     async drain() {
-      clearInterval(making)
-      const paused = [...workers.values()].map((each) => each.pause())
-      slots.shut()
+      clearInterval(timer)
+      const paused = [...workers.values()].map((worker) => worker.pause())
+      permits.close()
       await Promise.allSettled(paused)
     },
     async close() {
-      clearInterval(making)
-      await Promise.allSettled([...workers.values()].map((each) => each.close(true)))
+      clearInterval(timer)
+      await Promise.allSettled([...workers.values()].map((worker) => worker.close(true)))
       listener.disconnect()
       connection.disconnect()
     },

@@ -4,15 +4,15 @@ import type { Redis } from 'ioredis'
 
 /** BullMQ's score of a waiting job: its priority times this, plus a counter. */
 export const PRIORITY_STRIDE = 2 ** 32
-/** Places of organizations are below, BullMQ's own counter above: what has no place yet comes last. */
+/** Places are below this, BullMQ's own counter is lifted above it: a job without a place comes last. */
 const PLACES = PRIORITY_STRIDE / 2
-/** Waiting jobs of a priority that are looked at for one of another organization; there it is among the first. */
+/** How many jobs of a priority are searched for other organizations': the turns put those among the first. */
 const LOOKED_AT_MAX = 64
 
 /**
- * Start-time fair queueing. A job's place is one behind its organization's last, and never before the first that waits.
- * With A1 A2 A3 waiting at places 1 to 3, B1 and B2 come to 2 and 3: A1 A2 B1 A3 B2.
- * `KEYS`: the waiting jobs, BullMQ's counter, what the places are kept under. `ARGV`: priority, organization, job; again.
+ * Start-time fair queueing: a job's place is one after its organization's last, and after the place of the first job
+ * that waits. With A1 A2 A3 waiting at places 1 to 3, B1 and B2 get 2 and 3, which makes A1 A2 B1 A3 B2.
+ * `KEYS`: the waiting jobs, BullMQ's counter, the prefix of the places. `ARGV`: priority, organization, job; repeated.
  */
 const PLACE = `
 local counter = redis.call('GET', KEYS[2])
@@ -40,8 +40,8 @@ for priority, places in pairs(last) do
 end`
 
 /**
- * Puts jobs of other organizations before all that wait, best first, at most `ARGV[1]`; answers how many.
- * `KEYS`: the waiting jobs. `ARGV`: how many, what the jobs' own keys begin with, then the organizations to pass over.
+ * Puts at most `ARGV[1]` jobs of other organizations before all waiting jobs, best first; answers how many it found.
+ * `KEYS`: the waiting jobs. `ARGV`: how many, the prefix of the jobs' keys, then the organizations to skip.
  */
 const FORWARD = `
 local passed = {}
@@ -62,15 +62,15 @@ end
 for i, id in ipairs(found) do redis.call('ZADD', KEYS[1], front - ${LOOKED_AT_MAX} + i, id) end
 return #found`
 
-/** Of a BullMQ queue or worker. */
-interface Named {
+/** A BullMQ queue or worker. */
+interface BullKeys {
   toKey(type: string): string
 }
 
-/** Gives waiting jobs their places among those of their priority. One that is at work already stays as it is. */
+/** Gives waiting jobs their places among those of their priority. Active jobs stay as they are. */
 export async function placeJobs(
   redis: Redis,
-  lane: Named,
+  lane: BullKeys,
   jobs: { jobId: string; priority: number; organizationId: string }[],
 ): Promise<void> {
   const keys = [lane.toKey('prioritized'), lane.toKey('pc'), lane.toKey('places')]
@@ -78,17 +78,17 @@ export async function placeJobs(
   await redis.eval(PLACE, keys.length, ...keys, ...values)
 }
 
-/** Brings at most `count` waiting jobs of other organizations than these to the front; answers how many there are. */
+/** Brings at most `count` waiting jobs of other organizations than these to the front; answers how many it brought. */
 export async function bringOthersForward(
   redis: Redis,
-  lane: Named,
+  lane: BullKeys,
   organizationIds: string[],
   count: number,
 ): Promise<number> {
   return Number(await redis.eval(FORWARD, 1, lane.toKey('prioritized'), count, lane.toKey(''), ...organizationIds))
 }
 
-/** Wakes one worker that waits for a job: BullMQ tells nobody of a job that was put back. */
-export async function wakeWorker(redis: Redis, lane: Named): Promise<void> {
+/** Wakes one worker that waits for a job: BullMQ notifies none when a job is put back. */
+export async function wakeWorker(redis: Redis, lane: BullKeys): Promise<void> {
   await redis.zadd(lane.toKey('marker'), 0, '0')
 }

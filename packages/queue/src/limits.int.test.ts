@@ -87,13 +87,13 @@ describe('two workers on one Redis', () => {
     expect(await mostAtOnce([worker({ rules: RULES }), worker({ rules: RULES })], 50)).toBe(3)
   })
 
-  it('give back every place', async () => {
+  it('release every permit', async () => {
     const { worker, redis, prefix } = setup()
     await mostAtOnce([worker({ rules: RULES }), worker({ rules: RULES })], 20)
     await expect.poll(() => redis.zcard(`{${prefix}}:limits:held:acme`)).toBe(0)
   })
 
-  it('begin no more calls in a window than the limit of both, and hold no place for the others', async () => {
+  it('begin no more calls in a window than the limit of both, and hold no permit for the others', async () => {
     const { worker, redis, prefix } = setup()
     const rules = [{ scope: 'acme', atOnce: 20, rate: { starts: 5, perSeconds: 600 } }]
     const stop = new AbortController()
@@ -141,24 +141,24 @@ describe('two workers on one Redis', () => {
     expect(performance.now() - began).toBeGreaterThanOrEqual(390)
   })
 
-  it('take over the places of one that was killed', async () => {
+  it('take over the permits of one that was killed', async () => {
     const { worker, prefix, redis } = setup()
     const key = `{${prefix}}:limits:held:acme`
-    const alive = worker({ rules: RULES, holdMs: 600 })
+    const alive = worker({ rules: RULES, leaseMs: 600 })
     const own = await alive.enter(MODEL, never)
-    const holder = holdInProcess({ rules: RULES, prefix, holdMs: 600 })
+    const holder = holdInProcess({ rules: RULES, prefix, leaseMs: 600 })
     await once(holder.stdout ?? holder, 'data')
     holder.kill('SIGKILL')
     await once(holder, 'exit')
     expect(await redis.zcard(key)).toBe(3)
-    const places = await Promise.all([alive.enter(MODEL, never), alive.enter(MODEL, never)])
+    const held = await Promise.all([alive.enter(MODEL, never), alive.enter(MODEL, never)])
     expect(await redis.zcard(key)).toBe(3)
-    for (const leave of [own, ...places]) leave(null)
+    for (const leave of [own, ...held]) leave(null)
   })
 
-  it('keep a place for as long as the call takes', async () => {
+  it('keep a permit for as long as the call takes', async () => {
     const { worker, prefix, redis } = setup()
-    const limits = worker({ rules: RULES, holdMs: 300 })
+    const limits = worker({ rules: RULES, leaseMs: 300 })
     const leave = await limits.enter(MODEL, never)
     const heldUntil = async () => Number((await redis.zrange(`{${prefix}}:limits:held:acme`, 0, 0, 'WITHSCORES'))[1])
     const first = await heldUntil()
@@ -171,7 +171,7 @@ describe('two workers on one Redis', () => {
   it('enter the calls under way again after Redis came back empty', async () => {
     const { worker, prefix, redis } = setup()
     const key = `{${prefix}}:limits:held:acme`
-    const leave = await worker({ rules: RULES, holdMs: 300 }).enter(MODEL, never)
+    const leave = await worker({ rules: RULES, leaseMs: 300 }).enter(MODEL, never)
     await redis.del(key)
     await expect.poll(() => redis.zcard(key)).toBe(1)
     leave(null)
@@ -179,13 +179,13 @@ describe('two workers on one Redis', () => {
   })
 })
 
-/** A process that holds two places and says so; it is killed when the test ends at the latest. */
-function holdInProcess(options: { rules: LimitRule[]; prefix: string; holdMs: number }): ChildProcess {
+/** A process that holds two permits and says so; it is killed when the test ends at the latest. */
+function holdInProcess(options: { rules: LimitRule[]; prefix: string; leaseMs: number }): ChildProcess {
   const source = `
     import { createLimits } from ${JSON.stringify(new URL('limits.ts', import.meta.url).href)}
-    const { rules, prefix, holdMs, redisUrl } = JSON.parse(process.env.HOLDER)
+    const { rules, prefix, leaseMs, redisUrl } = JSON.parse(process.env.HOLDER)
     const log = { debug() {}, info() {}, warn() {}, error() {} }
-    const limits = createLimits({ rules, holdMs, shared: { redisUrl, prefix }, log })
+    const limits = createLimits({ rules, leaseMs, shared: { redisUrl, prefix }, log })
     const signal = new AbortController().signal
     for (let n = 0; n < 2; n += 1) await limits.enter({ provider: 'acme', name: 'acme/one' }, signal)
     console.log('held')`
@@ -223,18 +223,18 @@ describe('while Redis is away', () => {
   it('a Redis that hangs costs a moment once, not once per call, and is asked again afterwards', async () => {
     const { worker, prefix, redis } = setup()
     const proxy = await openProxy()
-    const limits = worker({ rules: RULES, shared: { redisUrl: proxy.url, prefix }, holdMs: 900 })
+    const limits = worker({ rules: RULES, shared: { redisUrl: proxy.url, prefix }, leaseMs: 900 })
     ;(await limits.enter(MODEL, never))(null)
     proxy.freeze()
     const began = performance.now()
     expect(await mostAtOnce([limits], 20)).toBe(3)
     expect(performance.now() - began).toBeLessThan(1_500)
     proxy.thaw()
-    const places = await Promise.all(Array.from({ length: 3 }, () => limits.enter(MODEL, never)))
+    const permits = await Promise.all(Array.from({ length: 3 }, () => limits.enter(MODEL, never)))
     // Those of the calls that Redis heard of too late are over soon.
     const held = () => redis.zcount(`{${prefix}}:limits:held:acme`, Date.now(), '+inf')
     await expect.poll(held, { timeout: 10_000 }).toBe(3)
-    for (const leave of places) leave(null)
+    for (const leave of permits) leave(null)
   })
 })
 

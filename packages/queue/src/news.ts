@@ -1,5 +1,6 @@
-// Listening to runs: one subscriber connection per process, one Redis channel per run that somebody watches.
-// Hides reference counts and re-subscription; what it says may be lost, so listeners also look at the record.
+// Subscriptions to the events of runs: one Redis connection per process, one channel per run that has listeners.
+// Hides reference counts and re-subscription. Redis may lose messages, so listeners must also poll PostgreSQL.
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '@fabrique/engine'
 import type { RunEvent } from '@fabrique/schema'
 import { connectForListening } from './redis.ts'
@@ -9,11 +10,11 @@ export interface News {
   /** Calls `listener` with each batch of events of the run until the returned function is called. */
   subscribe(runId: string, listener: (events: RunEvent[]) => void): () => void
   /**
-   * Calls `listener` whenever there is news of any run of the deployment, and again after each connection, since some
-   * may have been missed before it.
+   * Calls `listener` whenever any run of the deployment may have new events: after each message, and after each
+   * reconnection, before which messages may have been lost.
    */
   subscribeToAny(listener: () => void): () => void
-  /** Resolves when what is published from now on reaches the listeners; never rejects, and waits 200 ms at most. */
+  /** Resolves when the run's subscription is active, at the latest after 200 ms. Never rejects. */
   listening(runId: string): Promise<void>
   close(): Promise<void>
 }
@@ -29,14 +30,14 @@ export function createNews(options: { redisUrl: string; prefix: string; log: Log
   const channels = new Map<string, { listeners: Set<Listener>; subscribed: Promise<unknown> }>()
   const missed = (error: unknown) => options.log.debug({ err: error }, 'a subscription failed; its listeners poll')
 
-  function tell(channel: string, events: RunEvent[]): void {
+  function notify(channel: string, events: RunEvent[]): void {
     for (const listener of channels.get(channel)?.listeners ?? []) listener(events)
   }
 
   redis.on('message', (channel: string, message: string) => {
-    if (channels.has(channel)) tell(channel, message === '' ? [] : (JSON.parse(message) as RunEvent[]))
+    if (channels.has(channel)) notify(channel, message === '' ? [] : (JSON.parse(message) as RunEvent[]))
   })
-  redis.on('ready', () => tell(names.anyRunChannel, []))
+  redis.on('ready', () => notify(names.anyRunChannel, []))
 
   function listen(channel: string, listener: Listener): () => void {
     const own = channels.get(channel) ?? {
@@ -58,10 +59,8 @@ export function createNews(options: { redisUrl: string; prefix: string; log: Log
     subscribeToAny: (listener) => listen(names.anyRunChannel, () => listener()),
     async listening(runId) {
       if (redis.status !== 'ready') return
-      const late = Promise.withResolvers<void>()
-      const timer = setTimeout(late.resolve, LISTENING_LIMIT_MS)
-      await Promise.race([channels.get(names.runChannel(runId))?.subscribed, late.promise])
-      clearTimeout(timer)
+      const active = channels.get(names.runChannel(runId))?.subscribed
+      await Promise.race([active, delay(LISTENING_LIMIT_MS, undefined, { ref: false })])
     },
     async close() {
       redis.disconnect()

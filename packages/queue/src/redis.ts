@@ -12,14 +12,15 @@ function retryStrategy(attempt: number): number {
 
 function connect(redisUrl: string, options: RedisOptions, name: string, log: Log): Redis {
   const redis = new Redis(redisUrl, { retryStrategy, connectionName: `fabrique-${name}`, ...options })
-  let told = false
+  let isLogged = false
   redis.on('error', (error: Error) => {
     // ioredis repeats the same refusal for every attempt; the first one says it all.
-    if (!told) log.warn({ connection: name, err: error }, 'Redis is not reachable; runs are kept and delivered later')
-    told = true
+    if (!isLogged)
+      log.warn({ connection: name, err: error }, 'Redis is not reachable; runs are kept and delivered later')
+    isLogged = true
   })
   redis.on('ready', () => {
-    told = false
+    isLogged = false
   })
   return redis
 }

@@ -302,7 +302,7 @@ describe('a consumer', () => {
     return { queue, consumer, another, active, handled, cancelled, until }
   }
 
-  it('leaves the reserved slots to the interactive lane', async () => {
+  it('leaves the reserved permits to the interactive lane', async () => {
     const { queue, consumer, active, until } = await setup({ concurrency: 4, reserved: 2 })
     await queue.enqueue(Array.from({ length: 6 }, (_, n) => aDelivery(`batch-${n}`)))
     consumer.start()
@@ -312,7 +312,7 @@ describe('a consumer', () => {
     expect([...active.keys()].filter((id) => id.startsWith('batch'))).toHaveLength(2)
   })
 
-  it('lets a burst of interactive runs overflow into free slots, and never takes more than it has', async () => {
+  it('lets a burst of interactive runs overflow into free permits, and never takes more than it has', async () => {
     const { queue, consumer, active, until } = await setup({ concurrency: 4, reserved: 2 })
     await queue.enqueue([aDelivery('batch-1')])
     consumer.start()
@@ -324,7 +324,7 @@ describe('a consumer', () => {
     expect([...active.keys()].every((id) => id.startsWith('i-'))).toBe(true)
   })
 
-  it('gives the batch lane its slots back after a burst, while a long batch run goes on', async () => {
+  it('gives the batch lane its permits back after a burst, while a long batch run goes on', async () => {
     const { queue, consumer, active, until } = await setup({ concurrency: 4, reserved: 1 })
     consumer.start()
     await queue.enqueue([aDelivery('long')])
@@ -337,7 +337,7 @@ describe('a consumer', () => {
     expect(active.has('long')).toBe(true)
   })
 
-  it('leaves slots to other organizations while one floods it with long runs', async () => {
+  it('leaves permits to other organizations while one floods it with long runs', async () => {
     const { queue, consumer, active, until } = await setup({ concurrency: 10, reserved: 0 })
     await queue.enqueue(deliveriesOf('a', 500))
     consumer.start()

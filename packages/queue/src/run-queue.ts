@@ -1,5 +1,7 @@
-// Delivery by BullMQ: two lanes, one job per owed delivery, coalesced adds, and news by pub/sub.
-// Hides Redis' absence: nothing here waits for it longer than a moment, since the record delivers again.
+// Deliveries of runs by BullMQ, one job for each in one of two lanes, and their events by pub/sub.
+// Hides that Redis may be away: nothing waits for it longer than a second, because the reconciler delivers again what
+// PostgreSQL says is due.
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import type { Delivery, Log, RunQueue } from '@fabrique/engine'
 import { FabriqueError, type Lane, type RunEvent } from '@fabrique/schema'
 import { Job, Queue } from 'bullmq'
@@ -10,9 +12,9 @@ export const LANES: readonly Lane[] = ['interactive', 'batch']
 const ENQUEUE_LIMIT_MS = 400
 const BULK_MAX = 500
 const ANSWER_LIMIT_MS = 800
-/** Priorities 0 to 100, as BullMQ spells them: low comes first. */
+/** BullMQ's priorities, of which low comes first, are 1 to 101 for our 100 to 0. */
 const PRIORITY_MAX = 101
-/** Of one priority, the jobs that are asked for their age: of each organization its oldest comes first. */
+/** How many jobs at the head of each priority are asked for their age. */
 const AGED_MAX = 20
 /** Finished jobs that Bull Board can still show; the history is in PostgreSQL. */
 const FINISHED_KEPT = 1_000
@@ -22,7 +24,7 @@ export interface QueueNames {
   prefix: string
   lane(lane: Lane): string
   runChannel(runId: string): string
-  /** Says that there is news of some run, and not which. */
+  /** Says that some run has new events, and not which. */
   anyRunChannel: string
   cancelChannel: string
   marker: string
@@ -45,15 +47,15 @@ function jobIdOf({ runId, epoch }: Pick<Delivery, 'runId' | 'epoch'>): string {
   return `${runId}-${epoch}`
 }
 
-/** The job of a delivery. Ids only: a job's data is shown on dashboards and kept in Redis. */
+/** The job of a delivery. Its data are only ids, because dashboards show them and Redis keeps them. */
 function jobOf({ runId, epoch, workflow, priority, organizationId }: Delivery) {
   return {
     name: workflow,
     data: { run_id: runId, organization_id: organizationId },
     opts: {
       jobId: jobIdOf({ runId, epoch }),
-      // Always set: a job without priority goes before all others, and is slow to remove.
-      priority: 1 + (100 - priority),
+      // Never 0: BullMQ takes jobs of that priority before all others, and removes them slowly.
+      priority: PRIORITY_MAX - priority,
       attempts: 1,
       removeOnComplete: { count: FINISHED_KEPT },
       removeOnFail: { count: FINISHED_KEPT },
@@ -67,15 +69,15 @@ export interface LaneStats {
   oldest_age_s: number
 }
 
-/** A delivery whose job was handed over for another lane. */
+/** A delivery with its new priority and lane, and the lane that its job was added to. */
 export type MovedDelivery = Delivery & { formerLane: Lane }
 
 export interface BullRunQueue extends RunQueue {
   /** Throws `unavailable` while Redis is away. */
   stats(): Promise<Record<string, LaneStats>>
-  /** Moves waiting jobs behind those of their new priority. Never rejects; without Redis they stay where they are. */
+  /** Moves waiting jobs to their new priority and lane. Never rejects; without Redis they stay where they are. */
   reprioritise(moved: MovedDelivery[]): Promise<void>
-  /** Removes waiting jobs whose runs have ended. Never rejects: a job that stays finds nothing to do. */
+  /** Removes waiting jobs of ended runs. Never rejects: a worker that takes such a job finds nothing to do. */
   discard(deliveries: Pick<Delivery, 'runId' | 'epoch' | 'lane'>[]): Promise<void>
   /** For Bull Board. */
   queues: Queue[]
@@ -95,42 +97,45 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
         prefix: names.prefix,
         streams: { events: { maxLen: 1_000 } },
       })
-      queue.on('error', () => {}) // The connection reports its own errors, once.
+      queue.on('error', () => {}) // `connectForCommands` logs the connection's errors.
       return [lane, queue] as const
     }),
   )
   const laneQueue = (lane: Lane) => queues.get(lane) as Queue
 
-  let waiting: { delivery: Delivery; done: () => void }[] = []
-  let scheduled = false
+  let unsent: Delivery[] = []
+  let sending: Promise<void> | undefined
 
-  function flush(): void {
-    scheduled = false
-    const entries = waiting
-    waiting = []
-    for (const lane of LANES) {
-      const own = entries.filter(({ delivery }) => delivery.lane === lane)
-      for (let at = 0; at < own.length; at += BULK_MAX) {
-        const part = own.slice(at, at + BULK_MAX)
-        laneQueue(lane)
-          .addBulk(part.map(({ delivery }) => jobOf(delivery)))
-          .then(() => void place(lane, part))
-          .catch((error: unknown) =>
-            log.warn(
-              { err: error, count: part.length },
-              'jobs could not be handed to Redis; the reconciler will deliver them',
-            ),
-          )
-          .finally(() => {
-            for (const { done } of part) done()
-          })
-      }
+  /** Adds the jobs of all deliveries of one turn of the event loop together. Never rejects. */
+  async function send(): Promise<void> {
+    await nextTurn()
+    const deliveries = unsent
+    unsent = []
+    sending = undefined
+    await Promise.all(
+      LANES.flatMap((lane) => {
+        const own = deliveries.filter((delivery) => delivery.lane === lane)
+        const parts = Array.from({ length: Math.ceil(own.length / BULK_MAX) }, (_, index) =>
+          own.slice(index * BULK_MAX, (index + 1) * BULK_MAX),
+        )
+        return parts.map((part) => addJobs(lane, part))
+      }),
+    )
+  }
+
+  async function addJobs(lane: Lane, deliveries: Delivery[]): Promise<void> {
+    try {
+      await laneQueue(lane).addBulk(deliveries.map(jobOf))
+      // Not awaited: until it has its place a job is the last of its priority.
+      void place(lane, deliveries)
+    } catch (error) {
+      log.warn({ err: error, count: deliveries.length }, 'jobs were not added; the reconciler will deliver their runs')
     }
   }
 
-  /** Without its place a job comes last, so that nobody waits for this. */
-  function place(lane: Lane, entries: { delivery: Delivery }[]): Promise<void> {
-    const jobs = entries.map(({ delivery }) => ({
+  /** Gives jobs their organizations' turns. Never rejects. */
+  function place(lane: Lane, deliveries: Delivery[]): Promise<void> {
+    const jobs = deliveries.map((delivery) => ({
       jobId: jobIdOf(delivery),
       priority: jobOf(delivery).opts.priority,
       organizationId: delivery.organizationId,
@@ -138,15 +143,16 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     return placeJobs(redis, laneQueue(lane), jobs).catch(swallow('the place of jobs'))
   }
 
-  let news: RunEvent[] = []
+  let unpublished: RunEvent[] = []
 
   /**
-   * Publishes the news of one turn of the event loop, for the runs that somebody watches: most runs nobody does, and
-   * asking once costs less than telling each. Who subscribes after the question reads the record after the commit.
+   * Publishes the events of one turn of the event loop, but only of runs that have subscribers: most have none, and one
+   * question for all channels costs less than a message for each. A subscriber that comes after the question finds the
+   * events in PostgreSQL, where they were committed before.
    */
-  async function flushNews(): Promise<void> {
-    const byChannel = Map.groupBy(news, (event) => names.runChannel(event.run_id))
-    news = []
+  async function publishAll(): Promise<void> {
+    const byChannel = Map.groupBy(unpublished, (event) => names.runChannel(event.run_id))
+    unpublished = []
     const counts = (await redis.pubsub('NUMSUB', names.anyRunChannel, ...byChannel.keys())) as (string | number)[]
     const pipeline = redis.pipeline()
     for (let at = 0; at < counts.length; at += 2) {
@@ -158,11 +164,12 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     if (pipeline.length > 0) await pipeline.exec()
   }
 
-  /** Gives up on what waits for Redis: BullMQ itself waits for a connection however long that takes. */
-  async function soon<T>(work: Promise<T>): Promise<T> {
-    const late = Promise.withResolvers<never>()
-    const timer = setTimeout(() => late.reject(new Error('Redis did not answer in time')), ANSWER_LIMIT_MS)
-    return await Promise.race([work, late.promise]).finally(() => clearTimeout(timer))
+  /** The answer, or a rejection after 800 ms: BullMQ by itself waits for a connection however long that takes. */
+  async function soon<T>(answer: Promise<T>): Promise<T> {
+    const late = delay(ANSWER_LIMIT_MS, undefined, { ref: false }).then(() => {
+      throw new Error('Redis did not answer in time')
+    })
+    return await Promise.race([answer, late])
   }
 
   async function moveJob({ formerLane, ...delivery }: MovedDelivery): Promise<void> {
@@ -170,16 +177,17 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     const job = await Job.fromId(laneQueue(formerLane), id)
     if (job !== undefined && delivery.lane === formerLane) {
       await job.changePriority({ priority: jobOf(delivery).opts.priority })
-      await place(delivery.lane, [{ delivery }])
+      await place(delivery.lane, [delivery])
       return
     }
     await laneQueue(formerLane).remove(id)
     await queue.enqueue([delivery])
   }
 
-  /** When the oldest waiting job was handed over; undefined where none waits. */
+  /** When the oldest waiting job was added; undefined where none waits. */
   async function oldestWaitingMs(lane: Queue): Promise<number | undefined> {
-    // Of one organization and priority the first is the oldest; of all of them, any of those may be.
+    // Within one organization and priority the first job is the oldest. Across organizations any of those firsts may be,
+    // so ask each: they stand at the head of their priority.
     const firsts = redis.pipeline().lindex(lane.toKey('wait'), -1)
     for (let priority = 1; priority <= PRIORITY_MAX; priority += 1) {
       const [from, to] = [priority * PRIORITY_STRIDE, (priority + 1) * PRIORITY_STRIDE]
@@ -208,25 +216,10 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
 
   const queue: BullRunQueue = {
     queues: [...queues.values()],
-    enqueue(deliveries) {
-      const handed = deliveries.map(
-        (delivery) =>
-          new Promise<void>((resolve) => {
-            const timer = setTimeout(resolve, ENQUEUE_LIMIT_MS)
-            waiting.push({
-              delivery,
-              done: () => {
-                clearTimeout(timer)
-                resolve()
-              },
-            })
-          }),
-      )
-      if (!scheduled) {
-        scheduled = true
-        setImmediate(flush)
-      }
-      return Promise.all(handed).then(() => {})
+    async enqueue(deliveries) {
+      unsent.push(...deliveries)
+      sending ??= send()
+      await Promise.race([sending, delay(ENQUEUE_LIMIT_MS, undefined, { ref: false })])
     },
     async missing(deliveries) {
       try {
@@ -234,7 +227,8 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
         for (const delivery of deliveries)
           pipeline.hmget(laneQueue(delivery.lane).toKey(jobIdOf(delivery)), 'timestamp', 'finishedOn')
         const found = ((await pipeline.exec()) ?? []).map(([, fields]) => (fields ?? []) as (string | null)[])
-        // A finished job stands for nothing while its run is still owed: its worker could not claim. Its name hides the next.
+        // The run is due although its job has finished: its worker could not claim it. BullMQ would ignore a new job of
+        // the same id, so remove the old one.
         const finished = deliveries.filter((_, index) => typeof found[index]?.[1] === 'string')
         await Promise.all(finished.map((delivery) => laneQueue(delivery.lane).remove(jobIdOf(delivery))))
         return deliveries.filter((delivery, index) => found[index]?.[0] === null || finished.includes(delivery))
@@ -251,8 +245,8 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     },
     publish(events: RunEvent[]) {
       if (events.length === 0 || redis.status !== 'ready') return
-      if (news.length === 0) setImmediate(() => void flushNews().catch(swallow('news of runs')))
-      news.push(...events)
+      if (unpublished.length === 0) setImmediate(() => void publishAll().catch(swallow('the events of runs')))
+      unpublished.push(...events)
     },
     publishCancel(rootRunId) {
       redis.publish(names.cancelChannel, rootRunId).catch(swallow('a cancel'))

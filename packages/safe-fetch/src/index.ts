@@ -3,6 +3,7 @@
 import { lookup as lookupWithCallback } from 'node:dns'
 import { lookup } from 'node:dns/promises'
 import { isIP, type LookupFunction } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import ipaddr from 'ipaddr.js'
 import { Agent, buildConnector } from 'undici'
 
@@ -76,13 +77,11 @@ export async function urlProblem(url: string, options: { allowPrivate?: boolean 
   return addresses.every(isPublicAddress) ? null : `has a name of a private or reserved address; ${remedy}`
 }
 
-/** What a name stands for now; nothing where that cannot be said within a moment. */
+/** The addresses of a name; none where the name server does not say within two seconds. */
 async function resolved(host: string): Promise<string[]> {
-  const late = Promise.withResolvers<string[]>()
-  const timer = setTimeout(() => late.resolve([]), LOOKUP_TIMEOUT_MS)
   const found = lookup(host, { all: true }).then(
     (entries) => entries.map(({ address }) => address),
     () => [],
   )
-  return await Promise.race([found, late.promise]).finally(() => clearTimeout(timer))
+  return await Promise.race([found, delay(LOOKUP_TIMEOUT_MS, [], { ref: false })])
 }

@@ -1,5 +1,8 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { readContainer } from './containers.ts'
+import { withFfmpeg } from './ffmpeg.ts'
 import { filmShots } from './film.ts'
 import { inspect } from './inspect.ts'
 import { speak } from './simulated/speak.ts'
@@ -12,6 +15,14 @@ function mp3(frames: number): Buffer {
   const frame = Buffer.alloc(417)
   frame.writeUInt32BE(0xfffb9000, 0)
   return Buffer.concat(Array.from({ length: frames }, () => frame))
+}
+
+/** A file that ffmpeg makes with these options. */
+async function made(ending: string, options: string): Promise<Buffer> {
+  return await withFfmpeg(new AbortController().signal, async (ffmpeg) => {
+    await ffmpeg.run([...options.split(' '), `made.${ending}`])
+    return await ffmpeg.read(`made.${ending}`)
+  })
 }
 
 describe('the facts of a film', () => {
@@ -46,8 +57,25 @@ describe('the facts of a film', () => {
     await expect(inspect(Buffer.from('<html>Bad gateway</html>'), 'video/mp4')).rejects.toMatchObject(refused)
   })
 
+  it('are those of a WebM too', async () => {
+    const webm = await made('webm', '-f lavfi -i testsrc=d=2:s=160x90:r=25 -c:v libvpx -auto-alt-ref 0')
+    expect(await inspect(webm, 'video/webm')).toEqual({
+      mimeType: 'video/webm',
+      width: 160,
+      height: 90,
+      durationMs: 2000,
+    })
+    await expect(inspect(webm, 'audio/webm')).rejects.toMatchObject(refused)
+  })
+
+  it('are refused for an index without content', async () => {
+    const renamed = Buffer.from(film)
+    renamed.write('free', film.indexOf('mdat'), 'latin1')
+    await expect(inspect(renamed, 'video/mp4')).rejects.toMatchObject(refused)
+  })
+
   it('survive any damage to any box: facts or a refusal, never another error', async () => {
-    for (let at = 0; at < Math.min(film.length, 1_500); at += 1) {
+    for (let at = 0; at < Math.min(film.length, 1_500); at += 37) {
       const damaged = Buffer.from(film)
       damaged[at] = 0xff
       const outcome = await inspect(damaged, 'video/mp4').catch((error: unknown) => error)
@@ -65,6 +93,35 @@ describe('the facts of a film', () => {
 })
 
 describe('the facts of a sound', () => {
+  it.each([
+    ['ogg', 'libvorbis', 'audio/ogg', 2500],
+    ['opus', 'libopus', 'audio/ogg', 2500],
+    ['flac', 'flac', 'audio/flac', 2500],
+    ['webm', 'libopus', 'audio/webm', 2508],
+    // Encoders add whole frames of silence.
+    ['m4a', 'aac', 'audio/mp4', 2521],
+    ['mp3', 'libmp3lame', 'audio/mpeg', 2544],
+  ])('are the length of a .%s by %s', async (ending, codec, mimeType, durationMs) => {
+    const bytes = await made(ending, `-f lavfi -i sine=d=2.5:r=48000 -c:a ${codec}`)
+    expect(await inspect(bytes, mimeType)).toEqual({ mimeType, width: null, height: null, durationMs })
+    await expect(inspect(bytes.subarray(0, 30), mimeType)).rejects.toMatchObject(refused)
+    await expect(inspect(bytes, 'video/mp4')).rejects.toMatchObject(refused)
+  })
+
+  it('of a file that is crafted to be read for minutes are given up in time, and delay nothing else', async () => {
+    const boxes = Buffer.alloc(50_000_000)
+    boxes.write('\0\0\0\x10ftypisom\0\0\0\0', 'latin1')
+    boxes.fill(Buffer.from('\0\0\0\x08free'), 16, boxes.length - 16)
+    boxes.write('\0\0\0\x10mdat', boxes.length - 16, 'latin1')
+    const loop = monitorEventLoopDelay({ resolution: 5 })
+    loop.enable()
+    const startedMs = performance.now()
+    expect(await readContainer(boxes, 1_000)).toBeNull()
+    loop.disable()
+    expect(performance.now() - startedMs).toBeLessThan(5_000)
+    expect(loop.max / 1e6).toBeLessThan(500)
+  })
+
   it('are the length of a WAV and of an MP3', async () => {
     const wav = speak({ text: 'One two three.' })
     const { durationMs } = await inspect(wav, 'audio/wav')

@@ -2,7 +2,7 @@
 // Hides magic bytes and decoders; a promise by name or header counts for nothing.
 import { type Inspect, StepFailure } from '@fabrique/engine'
 import sharp from 'sharp'
-import { mp3Facts, mp4Facts } from './containers.ts'
+import { readContainer } from './containers.ts'
 import { wavFacts } from './sound.ts'
 
 /** Pictures beyond this are refused before they are decoded: 100 megapixels are 400 MB of memory. */
@@ -17,14 +17,16 @@ const IMAGE_TYPES: Record<string, string> = {
   heif: 'image/avif',
 }
 
+const FILM_TYPES = new Set(['mp4', 'webm'])
+
 /** The facts of a file; rejects with `bad_output` what is empty, too large, not what was promised, or does not decode. */
 export const inspect: Inspect = async (bytes, promisedType) => {
   if (bytes.byteLength === 0) throw bad('is empty')
   if (bytes.byteLength > FILE_BYTES_MAX) throw bad('is larger than 256 MiB')
   const family = promisedType.split('/')[0]
   if (family === 'image') return await inspectImage(bytes)
-  if (family === 'audio') return inspectSound(bytes)
-  if (family === 'video') return inspectFilm(bytes)
+  if (family === 'audio') return await inspectSound(bytes)
+  if (family === 'video') return await inspectFilm(bytes)
   return inspectText(bytes, promisedType)
 }
 
@@ -42,44 +44,29 @@ async function inspectImage(bytes: Uint8Array) {
   }
 }
 
-function inspectSound(bytes: Uint8Array) {
-  const facts = (mimeType: string, durationMs: number | null) => ({ mimeType, width: null, height: null, durationMs })
-  const starts = startsOf(bytes)
-  if (starts.wave) {
+async function inspectSound(bytes: Uint8Array) {
+  const noPicture = { width: null, height: null }
+  if (isWave(bytes)) {
     const wav = wavFacts(bytes)
     if (wav === null) throw bad('is a WAV that is cut off or holds no sound')
-    return facts('audio/wav', wav.durationMs)
+    return { mimeType: 'audio/wav', ...noPicture, durationMs: wav.durationMs }
   }
-  if (starts.ogg) return facts('audio/ogg', null)
-  if (starts.webm) return facts('audio/webm', null)
-  if (starts.mp4) {
-    const mp4 = mp4Facts(bytes)
-    if (mp4 === null || !mp4.hasSound) throw bad('is an MP4 that is cut off or holds no sound')
-    return facts('audio/mp4', mp4.durationMs)
-  }
-  const mp3 = mp3Facts(bytes)
-  if (mp3 === null) throw bad('is not a known kind of sound')
-  return facts('audio/mpeg', mp3.durationMs)
+  const facts = await readContainer(bytes)
+  if (facts === null || !facts.hasSound) throw bad('is not a known kind of sound, is cut off, or holds none')
+  return { mimeType: `audio/${facts.subtype}`, ...noPicture, durationMs: facts.durationMs }
 }
 
-function inspectFilm(bytes: Uint8Array) {
-  const starts = startsOf(bytes)
-  if (starts.webm) return { mimeType: 'video/webm', width: null, height: null, durationMs: null }
-  if (!starts.mp4) throw bad('is not a known kind of video')
-  const mp4 = mp4Facts(bytes)
-  if (mp4 === null || mp4.picture === null) throw bad('is an MP4 that is cut off or holds no pictures')
-  return { mimeType: 'video/mp4', ...mp4.picture, durationMs: mp4.durationMs }
+async function inspectFilm(bytes: Uint8Array) {
+  const facts = await readContainer(bytes)
+  if (facts === null || facts.picture === null || !FILM_TYPES.has(facts.subtype)) {
+    throw bad('is not a known kind of video, is cut off, or holds no pictures')
+  }
+  return { mimeType: `video/${facts.subtype}`, ...facts.picture, durationMs: facts.durationMs }
 }
 
-function startsOf(bytes: Uint8Array) {
-  const data = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 12))
-  const text = (from: number, to: number) => data.toString('latin1', from, to)
-  return {
-    wave: text(0, 4) === 'RIFF' && text(8, 12) === 'WAVE',
-    ogg: text(0, 4) === 'OggS',
-    mp4: text(4, 8) === 'ftyp',
-    webm: data.length >= 12 && data.readUInt32BE(0) === 0x1a45dfa3,
-  }
+function isWave(bytes: Uint8Array): boolean {
+  const start = Buffer.from(bytes.subarray(0, 12)).toString('latin1')
+  return start.startsWith('RIFF') && start.endsWith('WAVE')
 }
 
 function inspectText(bytes: Uint8Array, promisedType: string) {

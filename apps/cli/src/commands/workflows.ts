@@ -14,7 +14,7 @@ export const workflows: Command = (program, act) => {
           return EXIT.done
         }
         const { textOf } = await import('@fabrique/schema')
-        const { columns } = await import('../report.ts')
+        const [{ columns }, { clip }] = await Promise.all([import('../report.ts'), import('../display.ts')])
         const rows = found.map(({ id, version, description, name }) => [
           textOf(id),
           textOf(version),
@@ -22,7 +22,7 @@ export const workflows: Command = (program, act) => {
         ])
         // A description is a courtesy: on a terminal it ends where the line does.
         const most = process.stdout.isTTY === true ? process.stdout.columns || 80 : Infinity
-        for (const line of columns(rows)) context.print(line.length > most ? `${line.slice(0, most - 1)}…` : line)
+        for (const line of columns(rows)) context.print(clip(line, most))
         return EXIT.done
       }),
     )

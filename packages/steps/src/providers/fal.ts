@@ -1,5 +1,6 @@
 // fal: any model by path, always through its queue, so that a request survives us and can be asked for again.
 // Hides the SDK's own retries (switched off in `fetch`) and where fal keeps the files that it makes.
+import { setTimeout as delay } from 'node:timers/promises'
 import type { InputFile, Model, Provider, ProviderRequest } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
@@ -88,7 +89,7 @@ export const fal: ProviderAdapter = {
           position = status.queue_position
           onProgress({ queue_position: position ?? null })
         }
-        await pause(wait, signal)
+        await delay(wait, undefined, { signal })
       }
       const { data } = await connection.queue.result(model.endpoint, { requestId, abortSignal: signal })
       return isJsonObject(data) ? data : {}
@@ -152,20 +153,6 @@ function orLater(error: unknown): undefined {
   if (StepFailure.is(error) && (error.failureClass === 'server' || error.failureClass === 'rate_limit'))
     return undefined
   throw error
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer)
-      reject(signal.reason instanceof Error ? signal.reason : new Error('stopped'))
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop)
-      resolve()
-    }, ms)
-    signal.addEventListener('abort', stop, { once: true })
-  })
 }
 
 /** Files go inline as data URLs: no second service, nothing left behind. `image` is sent as fal's `image_url`. */

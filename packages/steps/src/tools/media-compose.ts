@@ -5,10 +5,9 @@ import { isJsonObject, type JsonValue } from '@fabrique/schema'
 import sharp from 'sharp'
 import { z } from 'zod'
 import { drawCaption } from '../captions.ts'
-import { mp4Facts } from '../containers.ts'
 import { ffmpegMissing } from '../ffmpeg.ts'
 import { filmShots } from '../film.ts'
-import { IMAGE_PIXELS_MAX } from '../inspect.ts'
+import { IMAGE_PIXELS_MAX, inspect } from '../inspect.ts'
 import { joinSounds, secondsOf, SOUND_SECONDS_MAX, type Sound } from '../sound.ts'
 import { artifactIn, textIn } from './reference.ts'
 import { openSounds } from './spoken-parts.ts'
@@ -90,7 +89,7 @@ export const mediaCompose: Tool = {
     const film = { shots, widthPx, heightPx, fps, sound, transition, motion }
     const bytes = await filmShots(film, context.signal, (done) => context.progress({ done, total: shots.length }))
     const artifact = await context.store({ name, mimeType: 'video/mp4', bytes })
-    return { artifact, duration_ms: mp4Facts(bytes)?.durationMs ?? null }
+    return { artifact, duration_ms: (await inspect(bytes, 'video/mp4')).durationMs }
   },
 }
 
