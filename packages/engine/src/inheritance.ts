@@ -5,6 +5,7 @@ import { parsePath } from './template/placeholders.ts'
 import { dependenciesOf } from './template/data-flow.ts'
 import type { ArtifactRecord, Checkpoint, Ids, Inheritance, RunHistory, RunStatus, RunStore } from './ports.ts'
 import type { Definition } from './specification.ts'
+import { isWithin } from './unit-key.ts'
 
 /** An earlier run as far as it can be taken over. */
 export interface EarlierRun {
@@ -96,8 +97,7 @@ export function continuation(
   const refused = history.checkpoints.filter(
     ({ key, error }) => error !== null && error.node_key === key && REFUSALS.includes(error.code),
   )
-  const isRefused = (key: string) =>
-    refused.some((unit) => key.startsWith(`${unit.key}[`) || key.startsWith(`${unit.key}#`))
+  const isRefused = (key: string) => refused.some((unit) => isWithin(key, unit.key))
   const isKept = ({ key, status: outcome }: Checkpoint) => outcome === 'completed' && !isRefused(key)
   const earlier = { workflow: definition.templateId, checkpoints: history.checkpoints, artifacts: history.artifacts }
   const kept = inherit(earlier, isKept, ids)

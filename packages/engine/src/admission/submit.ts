@@ -19,7 +19,7 @@ import { type StepEstimate, sumOf } from '../template/estimate.ts'
 import type { EarlierRun } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
 import { checkDay, createPreparer, type PrepareDeps, type Prepared } from './prepare.ts'
-import { slotKey } from '../slots.ts'
+import { slotKey } from '../unit-key.ts'
 import type { Definition, Estimate } from '../specification.ts'
 
 /** What submitting has to read. `findRunnable` answers null for unknown, unlisted and foreign alike. */
@@ -279,7 +279,7 @@ function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): New
 }
 
 function inSlot(step: StepEstimate, index: number): StepEstimate {
-  return { ...step, step: `${slotKey(index)}/${step.step}` }
+  return { ...step, step: slotKey(index, step.step) }
 }
 
 /** Prepares every entry, and answers the problems of all of them at once. */

@@ -8,6 +8,7 @@ import { runScope } from '../template/placeholders.ts'
 import { dayCapsOf } from './run-caps.ts'
 import type { Attempt, RunState, Unit } from './run-state.ts'
 import type { ChildRecord, Clock, Ids, IntakeSchemas, RunQueue } from '../ports.ts'
+import { isWithin } from '../unit-key.ts'
 
 export interface SubWorkflowDeps {
   intake: IntakeSchemas
@@ -114,7 +115,7 @@ function expectedBesideUsd(state: RunState, { step, key }: Unit): number {
   return steps.reduce((sum, one) => {
     if (one.step !== step.id) return sum + one.expected
     const once = definition.subWorkflows[step.id]?.estimate.expected ?? 0
-    const called = [...children.keys()].filter((other) => other !== key && other.startsWith(`${step.id}[`))
+    const called = [...children.keys()].filter((other) => other !== key && isWithin(other, step.id))
     return sum + Math.max(0, one.expected - once * (called.length + 1))
   }, 0)
 }

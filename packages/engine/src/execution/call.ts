@@ -5,6 +5,7 @@ import type { Catalog, InputFile, Model, ProviderAnswer, Providers } from '../ca
 import { StepFailure } from '../failure.ts'
 import type { ArtifactStore, CallRecord, Clock, Limits } from '../ports.ts'
 import type { Binding, Definition } from '../specification.ts'
+import { callId } from '../unit-key.ts'
 
 /** A store that is away is asked again this often. */
 const KEEP_AGAIN_MS = 1_000
@@ -129,7 +130,7 @@ function intent(site: CallSite, model: Model, simulated: boolean, request: JsonO
     })
   }
   return {
-    id: `${site.runId}.${site.stepKey}.${site.earlier.length + 1}`,
+    id: callId(site.runId, site.stepKey, site.earlier.length + 1),
     stepKey: site.stepKey,
     stepId: site.stepId,
     attempt: site.attempt,

@@ -9,6 +9,7 @@ import type { ClaimedRun, RunHistory, RunQueue, RunStore } from '../ports.ts'
 import { createRunState, RunTaken, type RunState } from './run-state.ts'
 import { runStep, type RunStepDeps } from './run-step.ts'
 import type { Definition } from '../specification.ts'
+import { stepIdOf } from '../unit-key.ts'
 
 export interface EngineDeps extends RunStepDeps {
   store: RunStore
@@ -184,9 +185,10 @@ async function advance(deps: EngineDeps, state: RunState, signal: AbortSignal): 
   async function lookAtChildren(): Promise<void> {
     state.noteChildren(await deps.store.children(run.id))
     const hasEnded = (key: string) => isTerminal(state.children.get(key)?.status ?? 'pending')
-    const ended = new Set([...state.resting].filter(hasEnded).map(stepOf))
+    const ended = new Set([...state.resting].filter(hasEnded).map(stepIdOf))
     // The others of its step come along: they rest again, and the next of the list takes the place.
-    for (const key of state.resting) if (ended.has(stepOf(key)) && !running.has(stepOf(key))) state.resting.delete(key)
+    for (const key of state.resting)
+      if (ended.has(stepIdOf(key)) && !running.has(stepIdOf(key))) state.resting.delete(key)
   }
 
   /** Ends a run whose failure ends it all: after what it has called is stopped and what that has spent is known. */
@@ -228,9 +230,9 @@ async function advance(deps: EngineDeps, state: RunState, signal: AbortSignal): 
       if (stop.signal.aborted) return await interrupted(stop.signal.reason)
       for (const { callerKey, status } of state.children.values()) {
         // Its step has failed without it. The run ends after it all the same: its cost is the run's.
-        if (!isTerminal(status) && state.checkpoints.has(stepOf(callerKey))) state.resting.add(callerKey)
+        if (!isTerminal(status) && state.checkpoints.has(stepIdOf(callerKey))) state.resting.add(callerKey)
       }
-      const resting = [...state.resting].map(stepOf)
+      const resting = [...state.resting].map(stepIdOf)
       const busy = new Set([...running.keys(), ...resting])
       const plan = next(graph, { checkpoints: state.checkpoints, gates: state.gates, busy })
       for (const step of plan.unreachable) skip(state, step)
@@ -278,11 +280,6 @@ function decideExpired(state: RunState): void {
     const detail = `nobody decided in time; ${approve ? 'approved' : 'rejected'} as the template says`
     state.noteGate(gate, approve ? 'approved' : 'rejected', detail)
   }
-}
-
-/** The step that a unit belongs to. */
-function stepOf(key: string): string {
-  return key.split('[')[0] as string
 }
 
 function untried(state: RunState) {

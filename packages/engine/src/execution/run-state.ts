@@ -25,6 +25,7 @@ import type {
 } from '../ports.ts'
 import { capsOf, dayCapsOf, reservedFor } from './run-caps.ts'
 import type { Definition } from '../specification.ts'
+import { isWithin, stepIdOf, unitKeyOf } from '../unit-key.ts'
 
 /** How long progress waits for others of its kind, so that a chatty step costs one write a second. */
 const PROGRESS_MS = 1_000
@@ -166,7 +167,7 @@ export function createRunState(
   /** A step's start becomes visible with the first write that it causes: one statement less for a short step. */
   function takeStarted(stepKey: string): NewEvent[] {
     // A list begins with its first item.
-    const keys = [...new Set([stepKey.split('[')[0] as string, stepKey])]
+    const keys = [...new Set([stepIdOf(stepKey), unitKeyOf(stepKey)])]
     const started = keys.flatMap((key) => unannounced.get(key) ?? [])
     for (const key of keys) unannounced.delete(key)
     return started
@@ -231,16 +232,13 @@ export function createRunState(
 
   /** What a unit was made from that called nobody itself: it is no more real than that. */
   function sourcesOf({ step, key }: Pick<Unit, 'step' | 'key'>): { simulated: boolean }[] {
-    const isOwn = (other: string) => other === key || other.startsWith(`${key}[`)
-    if ([...calls].some(([other, made]) => made.length > 0 && isOwn(other))) return []
+    if ([...calls].some(([other, made]) => made.length > 0 && isWithin(other, key))) return []
     return (graph.nodes.get(step.id)?.needs ?? []).flatMap(({ id }) => checkpoints.get(id) ?? [])
   }
 
   /** A unit is as real as the least real of what it paid for, made, called or remembered. */
   function isSimulated(unit: Unit, attempt: Attempt): boolean {
-    const parts = [...checkpoints.values()].filter(
-      ({ key }) => key.startsWith(`${unit.key}#`) || key.startsWith(`${unit.key}[`),
-    )
+    const parts = [...checkpoints.values()].filter(({ key }) => isWithin(key, unit.key))
     const called = children.get(unit.key)
     return [
       ...attempt.settled,

@@ -16,9 +16,10 @@ import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext,
 import { ExpressionError } from '../template/expression.ts'
 import { backoffMs, StepFailure, TRANSIENT } from '../failure.ts'
 import { renderText, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
-import { type BoundGate, unknownOutcomeGate } from './plan.ts'
+import type { BoundGate } from './plan.ts'
 import { forEachOf } from '../template/data-flow.ts'
 import { gateBinding } from '../specification.ts'
+import { decisionGate, isWithin, itemKey, judgingKey, partKey } from '../unit-key.ts'
 import type { ArtifactRecord, ArtifactStore, CallRecord, Inspect, Limits, Log, NewEvent } from '../ports.ts'
 import { artifactReference, type Attempt, RunTaken, type RunState, type Unit } from './run-state.ts'
 
@@ -58,7 +59,7 @@ async function runItems(
     const error = { code: 'invalid-items', message: `Step "${step.id}" got ${what}.`, node_key: step.id }
     return state.settle(unit, attempt, { status: 'failed', error })
   }
-  const units = list.value.map((value, index): Unit => ({ step, key: `${step.id}[${index}]`, item: { value, index } }))
+  const units = list.value.map((value, index): Unit => ({ step, key: itemKey(step.id, index), item: { value, index } }))
   const statusOf = ({ key }: Unit) => state.checkpoints.get(key)?.status
   const isSettled = (one: Unit) => statusOf(one) !== undefined
   const failed = () => units.map(({ key }) => state.checkpoints.get(key)?.error).find((error) => error)
@@ -136,7 +137,7 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
       const reason = { code: failed.code, message: failed.message }
       if (failed.failureClass === 'unknown_outcome' && asksAPerson(state, unit)) {
         await state.commitCalls(key, attempt.settled)
-        state.noteGate(unknownOutcomeGate(key), 'open', failed.message)
+        state.noteGate(decisionGate(key), 'open', failed.message)
         return
       }
       if (number >= maxAttempts || !on.some((wanted) => wanted === failed.failureClass)) {
@@ -164,7 +165,7 @@ function newAttempt(state: RunState, number: number): Attempt {
 
 /** A paid call that may have been charged is a person's decision, once, where the template wants that. */
 function asksAPerson(state: RunState, { key }: Unit): boolean {
-  return state.definition.onUnknownOutcome === 'review' && !state.gates.has(unknownOutcomeGate(key).id)
+  return state.definition.onUnknownOutcome === 'review' && !state.gates.has(decisionGate(key).id)
 }
 
 /** Calls of a step that is given up while a provider may still be at work: nobody will ask for them again. */
@@ -188,7 +189,7 @@ async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, at
   const deadline = step.timeoutMs === undefined ? null : AbortSignal.timeout(step.timeoutMs)
   const signal = deadline === null ? stopped : AbortSignal.any([stopped, deadline])
   try {
-    const made = state.checkpoints.get(`${unit.key}#made`)
+    const made = state.checkpoints.get(partKey(unit.key, 'made'))
     const output =
       made === undefined ? await kind.run(fields, createContext(deps, state, unit, attempt, signal)) : made.output
     await judge(deps, state, unit, attempt, output, unit.item === undefined ? 'both' : 'item').catch(
@@ -196,7 +197,7 @@ async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, at
         // A gate that could not judge is asked again, and not the step: what that has made and paid for stands.
         const couldNot = StepFailure.is(error) && error.failureClass !== 'gate'
         if (couldNot && made === undefined && !stopped.aborted)
-          rememberPart(state, unit, `${unit.key}#made`, attempt, output)
+          rememberPart(state, unit, partKey(unit.key, 'made'), attempt, output)
         throw error
       },
     )
@@ -235,7 +236,7 @@ async function payForCall(
   }
   const { onUnknownOutcome } = state.definition
   // A person decides about the unit, whether its own call or one of a gate that judges it was interrupted.
-  const { id: decidedBy } = unknownOutcomeGate(key.split('!')[0] as string)
+  const { id: decidedBy } = decisionGate(key)
   const { record, answer } = await callModel(
     calling,
     {
@@ -286,11 +287,11 @@ function createContext(
     callWorkflow: (input) => callWorkflow(deps, state, unit, attempt, input),
 
     async once(name, work) {
-      const partKey = `${key}#${name}`
-      const known = state.checkpoints.get(partKey)
+      const part = partKey(key, name)
+      const known = state.checkpoints.get(part)
       if (known !== undefined) return known.output
       const output = await work()
-      rememberPart(state, unit, partKey, attempt, output)
+      rememberPart(state, unit, part, attempt, output)
       await state.save('W13')
       return output
     },
@@ -375,7 +376,7 @@ async function verdictOf(
       bytes: await deps.artifacts.get(record.storageKey),
     })),
   )
-  const asking = { step, key: `${key}!${gate.id}` }
+  const asking = { step, key: judgingKey(key, gate.id) }
   return await kind.judge({
     gate,
     step,
@@ -392,10 +393,8 @@ async function verdictOf(
 }
 
 /** The files of this attempt; of a step with forEach, those of its items. */
-function ownFiles(state: RunState, { key, step }: Unit, { made }: Attempt): ArtifactRecord[] {
-  const earlier = [...state.artifacts.values()].filter(
-    ({ stepKey }) => stepKey === key || (key === step.id && stepKey.startsWith(`${key}[`)),
-  )
+function ownFiles(state: RunState, { key }: Unit, { made }: Attempt): ArtifactRecord[] {
+  const earlier = [...state.artifacts.values()].filter(({ stepKey }) => isWithin(stepKey, key))
   return [...earlier, ...made]
 }
 

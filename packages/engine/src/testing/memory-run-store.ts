@@ -19,7 +19,8 @@ import type {
   RunStore,
   Transition,
 } from '../ports.ts'
-import { joinSlots, slotKey, type SlotState } from '../slots.ts'
+import { joinSlots, type SlotState } from '../slots.ts'
+import { slotIndexOf, slotKey } from '../unit-key.ts'
 import type { Definition } from '../specification.ts'
 
 const DELIVERY_GRACE_MS = 10_000
@@ -342,7 +343,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       priority: run.priority,
       lane: run.lane,
       awaitedBy: row.caller?.runId ?? null,
-      slotIndex: row.caller?.key.startsWith('slots/') === true ? Number(row.caller.key.slice('slots/'.length)) : null,
+      slotIndex: row.caller === null ? null : slotIndexOf(row.caller.key),
       resumed,
     })
   }
