@@ -80,14 +80,12 @@ export function stepIdOf(key: string): string {
 
 /** The unit that a part's or a gate's key belongs to. */
 export function unitKeyOf(key: string): string {
-  const { stepId = key, index } = parseUnitKey(key) ?? {}
-  return index === undefined ? stepId : itemKey(stepId, index)
+  return key.split(/[#!]/, 1)[0] as string
 }
 
 /** Whether a key is the unit itself, an item of it, or a part of either; what gates ask about it is not. */
 export function isWithin(key: string, unitKey: string): boolean {
-  const own = key === unitKey || key.startsWith(`${unitKey}[`) || key.startsWith(`${unitKey}#`)
-  return own && parseUnitKey(key)?.gateId === undefined
+  return !key.includes('!') && key.startsWith(unitKey) && [undefined, '[', '#'].includes(key[unitKey.length])
 }
 
 /** Whether a key is that of an item itself. */
