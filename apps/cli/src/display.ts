@@ -1,5 +1,6 @@
 // How far a run is, while it goes on: on a terminal a block of steps that is redrawn in place, elsewhere a line per event.
 // Hides the terminal: its width and height, cursor movements, colours, and when a redraw is due.
+import { stepIdOf } from '@fabrique/engine/unit-key'
 import type { RunEvent } from '@fabrique/schema'
 import stringWidth from 'string-width'
 import type { StepOutline } from './backend.ts'
@@ -112,7 +113,9 @@ function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal
 
   /** The line that a node belongs to: its own, or that of the step whose item it is. */
   function lineOf(key: string): { line: Line; item: string | undefined } {
-    const [owner = key] = key.split(/[/[]/, 1)
+    // In a set each key follows its run's name; else an item follows its step's.
+    const [run = key] = key.split('/', 1)
+    const owner = lines.has(run) ? run : stepIdOf(key)
     const parent = key === owner ? undefined : lines.get(owner)
     if (parent !== undefined) return { line: parent, item: key }
     const line = lines.get(key) ?? newLine(key)

@@ -1,5 +1,6 @@
 // A run as a person or a script reads it: what goes on while it goes on, then files, cost and an exit code.
 // Hides wording. Results go to stdout, everything else to stderr.
+import { slotKey } from '@fabrique/engine/unit-key'
 import type { JsonValue, RunEvent, RunResource } from '@fabrique/schema'
 import stringWidth from 'string-width'
 import { type Backend, type Estimate, openReviewsOf, type StepOutline } from './backend.ts'
@@ -94,7 +95,7 @@ async function outlineOf(backend: Backend, runId: string): Promise<StepOutline[]
   const { outputs } = await backend.get(runId)
   if (outputs.length < 2) return await backend.steps(runId)
   return outputs.map(({ index, workflow, variant_index: variant }) => ({
-    id: `slots/${index}`,
+    id: slotKey(index),
     name: variant === null ? workflow : `variant ${variant}`,
   }))
 }

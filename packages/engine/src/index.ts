@@ -65,7 +65,7 @@ export type {
   Told,
   Transition,
 } from './ports.ts'
-export { joinSlots, slotKey, type SlotState } from './slots.ts'
+export { joinSlots, type SlotState } from './slots.ts'
 export type { DayCap, Definition, Instance } from './specification.ts'
 export {
   type Authoring,

@@ -1,12 +1,13 @@
-// What a regeneration or a retry takes over from an earlier run: finished steps, never run or paid again.
-// Hides which further steps come along because nobody would read what they would make anew.
+// What a regeneration or a retry inherits from an earlier run: finished steps, never run or paid again.
+// Hides which further steps are inherited because only inherited steps read them.
 import type { JsonValue } from '@fabrique/schema'
 import { parsePath } from './template/placeholders.ts'
 import { dependenciesOf } from './template/data-flow.ts'
 import type { ArtifactRecord, Checkpoint, Ids, Inheritance, RunHistory, RunStatus, RunStore } from './ports.ts'
 import type { Definition } from './specification.ts'
+import { isWithin } from './unit-key.ts'
 
-/** An earlier run as far as it can be taken over. */
+/** What can be inherited from an earlier run. */
 export interface EarlierRun {
   workflow: string
   checkpoints: Checkpoint[]
@@ -39,7 +40,7 @@ export function stepsToReuse(
     else reused.add(id)
   }
   const readers = readersOf(definition)
-  // Steps come along until none is left that only reused steps read.
+  // A step that only reused steps read is reused too, and so are the steps that only it reads.
   for (let before = -1; before !== reused.size; ) {
     before = reused.size
     for (const { id } of definition.stepInstructions) {
@@ -51,7 +52,7 @@ export function stepsToReuse(
   return { reused, warnings }
 }
 
-/** Who reads each step; the empty name stands for the outside. */
+/** The steps that read each step; an empty id stands for the run's output and files. */
 function readersOf({ stepInstructions, outputAliases, artifactSchema }: Definition): Map<string, string[]> {
   const readers = new Map<string, string[]>()
   const note = (id: unknown, reader: string) => {
@@ -65,28 +66,22 @@ function readersOf({ stepInstructions, outputAliases, artifactSchema }: Definiti
 
 /** The checkpoints of these steps, parts and items included, with copies of the files that they refer to. */
 export function inherit(earlier: EarlierRun, isKept: (checkpoint: Checkpoint) => boolean, ids: Ids): Inheritance {
-  const artifacts: ArtifactRecord[] = []
   const kept = earlier.checkpoints.filter((checkpoint) => checkpoint.status !== 'failed' && isKept(checkpoint))
   const copies = adoptFiles(
     kept.map(({ output }) => output),
     earlier.artifacts,
     ids,
   )
-  artifacts.push(...copies.artifacts)
-  const checkpoints = kept.map((checkpoint, index) => ({
-    ...checkpoint,
-    attempt: 0,
-    output: copies.value[index] ?? null,
-  }))
-  return { checkpoints, artifacts }
+  const checkpoints = kept.map((one, index) => ({ ...one, attempt: 0, output: copies.value[index] ?? null }))
+  return { checkpoints, artifacts: copies.artifacts }
 }
 
-/** Failures that judge what was made: trying again with the same parts would come to the same. */
+/** Failures by what was made: a retry with the same items and parts would fail again. */
 const REFUSALS = ['gate-failed', 'bad-output']
 
 /**
- * Everything that a run has finished, for one that goes on in its place: steps, items and parts, and the decisions on
- * them. Whether a step is skipped is decided anew; a review of the whole run holds only where the run completed.
+ * What a retry inherits: the earlier run's completed steps, items and parts, and the decisions on them. Conditions are
+ * evaluated again; a review of the whole run is inherited only where that run completed.
  */
 export function continuation(
   { definition, status }: { definition: Definition; status: RunStatus },
@@ -96,8 +91,7 @@ export function continuation(
   const refused = history.checkpoints.filter(
     ({ key, error }) => error !== null && error.node_key === key && REFUSALS.includes(error.code),
   )
-  const isRefused = (key: string) =>
-    refused.some((unit) => key.startsWith(`${unit.key}[`) || key.startsWith(`${unit.key}#`))
+  const isRefused = (key: string) => refused.some((unit) => isWithin(key, unit.key))
   const isKept = ({ key, status: outcome }: Checkpoint) => outcome === 'completed' && !isRefused(key)
   const earlier = { workflow: definition.templateId, checkpoints: history.checkpoints, artifacts: history.artifacts }
   const kept = inherit(earlier, isKept, ids)
@@ -119,16 +113,16 @@ export function callsOf({ children }: Pick<RunHistory, 'children'>): Record<stri
 }
 
 /**
- * What there is to take over in the place of this run: its own, or, where it never began, that of the one before it in
- * whose place it stood; and the newest run called by each unit of any of them.
+ * What a retry of this run can inherit: its own history, or, where it never began, that of the run which it retried;
+ * and the newest run called by each unit of any of them.
  */
-export async function lineOf(
+export async function retriedHistory(
   store: Pick<RunStore, 'history' | 'find'>,
   runId: string,
 ): Promise<{ earlier: RunHistory; status: RunStatus; earlierCalls: Record<string, string> }> {
   const [earlier, found] = await Promise.all([store.history(runId), store.find(runId)])
   const { continues } = found?.instance ?? {}
-  const before = continues === undefined ? null : await lineOf(store, continues)
+  const before = continues === undefined ? null : await retriedHistory(store, continues)
   const earlierCalls = { ...before?.earlierCalls, ...callsOf(earlier) }
   if (before !== null && earlier.checkpoints.length === 0) return { ...before, earlierCalls }
   return { earlier, status: found?.status ?? 'cancelled', earlierCalls }

@@ -2,6 +2,7 @@
 // Pure; the stores apply it in the transaction that holds the run.
 import { isTerminal, type RunError, type RunStatus } from '@fabrique/schema'
 import type { NewEvent } from './ports.ts'
+import { slotKey } from './unit-key.ts'
 
 export interface SlotState {
   index: number
@@ -21,11 +22,6 @@ export interface Joined {
   error: RunError | null
   /** The first failure ends the rest: cancel what has not ended, and join again. */
   stop: boolean
-}
-
-/** A slot as a node of its run. */
-export function slotKey(index: number): string {
-  return `slots/${index}`
 }
 
 /** `logged` holds `<kind> <node key>` of every node event that the run's log has. */

@@ -1,6 +1,7 @@
 // Runs as the outside sees them, always within one organization: resource, list, steps, ledger, events, specification.
 // Hides rows, joins and the keyset behind a cursor.
-import { type Definition, type Instance, slotKey } from '@fabrique/engine'
+import type { Definition, Instance } from '@fabrique/engine'
+import { isItem, slotKey, stepIdOf } from '@fabrique/engine/unit-key'
 import {
   type JsonObject,
   type JsonValue,
@@ -153,7 +154,7 @@ export function createRunReader(db: Db): RunReader {
         parent_variant_index: row.parent_variant_index,
         root_run_id: row.root_run_id,
         caller_run_id: row.caller_run_id,
-        caller_step_id: row.caller_step_id,
+        caller_step_id: row.caller_step_id === null ? null : stepIdOf(row.caller_step_id),
         retry_of: row.retry_of,
         simulated: row.simulated,
         outputs: own,
@@ -237,8 +238,8 @@ export function createRunReader(db: Db): RunReader {
       return spec.definition.stepInstructions.map((step): JsonObject => {
         const row = rows.find(({ key }) => key === step.id)
         const own = calls.filter(({ step_id }) => step_id === step.id)
-        const isOfStep = (key: string | null) => key === step.id || key?.startsWith(`${step.id}[`) === true
-        const items = rows.filter(({ key }) => key !== step.id && key.endsWith(']') && isOfStep(key))
+        const isOfStep = (key: string | null) => key !== null && stepIdOf(key) === step.id
+        const items = rows.filter(({ key }) => isOfStep(key) && isItem(key))
         const runs = called.filter(({ caller_step_id }) => isOfStep(caller_step_id))
         const isBegun = items.length + runs.length > 0 || own.some(({ outcome }) => outcome === 'pending')
         return {

@@ -116,7 +116,7 @@ async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promi
         .selectFrom('events')
         .select(['kind', 'node_key'])
         .where('run_id', '=', root.id)
-        .where('node_key', 'like', 'slots/%')
+        .where('node_key', 'is not', null)
         .execute()
     ).map(({ kind, node_key }) => `${kind} ${node_key}`),
   )

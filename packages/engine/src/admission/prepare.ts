@@ -10,6 +10,7 @@ import {
   type Template,
   textOf,
 } from '@fabrique/schema'
+import { LRUCache } from 'lru-cache'
 import type { Catalog, Providers } from '../catalog.ts'
 import {
   type Compiled,
@@ -36,7 +37,7 @@ export interface PrepareDeps {
   ids: Ids
 }
 
-export interface Wanted {
+export interface RunRequest {
   workflow: string
   version: string | null
   /** Drafts and what they call are runnable by admins only. */
@@ -50,7 +51,7 @@ export interface Wanted {
 }
 
 /** A run that could be accepted. */
-export interface Prepared {
+export interface PreparedRun {
   workflow: string
   workflowVersion: string
   estimate: Estimate
@@ -66,13 +67,13 @@ export interface Preparer {
    * Throws `not-found` for an unknown workflow, `validation-failed` with pointers into the input, `budget-exceeded`
    * for one run that is too dear, `not-runnable` and `tool-unavailable` for what cannot run here.
    */
-  prepare(wanted: Wanted): Promise<Prepared>
+  prepare(request: RunRequest): Promise<PreparedRun>
 }
 
 /** What limits of a run and of a day are held against. */
-export type Budgeted = Pick<Prepared, 'workflow' | 'estimate' | 'maxPerDayUsd'>
+export type Budgeted = Pick<PreparedRun, 'workflow' | 'estimate' | 'maxPerDayUsd'>
 
-type Ready = Compiled & { template: Template; pricedByIntake: Step[] }
+type CompiledTemplate = Compiled & { template: Template; pricedByIntake: Step[] }
 
 const COMPILED_CACHED_MAX = 500
 /** How deep workflows may call each other; the guards refuse circles, this bounds what was listed before them. */
@@ -80,7 +81,7 @@ const CALL_DEPTH_MAX = 8
 
 /** A preparer over these ports. It caches compiled templates by their content, never by name alone. */
 export function createPreparer(deps: PrepareDeps): Preparer {
-  const compiled = new Map<string, Ready>()
+  const compiled = new LRUCache<string, CompiledTemplate>({ max: COMPILED_CACHED_MAX })
   const intakeHashes = new WeakMap<object, string>()
 
   function intakeHashOf({ intakeSchema }: Template): string {
@@ -96,7 +97,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
     intake: JsonObject,
     drafts: boolean,
     depth = 0,
-  ): Promise<Ready> {
+  ): Promise<CompiledTemplate> {
     const subWorkflows = new Map<string, SubWorkflow>()
     for (const step of template.runtimeSteps) {
       if (step.kind === 'workflow') subWorkflows.set(step.id, await pin(step, pricing, drafts, depth))
@@ -105,7 +106,6 @@ export function createPreparer(deps: PrepareDeps): Preparer {
     const key = [template.id, template.version, pricing.version, modelChoices(template, intake), called].join('#')
     const known = compiled.get(key)
     if (known?.template.runtimeSteps === template.runtimeSteps) return known
-    if (compiled.size >= COMPILED_CACHED_MAX) compiled.delete(compiled.keys().next().value as string)
     const { catalog, mode, missing } = deps
     const bindings = { catalog, mode, pricing, subWorkflows, intake, ...(missing === undefined ? {} : { missing }) }
     const done = compile(template, bindings)

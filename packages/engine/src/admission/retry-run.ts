@@ -6,7 +6,7 @@ import { estimateSteps, sumOf } from '../template/estimate.ts'
 import { callsOf, continuation } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
 import { type Budgeted, checkDay, checkRun, scopeFor } from './prepare.ts'
-import { slotKey } from '../slots.ts'
+import { slotKey } from '../unit-key.ts'
 import { keyMismatch } from './submit.ts'
 
 /** A run with its slots as it was accepted, and what has become of each. */

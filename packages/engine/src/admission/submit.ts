@@ -18,8 +18,8 @@ import { contentHash } from '../template/compile.ts'
 import { type StepEstimate, sumOf } from '../template/estimate.ts'
 import type { EarlierRun } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
-import { checkDay, createPreparer, type PrepareDeps, type Prepared } from './prepare.ts'
-import { slotKey } from '../slots.ts'
+import { checkDay, createPreparer, type PrepareDeps, type PreparedRun } from './prepare.ts'
+import { slotKey } from '../unit-key.ts'
 import type { Definition, Estimate } from '../specification.ts'
 
 /** What submitting has to read. `findRunnable` answers null for unknown, unlisted and foreign alike. */
@@ -113,7 +113,7 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
     spec: Spec,
     parent: Parent | null,
     pricing: RateTable,
-  ): Promise<Prepared[]> {
+  ): Promise<PreparedRun[]> {
     const { organizationId, admin, version = null } = submission
     const prepareOne = async (workflow: string, given: Input, of: { parent: Parent | null; index: number | null }) => {
       const { variants: _, regenerate = {}, ...input } = given
@@ -138,7 +138,7 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
     }
     const input = spec.input ?? {}
     const variants = input.variants ?? 1
-    const prepared: Prepared[] = []
+    const prepared: PreparedRun[] = []
     for (let index = 0; index < variants; index += 1) {
       const of = { parent, index: variants === 1 ? null : index }
       prepared.push(await prepareOne(spec.workflow, input, of).catch((error: unknown) => below('/input', error)))
@@ -279,15 +279,15 @@ function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): New
 }
 
 function inSlot(step: StepEstimate, index: number): StepEstimate {
-  return { ...step, step: `${slotKey(index)}/${step.step}` }
+  return { ...step, step: slotKey(index, step.step) }
 }
 
 /** Prepares every entry, and answers the problems of all of them at once. */
 async function eachEntry<Entry>(
   entries: readonly Entry[],
-  prepareEntry: (entry: Entry, index: number) => Promise<Prepared>,
-): Promise<Prepared[]> {
-  const prepared: Prepared[] = []
+  prepareEntry: (entry: Entry, index: number) => Promise<PreparedRun>,
+): Promise<PreparedRun[]> {
+  const prepared: PreparedRun[] = []
   const problems: Problem[] = []
   for (const [index, entry] of entries.entries()) {
     try {

@@ -1,5 +1,5 @@
-// A step that runs another workflow: the called run is on record before the step rests, and is called once.
-// Hides what the called run may spend, and how its files become the caller's own.
+// A step that calls another workflow: once, with the called run on record before the step is suspended.
+// Hides what the called run may spend, and how the caller adopts its files.
 import { isTerminal, type JsonObject, roundUsd } from '@fabrique/schema'
 import { estimateSteps } from '../template/estimate.ts'
 import { StepFailure } from '../failure.ts'
@@ -7,7 +7,8 @@ import { adoptFiles } from '../inheritance.ts'
 import { runScope } from '../template/placeholders.ts'
 import { dayCapsOf } from './run-caps.ts'
 import type { Attempt, RunState, Unit } from './run-state.ts'
-import type { ChildRecord, Clock, Ids, IntakeSchemas, RunQueue } from '../ports.ts'
+import type { Clock, Ids, IntakeSchemas, RunQueue } from '../ports.ts'
+import { isWithin } from '../unit-key.ts'
 
 export interface SubWorkflowDeps {
   intake: IntakeSchemas
@@ -17,16 +18,16 @@ export interface SubWorkflowDeps {
   killpoint?: (name: string) => void
 }
 
-/** Thrown out of a step that has to wait for a run that it called. */
-export class Resting extends Error {
+/** Thrown out of a step that waits for a run that it called. */
+export class Suspended extends Error {
   constructor(runId: string) {
     super(`waiting for the run ${runId}`)
   }
 }
 
 /**
- * The output of the unit's called run, its files adopted. The first time it calls it; until that run has ended it
- * throws `Resting`. A called run that fails fails the step.
+ * The output of the run that the unit calls, with its files adopted. Throws `Suspended` until that run has ended, after
+ * calling it the first time; a called run that is not completed fails the step.
  */
 export async function callWorkflow(
   deps: SubWorkflowDeps,
@@ -36,8 +37,8 @@ export async function callWorkflow(
   input: JsonObject,
 ): Promise<JsonObject> {
   const child = state.children.get(unit.key)
-  if (child === undefined) throw new Resting(await call(deps, state, unit, input))
-  if (!isTerminal(child.status)) throw new Resting(child.id)
+  if (child === undefined) throw new Suspended(await call(deps, state, unit, input))
+  if (!isTerminal(child.status)) throw new Suspended(child.id)
   if (child.status !== 'completed') {
     const reason = child.error === null ? '' : ` ${child.error.message}`
     throw new StepFailure('sub_workflow', `The run ${child.id} of "${child.workflow}" was not completed.${reason}`, {
@@ -64,8 +65,8 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
   const { expected, high } = pinned.estimate
   const left = state.leftUsd()
   if (left < expected) state.admit(expected)
-  // Everything that it may need, but for what is expected to be needed beside it and after it.
-  const spare = Math.max(left - expectedBesideUsd(state, unit), Math.min(left, expected))
+  // The called run gets what is left, less what the caller's other work is expected to spend.
+  const spare = Math.max(left - expectedElsewhereUsd(state, unit), Math.min(left, expected))
   const capUsd = left === Number.POSITIVE_INFINITY ? null : Math.min(spare, Math.max(high, 2 * expected))
   const dayCaps = dayCapsOf(run, definition)
   const continues = run.instance.earlierCalls?.[unit.key]
@@ -112,20 +113,15 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
   return id
 }
 
-/** What the rest of the run is expected to spend: its other steps, and the items of this one that have called nobody yet. */
-function expectedBesideUsd(state: RunState, { step, key }: Unit): number {
+/** What the caller's other work is expected to spend: its other steps, and this step's items that have not called yet. */
+function expectedElsewhereUsd(state: RunState, { step, key }: Unit): number {
   const { run, definition, checkpoints, children } = state
   const settled = new Set(checkpoints.keys())
   const steps = estimateSteps(definition.priced, runScope(run, state.outputs(), step.lookups ?? {}), settled)
   return steps.reduce((sum, one) => {
     if (one.step !== step.id) return sum + one.expected
     const once = definition.subWorkflows[step.id]?.estimate.expected ?? 0
-    const called = [...children.keys()].filter((other) => other !== key && other.startsWith(`${step.id}[`))
+    const called = [...children.keys()].filter((other) => other !== key && isWithin(other, step.id))
     return sum + Math.max(0, one.expected - once * (called.length + 1))
   }, 0)
-}
-
-/** What the called runs of a caller are doing, in the order that matters to it. */
-export function openGatesOf(children: Iterable<ChildRecord>): ChildRecord['openGates'] {
-  return [...children].filter(({ status }) => status === 'waiting').flatMap(({ openGates }) => openGates)
 }

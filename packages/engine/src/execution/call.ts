@@ -5,9 +5,10 @@ import type { Catalog, InputFile, Model, ProviderAnswer, Providers } from '../ca
 import { StepFailure } from '../failure.ts'
 import type { ArtifactStore, CallRecord, Clock, Limits } from '../ports.ts'
 import type { Binding, Definition } from '../specification.ts'
+import { callId } from '../unit-key.ts'
 
-/** A store that is away is asked again this often. */
-const KEEP_AGAIN_MS = 1_000
+/** How often an answer is staged again while the store cannot be reached. */
+const STAGE_AGAIN_MS = 1_000
 
 /** The ledger's three columns for what was used: one usage as it is, several as one request of their sum. */
 function bookedAs(rates: readonly Rate[], model: string, usages: readonly Usage[], totalUsd: number | null) {
@@ -25,10 +26,10 @@ export interface CallDeps {
   clock: Pick<Clock, 'sleep'>
   /** Throws a `budget` failure where the run may not spend this much more. */
   admit(estimatedUsd: number): void
-  /** Makes the call's row durable under the run's fence; rejects when the run is no longer ours. */
+  /** Makes the call's row durable under the run's fence; rejects when another worker has the run. */
   record(call: CallRecord): Promise<void>
-  /** A test's place to kill the process; does nothing otherwise. */
-  killpoint(name: string): void
+  /** Where a test kills the process. */
+  killpoint?: (name: string) => void
 }
 
 export interface CallSite {
@@ -79,14 +80,14 @@ export async function callModel(
     if (model === undefined) throw new StepFailure('invalid', `This worker does not know the model "${name}".`)
     const record = intent(site, model, simulated, request, deps)
     deps.admit(record.estimatedUsd)
-    // Known from here on, so that a call beside this one is admitted by what is left.
+    // Reserved before it is recorded, so that concurrent calls see what is left.
     site.earlier.push(record)
     let isRecorded = false
     try {
-      return await inTurn(deps, site, model, simulated, async () => {
+      return await withPermit(deps, site, model, simulated, async () => {
         await deps.record(record)
         isRecorded = true
-        deps.killpoint('W3')
+        deps.killpoint?.('W3')
         return await send(deps, site, model, record, null, request, files)
       })
     } catch (error) {
@@ -100,8 +101,8 @@ export async function callModel(
   throw failure ?? new StepFailure('internal', 'The call had no outcome.')
 }
 
-/** Does the work while a place among all workers is held; a simulated call asks nobody for one. */
-async function inTurn<Result>(
+/** Does the work under a permit of the limits that all workers share; a simulated call needs none. */
+async function withPermit<Result>(
   { limits }: CallDeps,
   site: CallSite,
   model: Model,
@@ -109,13 +110,13 @@ async function inTurn<Result>(
   work: () => Promise<Result>,
 ): Promise<Result> {
   if (simulated) return await work()
-  const leave = await limits.enter(model, site.signal)
+  const release = await limits.enter(model, site.signal)
   try {
     const result = await work()
-    leave(null)
+    release(null)
     return result
   } catch (error) {
-    leave(error instanceof Error ? error : new Error('the call failed'))
+    release(error instanceof Error ? error : new Error('the call failed'))
     throw error
   }
 }
@@ -129,7 +130,7 @@ function intent(site: CallSite, model: Model, simulated: boolean, request: JsonO
     })
   }
   return {
-    id: `${site.runId}.${site.stepKey}.${site.earlier.length + 1}`,
+    id: callId(site.runId, site.stepKey, site.earlier.length + 1),
     stepKey: site.stepKey,
     stepId: site.stepId,
     attempt: site.attempt,
@@ -159,7 +160,7 @@ async function recover(
   const model = deps.catalog.model(record.model)
   if (record.requestId !== null && model !== undefined) {
     const { requestId } = record
-    return await inTurn(deps, site, model, record.simulated, () =>
+    return await withPermit(deps, site, model, record.simulated, () =>
       send(deps, site, model, record, requestId, request, files),
     )
   }
@@ -206,8 +207,8 @@ async function send(
       onRequestId: (requestId) => update({ requestId }),
       onProgress: site.onProgress,
     })
-    deps.killpoint('W5')
-    await keep(deps, site, record.id, answer)
+    deps.killpoint?.('W5')
+    await stage(deps, site, record.id, answer)
     return settle(site, sent, answer)
   } catch (error) {
     if (!StepFailure.is(error)) throw error
@@ -222,14 +223,14 @@ async function send(
   }
 }
 
-/** Stages an answer as soon as the store takes it: it is paid for and lies nowhere else, so giving up would pay again. */
-async function keep({ artifacts, clock }: CallDeps, { signal }: CallSite, callId: string, answer: ProviderAnswer) {
+/** Stages an answer, again until the store takes it: it is paid for and lies nowhere else. */
+async function stage({ artifacts, clock }: CallDeps, { signal }: CallSite, callId: string, answer: ProviderAnswer) {
   for (;;) {
     try {
       return await artifacts.stage(callId, answer)
     } catch (error) {
       if (!FabriqueError.is(error, 'unavailable') || signal.aborted) throw error
-      await clock.sleep(KEEP_AGAIN_MS, signal).catch(() => {})
+      await clock.sleep(STAGE_AGAIN_MS, signal).catch(() => {})
     }
   }
 }

@@ -1,4 +1,4 @@
-// How a run comes to rest once nothing of it is in flight: judged, parked for a person, or ended for good.
+// How an execution leaves a run once none of its steps is running: judged and ended, or suspended.
 // Hides what its terminal event says, and which files become the run's own.
 import {
   endEvent,
@@ -9,7 +9,6 @@ import {
   type RunOutput,
   roundUsd,
 } from '@fabrique/schema'
-import { openGatesOf } from './call-workflow.ts'
 import type { EndEvidence, Verdict } from '../catalog.ts'
 import { parsePath, valueAt } from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
@@ -24,25 +23,25 @@ export interface EndRunDeps {
 
 type End = Exclude<NonNullable<Transition['end']>, { wakeInMs: unknown }>
 
-/** How long a run rests at most before it looks by itself at the runs that it has called. */
-const LOOK_AGAIN_MS = 30_000
-/** The same while a person has to decide in a called run, which may take days. */
-const LOOK_AGAIN_WAITING_MS = 3_600_000
+/** A suspended run wakes after this long to check its called runs, in case their notification is lost. */
+const RECHECK_MS = 30_000
+/** The same while a person decides, which may take days. */
+const RECHECK_WAITING_MS = 3_600_000
 
-/** Every step is settled: judges the end gates, opens the review, or finishes. */
+/** Ends a run whose steps are all settled, by its failure or its end gates; suspends it while a review is open. */
 export async function conclude(deps: EndRunDeps, state: RunState): Promise<'finished' | 'waiting' | 'parked'> {
   const { graph, gates } = state
   const files = finalFiles(state)
   const rejected = graph.gates.find(({ gate }) => gates.get(gate.id)?.status === 'rejected')
   const failure = state.failure ?? (await judgeEnd(deps, state, files)) ?? rejection(rejected?.gate)
   const open = failure === null ? graph.gates.filter((bound) => isDue(state, bound)) : []
-  // A run that failed for another reason than a person's no leaves its files as drafts.
+  // Only a person rejects files; those of a run that failed otherwise stay drafts.
   const status =
     rejected !== undefined ? 'rejected' : failure !== null ? 'draft' : open.length > 0 ? 'review' : 'approved'
   for (const { role, found } of files) if (found !== null) state.noteArtifact({ ...found, role, status })
   if (open.length > 0) {
     for (const { gate } of open) openGate(state, gate)
-    return await rest(state)
+    return await suspend(state)
   }
   const simulated = [...state.checkpoints.values()].some((checkpoint) => checkpoint.simulated)
   deps.killpoint?.('W9')
@@ -54,13 +53,13 @@ export async function conclude(deps: EndRunDeps, state: RunState): Promise<'fini
   )
 }
 
-/** A review that nobody has decided, of a step that has come to something or of the whole run. */
+/** Whether a review still needs a decision: of the whole run, or of a step that completed. */
 function isDue({ gates, checkpoints }: RunState, { gate, kind }: BoundGate): boolean {
   if (kind.stands !== 'review' || gates.get(gate.id)?.status === 'approved') return false
   return gate.after === undefined || checkpoints.get(gate.after)?.status === 'completed'
 }
 
-/** Notes a gate as open, with the time after which it decides itself; does nothing to one that is open. */
+/** Opens a gate, with the time after which it decides itself; does nothing where it is open. */
 export function openGate(state: RunState, gate: Gate): void {
   if (state.gates.get(gate.id)?.status === 'open') return
   const inMs = typeof gate.expiresIn === 'string' ? durationMs(gate.expiresIn) : undefined
@@ -75,19 +74,17 @@ export function durationMs(text: string): number | undefined {
   return amount === undefined ? undefined : Number(amount) * UNITS_MS[unit as keyof typeof UNITS_MS]
 }
 
-/**
- * Leaves the run alone until a person decides its open gates, or a run that it has called has ended. It counts as
- * `waiting` while a decision is due, here or in a called run.
- */
-export async function rest(state: RunState): Promise<'waiting' | 'parked'> {
+/** Suspends the run until a person decides or a called run ends; it is `waiting` while a gate is open in either. */
+export async function suspend(state: RunState): Promise<'waiting' | 'parked'> {
   const own = [...state.gates.values()].filter(({ status }) => status === 'open')
-  const called = openGatesOf(state.children.values())
+  const waiting = [...state.children.values()].filter(({ status }) => status === 'waiting')
+  const called = waiting.flatMap(({ openGates }) => openGates)
   const gates = [
     ...own.map(({ id, name }) => ({ id, name, run_id: state.run.id })),
     ...called.map(({ id, name, runId }) => ({ id, name, run_id: runId })),
   ]
   if (gates.length === 0) {
-    await state.save('W11', { status: 'parked', wakeInMs: LOOK_AGAIN_MS })
+    await state.save('W11', { status: 'parked', wakeInMs: RECHECK_MS })
     return 'parked'
   }
   if (called.length > 0 || own.some(({ id }) => !state.announced.has(id))) {
@@ -100,13 +97,14 @@ export async function rest(state: RunState): Promise<'waiting' | 'parked'> {
       },
     })
   }
-  await state.save('W11', { status: 'waiting', wakeInMs: soonest(own, state.resting.size > 0) })
+  await state.save('W11', { status: 'waiting', wakeInMs: wakeInMs(own, state.suspended.size > 0) })
   return 'waiting'
 }
 
-function soonest(open: GateRecord[], resting: boolean): number | null {
+/** Until the first gate decides itself, or called runs have to be checked; null for never. */
+function wakeInMs(open: GateRecord[], hasSuspended: boolean): number | null {
   const times = open.flatMap(({ expiry }) => (expiry === undefined ? [] : [Math.max(expiry.inMs, 0)]))
-  if (resting) times.push(LOOK_AGAIN_WAITING_MS)
+  if (hasSuspended) times.push(RECHECK_WAITING_MS)
   return times.length === 0 ? null : Math.min(...times)
 }
 

@@ -5,6 +5,7 @@ import { createEngine } from './execute.ts'
 import { StepFailure } from '../failure.ts'
 import type { NewRun } from '../ports.ts'
 import { aCall, aDefinition, aNewRun, aTransition } from '../testing/factories.ts'
+import type { FakeClock } from '../testing/fake-clock.ts'
 import { createSequentialIds } from '../testing/sequential-ids.ts'
 import { answerTo, asking, createTestEngine } from '../testing/test-engine.ts'
 
@@ -33,6 +34,14 @@ async function setup(definition = aDefinition(asking([{ id: 'a' }])), serve?: Se
 }
 
 const CHAIN = asking([{ id: 'a' }, { id: 'b', prompt: '{steps.a.output.text}' }])
+
+/** Moves time once somebody sleeps, after everything that does not sleep has happened. */
+async function passTime(clock: FakeClock, ms: number): Promise<void> {
+  while (clock.sleeping().length === 0) await new Promise((resolve) => setImmediate(resolve))
+  for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+  clock.advance(ms)
+  await new Promise((resolve) => setImmediate(resolve))
+}
 
 describe('an execution', () => {
   it('runs steps in the order of their references and tells of it in order', async () => {
@@ -154,26 +163,37 @@ describe('an execution', () => {
       throw new StepFailure('rate_limit', 'slow down', { retryAfterMs: 7_000 })
     })
     const execution = execute()
-    while (clock.sleeping().length === 0) await new Promise((resolve) => setImmediate(resolve))
-    expect(clock.sleeping()).toEqual([7_000])
-    clock.advance(7_000)
+    await passTime(clock, 6_999)
+    expect(clock.sleeping()).toEqual([1])
+    clock.advance(1)
     await execution
     expect(read()?.status).toBe('completed')
     expect(kinds()).toContain('node.retrying a')
   })
 
-  it('fails a step that takes longer than its limit', async () => {
+  it('fails a step when the clock reaches its limit, not before', async () => {
     const definition = aDefinition(asking([{ id: 'a', timeoutMs: 100, retry: { maxAttempts: 1, backoffMs: 0 } }]))
     const { execute, read, clock } = await setup(
       definition,
       ({ signal }) =>
         new Promise((_, reject) => {
           signal.addEventListener('abort', () => reject(signal.reason))
-          clock.advance(100)
         }),
     )
-    await execute()
+    const execution = execute()
+    await passTime(clock, 99)
+    expect(clock.sleeping()).toEqual([1])
+    expect(read()?.status).toBe('running')
+    clock.advance(1)
+    await execution
     expect(read()?.error?.code).toBe('timeout')
+  })
+
+  it('forgets the limit of a step that returned in time', async () => {
+    const { execute, read, clock } = await setup(aDefinition(asking([{ id: 'a', timeoutMs: 100 }])))
+    await execute()
+    expect(read()?.status).toBe('completed')
+    expect(clock.sleeping()).toEqual([])
   })
 
   it('books a call that the provider still holds as spent, once the step is given up', async () => {
@@ -182,10 +202,11 @@ describe('an execution', () => {
       await onRequestId('held-by-the-provider')
       return await new Promise((_, reject) => {
         signal.addEventListener('abort', () => reject(new StepFailure('timeout', 'stopped', { billed: 'yes' })))
-        clock.advance(100)
       })
     })
-    await execute()
+    const execution = execute()
+    await passTime(clock, 100)
+    await execution
     const { calls } = await store.history(id)
     expect(calls.map(({ outcome, actualUsd }) => [outcome, actualUsd])).toEqual([['unknown', 0.25]])
   })

@@ -1,14 +1,16 @@
-// The one story of a run: claim, advance step by step behind durable checkpoints, finish or park.
+// One execution of a run: claim it, advance it step by step behind durable checkpoints, finish or suspend it.
 // Hides order and concurrency; what a step does is its kind's, what is true is the store's.
 import { FabriqueError, isTerminal, type Step } from '@fabrique/schema'
-import { conclude, finish, openGate, rest } from './end-run.ts'
+import { LRUCache } from 'lru-cache'
+import { conclude, finish, openGate, suspend } from './end-run.ts'
 import { ExpressionError } from '../template/expression.ts'
-import { continuation, lineOf } from '../inheritance.ts'
-import { createGraph, type Graph, next } from './plan.ts'
-import type { ClaimedRun, RunHistory, RunQueue, RunStore } from '../ports.ts'
+import { continuation, retriedHistory } from '../inheritance.ts'
+import { createGraph, type Graph, type Next, next } from './plan.ts'
+import type { ChildRecord, ClaimedRun, RunHistory, RunQueue, RunStore } from '../ports.ts'
 import { createRunState, RunTaken, type RunState } from './run-state.ts'
-import { runStep, type RunStepDeps } from './run-step.ts'
+import { newAttempt, runStep, type RunStepDeps } from './run-step.ts'
 import type { Definition } from '../specification.ts'
+import { stepIdOf } from '../unit-key.ts'
 
 export interface EngineDeps extends RunStepDeps {
   store: RunStore
@@ -21,10 +23,10 @@ export interface EngineDeps extends RunStepDeps {
 }
 
 /**
- * How an execution ended. Only `finished` and `waiting` changed what the outside sees of the run; `parked` rests until
- * a run that it called has ended.
+ * How an execution ended. Only `finished` and `waiting` change what the outside sees of the run: a `parked` one is
+ * suspended until a run that it called has ended.
  */
-export type Execution = 'finished' | 'waiting' | 'parked' | 'released' | 'lost'
+export type ExecutionOutcome = 'finished' | 'waiting' | 'parked' | 'released' | 'lost'
 
 /** Why a worker aborts an execution; also the reason of its signal. */
 export type AbortReason = 'cancel' | 'lost' | 'shutdown'
@@ -32,46 +34,46 @@ export type AbortReason = 'cancel' | 'lost' | 'shutdown'
 export interface Engine {
   /**
    * Executes a run as far as it goes. Losing the claim or the fence is a normal return, not an error.
-   * `onClaimed` hears the fence that has to be renewed while this is under way.
+   * `onClaimed` gets the lease that the caller has to renew until this returns.
    */
   execute(
     runId: string,
     signal: AbortSignal,
-    onClaimed?: (held: { runId: string; rootRunId: string; fence: number }) => void,
-  ): Promise<Execution>
+    onClaimed?: (lease: { runId: string; rootRunId: string; fence: number }) => void,
+  ): Promise<ExecutionOutcome>
 }
 
 const DEFINITIONS_CACHED_MAX = 500
 const PARALLEL_STEPS = 8
-/** Spread over one lease: afterwards the lease has run out, and the reconciler does it. */
+/** Spread over one lease: afterwards it has expired, and the reconciler makes the run pending. */
 const HAND_BACK_TRIES = 20
-/** While other steps are at work, called runs are looked at this often. */
+/** How often an execution checks its called runs while other steps are running. */
 const CHILDREN_POLL_MS = 1_000
 const EMPTY: RunHistory = { checkpoints: [], calls: [], artifacts: [], gates: [], children: [] }
 
-/** An engine over these ports. Holds nothing but a cache of definitions; any number of runs may be executed at once. */
+/** An engine over these ports. Keeps nothing but a cache of definitions; any number of runs may be executed at once. */
 export function createEngine(deps: EngineDeps): Engine {
-  const prepared = new Map<string, { definition: Definition; graph: Graph }>()
+  const cache = new LRUCache<string, { definition: Definition; graph: Graph }>({ max: DEFINITIONS_CACHED_MAX })
 
   async function prepare(hash: string) {
-    const known = prepared.get(hash)
+    const known = cache.get(hash)
     if (known !== undefined) return known
     const definition = await deps.store.definition(hash)
     if (definition === null) throw new Error(`the specification ${hash} is not in the record`)
-    if (prepared.size >= DEFINITIONS_CACHED_MAX) prepared.delete(prepared.keys().next().value as string)
-    const entry = { definition, graph: createGraph(definition, deps.catalog) }
-    prepared.set(hash, entry)
-    return entry
+    const prepared = { definition, graph: createGraph(definition, deps.catalog) }
+    cache.set(hash, prepared)
+    return prepared
   }
 
-  /** The run's state; one that stands in an earlier run's place takes over what that has finished, once. */
-  async function begin(run: ClaimedRun, definition: Definition, graph: Graph, history: RunHistory): Promise<RunState> {
+  /** The state of a run; a retried child, when it first executes, inherits what its earlier run has finished. */
+  async function restore(run: ClaimedRun, definition: Definition, graph: Graph): Promise<RunState> {
+    const history = run.resumed || run.instance.inherited === true ? await deps.store.history(run.id) : EMPTY
     const { continues } = run.instance
     if (continues === undefined) return createRunState(deps, run, definition, graph, history)
-    const { earlier, status, earlierCalls } = await lineOf(deps.store, continues)
+    const { earlier, status, earlierCalls } = await retriedHistory(deps.store, continues)
     const instance = { ...run.instance, earlierCalls }
     const state = createRunState(deps, { ...run, instance }, definition, graph, history)
-    if (history.checkpoints.length === 0) state.takeOver(continuation({ definition, status }, earlier, deps.ids))
+    if (history.checkpoints.length === 0) state.inherit(continuation({ definition, status }, earlier, deps.ids))
     return state
   }
 
@@ -83,12 +85,10 @@ export function createEngine(deps: EngineDeps): Engine {
       deps.killpoint?.('W2')
       try {
         const { definition, graph } = await prepare(run.definitionHash)
-        const history = run.resumed || run.instance.inherited === true ? await deps.store.history(runId) : EMPTY
-        const state = await begin(run, definition, graph, history)
-        const execution = await advance(deps, state, signal)
-        if (run.awaitedBy !== null && (execution === 'finished' || execution === 'waiting'))
-          await tell(deps, run.awaitedBy)
-        return execution
+        const outcome = await advance(deps, await restore(run, definition, graph), signal)
+        if (run.awaitedBy !== null && (outcome === 'finished' || outcome === 'waiting'))
+          await notify(deps, run.awaitedBy)
+        return outcome
       } catch (error) {
         if (!FabriqueError.is(error, 'unavailable')) throw error
         return await handBack(deps, run, signal, error)
@@ -97,16 +97,21 @@ export function createEngine(deps: EngineDeps): Engine {
   }
 }
 
-/** Has a run look at what it waits for. Where this is lost, it looks by itself a little later. */
-async function tell(deps: Pick<EngineDeps, 'store' | 'queue'>, runId: string): Promise<void> {
-  const { deliveries, events, cancelled } = await deps.store.tell([runId])
-  deps.queue.publish(events)
-  for (const rootRunId of cancelled) deps.queue.publishCancel(rootRunId)
-  if (deliveries.length > 0) await deps.queue.enqueue(deliveries)
+/** Wakes a run to check what it waits for. A lost notification only delays it: it wakes by itself in the end. */
+async function notify({ store, queue }: EngineDeps, runId: string): Promise<void> {
+  const { deliveries, events, cancelled } = await store.tell([runId])
+  queue.publish(events)
+  for (const rootRunId of cancelled) queue.publishCancel(rootRunId)
+  if (deliveries.length > 0) await queue.enqueue(deliveries)
 }
 
-/** Gives a run back that the record was away from, as soon as it answers: not its worker's fault, so no lease is lost. */
-async function handBack(deps: EngineDeps, run: ClaimedRun, signal: AbortSignal, cause: Error): Promise<Execution> {
+/** Releases a run as soon as the record answers again: its absence is not counted as a lost lease. */
+async function handBack(
+  deps: EngineDeps,
+  run: ClaimedRun,
+  signal: AbortSignal,
+  cause: Error,
+): Promise<ExecutionOutcome> {
   for (let tries = 0; tries < HAND_BACK_TRIES; tries += 1) {
     try {
       const delivery = await deps.store.release(run.id, run.fence)
@@ -121,156 +126,190 @@ async function handBack(deps: EngineDeps, run: ClaimedRun, signal: AbortSignal, 
   throw cause
 }
 
-/** Advances until the run is finished, parked or interrupted. */
-async function advance(deps: EngineDeps, state: RunState, signal: AbortSignal): Promise<Execution> {
-  const { run, graph, stop } = state
-  const running = new Map<string, Promise<void>>()
-  /** What ended a step without an outcome: the loss of the run, or a bug of ours. */
-  let interruption: unknown = null
+/** An execution under way. */
+interface Execution {
+  deps: EngineDeps
+  state: RunState
+  signal: AbortSignal
+  /** The steps that are running, by id. */
+  running: Map<string, Promise<void>>
+  /** What a step threw instead of settling: the loss of the run, or a bug of ours. */
+  thrown: unknown
+  /** Resolves once `state.stop` is aborted. */
+  stopped: Promise<void>
+}
+
+/** Advances a claimed run until it is finished, suspended or interrupted. */
+async function advance(deps: EngineDeps, state: RunState, signal: AbortSignal): Promise<ExecutionOutcome> {
+  const { stop } = state
   // By hand: `AbortSignal.any` costs a short run several microseconds and keeps weak references for the collector.
   if (signal.aborted) stop.abort(signal.reason)
   else signal.addEventListener('abort', () => stop.abort(signal.reason), { once: true })
-  const aborted = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
-
-  function start(step: Step): void {
-    const execution = runStep(deps, state, step)
-      .catch((error: unknown) => {
-        interruption ??= error
-      })
-      .finally(() => running.delete(step.id))
-    running.set(step.id, execution)
-  }
-
-  /** Ends an execution that cannot go on: settles the run by the reason, after what was in flight has stopped. */
-  async function interrupted(reason: AbortReason): Promise<Execution> {
-    stop.abort(reason)
-    await Promise.allSettled(running.values())
-    if (reason === 'lost') return 'lost'
-    if (reason === 'cancel') {
-      // They are cancelled with it, the one that was called in the same moment too; what they have under way may be
-      // charged, and counts.
-      if (state.children.size > 0) await cancelChildren()
-      return await finish(state, { status: 'cancelled' })
-    }
-    await state.save('W8')
-    const delivery = await deps.store.release(run.id, run.fence)
-    if (delivery !== null) await deps.queue.enqueue([delivery])
-    return 'released'
-  }
-
-  async function cancelChildren(): Promise<void> {
-    const { settled, active } = await deps.store.cancelChildren(run.id)
-    deps.queue.publish(settled)
-    for (const id of active) deps.queue.publishCancel(id)
-    state.noteChildren(await deps.store.children(run.id))
-  }
-
-  /** Leaves the run to whoever it waits for; what ended meanwhile wakes it at once. */
-  async function comeToRest(resting: Promise<'finished' | 'waiting' | 'parked'>): Promise<Execution> {
-    const execution = await resting
-    if (execution === 'finished' || state.resting.size === 0) return execution
-    const before = new Map([...state.children.values()].map(({ id, status }) => [id, status]))
-    const now = await deps.store.children(run.id)
-    // Whoever rests for a run that has ended would rest for ever: its end was told while we were still at work.
-    const isMissed = now.some(
-      ({ id, callerKey, status }) =>
-        (isTerminal(status) && state.resting.has(callerKey)) || (status === 'waiting' && status !== before.get(id)),
-    )
-    if (isMissed) await tell(deps, run.id)
-    return execution
-  }
-
-  /** Lets units go on whose called run has ended. */
-  async function lookAtChildren(): Promise<void> {
-    state.noteChildren(await deps.store.children(run.id))
-    const hasEnded = (key: string) => isTerminal(state.children.get(key)?.status ?? 'pending')
-    const ended = new Set([...state.resting].filter(hasEnded).map(stepOf))
-    // The others of its step come along: they rest again, and the next of the list takes the place.
-    for (const key of state.resting) if (ended.has(stepOf(key)) && !running.has(stepOf(key))) state.resting.delete(key)
-  }
-
-  /** Ends a run whose failure ends it all: after what it has called is stopped and what that has spent is known. */
-  async function giveUp(): Promise<Execution> {
-    stop.abort('cancel')
-    await Promise.allSettled(running.values())
-    if ([...state.children.values()].some(({ status }) => !isTerminal(status))) {
-      await cancelChildren()
-      state.resting.clear()
-      for (const { callerKey, status } of state.children.values()) if (!isTerminal(status)) state.resting.add(callerKey)
-      if (state.resting.size > 0) return await comeToRest(rest(state))
-    }
-    return await conclude(deps, state)
-  }
-
-  /** Starts a step, or settles it where its condition does not hold. */
-  function startIf(step: Step): void {
-    const when = graph.nodes.get(step.id)?.when ?? null
-    try {
-      if (when === null || when.holds(state.expressionScope())) return start(step)
-      skip(state, step)
-    } catch (error) {
-      if (!(error instanceof ExpressionError)) throw error
-      const message = `The condition of step "${step.id}" cannot be evaluated: ${error.message}.`
-      const failed = { code: 'condition-failed', message, node_key: step.id }
-      state.settle({ step, key: step.id }, untried(state), { status: 'failed', error: failed })
-    }
-  }
-
-  async function loop(): Promise<Execution> {
-    decideExpired(state)
-    for (;;) {
-      // A step that met the loss may take its time to return: without waiting for it, this would spin.
-      if (stop.signal.aborted) await Promise.allSettled(running.values())
-      if (interruption !== null) throw interruption
-      if (signal.aborted) return await interrupted(signal.reason)
-      if (state.failure !== null && run.failFast) return await giveUp()
-      // A write that no step waits for has met the loss: going on would be to start what stops at once, for ever.
-      if (stop.signal.aborted) return await interrupted(stop.signal.reason)
-      for (const { callerKey, status } of state.children.values()) {
-        // Its step has failed without it. The run ends after it all the same: its cost is the run's.
-        if (!isTerminal(status) && state.checkpoints.has(stepOf(callerKey))) state.resting.add(callerKey)
-      }
-      const resting = [...state.resting].map(stepOf)
-      const busy = new Set([...running.keys(), ...resting])
-      const plan = next(graph, { checkpoints: state.checkpoints, gates: state.gates, busy })
-      for (const step of plan.unreachable) skip(state, step)
-      if (plan.unreachable.length > 0) continue
-      if (plan.ready.length === 0 && running.size === 0) {
-        const undecided = plan.reviews.filter((id) => state.gates.get(id)?.status !== 'rejected')
-        for (const { gate } of graph.gates) if (undecided.includes(gate.id)) openGate(state, gate)
-        return await comeToRest(undecided.length === 0 && resting.length === 0 ? conclude(deps, state) : rest(state))
-      }
-      await state.save('W8')
-      for (const step of plan.ready.slice(0, (deps.parallelSteps ?? PARALLEL_STEPS) - running.size)) startIf(step)
-      if (running.size === 0) continue
-      if (resting.length === 0) await Promise.race([...running.values(), aborted])
-      else {
-        await Promise.race([
-          ...running.values(),
-          aborted,
-          deps.clock.sleep(CHILDREN_POLL_MS, stop.signal).catch(() => {}),
-        ])
-        if (!stop.signal.aborted) await lookAtChildren()
-      }
-    }
-  }
-
+  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
+  const execution: Execution = { deps, state, signal, running: new Map(), thrown: null, stopped }
   try {
-    return await loop()
+    return await loop(execution)
   } catch (error) {
     if (!(error instanceof RunTaken)) {
-      await interrupted('lost')
+      await stopSteps(execution, 'lost')
       throw error
     }
-    // A cancel that reached the record before it reached us is settled here; a second loss is only a loss.
-    return await interrupted(error.outcome === 'lost' ? 'lost' : 'cancel').catch((late: unknown) => {
+    // A cancel may reach the record before it reaches this worker: it ends the run here. A second refusal is a loss.
+    return await interrupt(execution, error.outcome === 'lost' ? 'lost' : 'cancel').catch((late: unknown) => {
       if (late instanceof RunTaken) return 'lost' as const
       throw late
     })
   }
 }
 
-/** A gate whose time is over is decided as its template says. */
+async function loop(execution: Execution): Promise<ExecutionOutcome> {
+  const { deps, state, running } = execution
+  decideExpired(state)
+  for (;;) {
+    // A stopped step may take its time to return: without waiting for it, this loop would spin.
+    if (state.stop.signal.aborted) await Promise.allSettled(running.values())
+    if (execution.thrown !== null) throw execution.thrown
+    const reason = interruption(execution)
+    if (reason === 'failure') return await endByFailure(execution)
+    if (reason !== null) return await interrupt(execution, reason)
+    const { ready, unreachable, reviews } = planNext(execution)
+    for (const step of unreachable) skip(state, step)
+    if (unreachable.length > 0) continue
+    if (ready.length === 0 && running.size === 0) return await suspendOrConclude(execution, reviews)
+    await state.save('W8')
+    const free = (deps.parallelSteps ?? PARALLEL_STEPS) - running.size
+    for (const step of ready.slice(0, free)) startOrSettle(execution, step)
+    if (running.size > 0) await waitForChange(execution)
+  }
+}
+
+/** Why the execution must not go on; null while it may. */
+function interruption({ state, signal }: Execution): AbortReason | 'failure' | null {
+  if (signal.aborted) return signal.reason
+  if (state.failure !== null && state.run.failFast) return 'failure'
+  // A refused commit that no step waits for, such as one of progress, stops the steps without throwing here.
+  return state.stop.signal.aborted ? state.stop.signal.reason : null
+}
+
+/** What can start beside the steps that are running or suspended. */
+function planNext({ state, running }: Execution): Next {
+  const { graph, checkpoints, gates, suspended } = state
+  for (const { callerKey } of activeChildren(state)) {
+    // Its step has failed without waiting for it. The run waits all the same: it pays for it.
+    if (checkpoints.has(stepIdOf(callerKey))) suspended.add(callerKey)
+  }
+  return next(graph, { checkpoints, gates, busy: new Set([...running.keys(), ...[...suspended].map(stepIdOf)]) })
+}
+
+/** Starts a step, or settles it where its condition does not hold. */
+function startOrSettle(execution: Execution, step: Step): void {
+  const { state } = execution
+  const when = state.graph.nodes.get(step.id)?.when ?? null
+  try {
+    if (when === null || when.holds(state.expressionScope())) start(execution, step)
+    else skip(state, step)
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error
+    const message = `The condition of step "${step.id}" cannot be evaluated: ${error.message}.`
+    const failed = { code: 'condition-failed', message, node_key: step.id }
+    state.settle({ step, key: step.id }, newAttempt(state, 0), { status: 'failed', error: failed })
+  }
+}
+
+function start(execution: Execution, step: Step): void {
+  const { deps, state, running } = execution
+  const work = runStep(deps, state, step)
+    .catch((error: unknown) => {
+      execution.thrown ??= error
+    })
+    .finally(() => running.delete(step.id))
+  running.set(step.id, work)
+}
+
+function skip(state: RunState, step: Step): void {
+  state.settle({ step, key: step.id }, newAttempt(state, 0), { status: 'skipped' })
+}
+
+/** Waits until a step returns or the execution is stopped; where units are suspended, until one of them may go on. */
+async function waitForChange({ deps, state, running, stopped }: Execution): Promise<void> {
+  const { suspended, stop } = state
+  if (suspended.size === 0) return await Promise.race([...running.values(), stopped])
+  const poll = deps.clock.sleep(CHILDREN_POLL_MS, stop.signal).catch(() => {})
+  await Promise.race([...running.values(), stopped, poll])
+  if (stop.signal.aborted) return
+  state.noteChildren(await deps.store.children(state.run.id))
+  const hasEnded = (key: string) => isTerminal(state.children.get(key)?.status ?? 'pending')
+  const resumed = new Set([...suspended].filter(hasEnded).map(stepIdOf))
+  // A step resumes with all its items: those whose run goes on suspend again, and the next of the list takes the place.
+  for (const key of suspended) if (resumed.has(stepIdOf(key)) && !running.has(stepIdOf(key))) suspended.delete(key)
+}
+
+/** Nothing can start and nothing is running: the run waits for a person or a called run, or it is over. */
+async function suspendOrConclude({ deps, state }: Execution, reviews: string[]): Promise<ExecutionOutcome> {
+  const undecided = reviews.filter((id) => state.gates.get(id)?.status !== 'rejected')
+  for (const { gate } of state.graph.gates) if (undecided.includes(gate.id)) openGate(state, gate)
+  if (undecided.length === 0 && state.suspended.size === 0) return await conclude(deps, state)
+  return await suspendAndCheck(deps, state)
+}
+
+/** Suspends the run, and wakes it at once if a called run has changed before the suspension was on record. */
+async function suspendAndCheck(deps: EngineDeps, state: RunState): Promise<ExecutionOutcome> {
+  const { run, suspended, children } = state
+  const outcome = await suspend(state)
+  if (suspended.size === 0) return outcome
+  const isMissed = ({ callerKey, status }: ChildRecord) =>
+    (isTerminal(status) && suspended.has(callerKey)) ||
+    (status === 'waiting' && children.get(callerKey)?.status !== 'waiting')
+  if ((await deps.store.children(run.id)).some(isMissed)) await notify(deps, run.id)
+  return outcome
+}
+
+/** Ends an execution that cannot go on, after its steps have stopped. */
+async function interrupt(execution: Execution, reason: AbortReason): Promise<ExecutionOutcome> {
+  const { deps, state } = execution
+  await stopSteps(execution, reason)
+  if (reason === 'lost') return 'lost'
+  if (reason === 'cancel') {
+    // Also the run that was called in this very moment; what they have under way may be charged, and counts.
+    if (state.children.size > 0) await cancelChildren(deps, state)
+    return await finish(state, { status: 'cancelled' })
+  }
+  await state.save('W8')
+  const delivery = await deps.store.release(state.run.id, state.run.fence)
+  if (delivery !== null) await deps.queue.enqueue([delivery])
+  return 'released'
+}
+
+/** Ends a run by a step's failure, after all that it has called has stopped and what that has spent is known. */
+async function endByFailure(execution: Execution): Promise<ExecutionOutcome> {
+  const { deps, state } = execution
+  await stopSteps(execution, 'cancel')
+  if (activeChildren(state).length > 0) {
+    await cancelChildren(deps, state)
+    state.suspended.clear()
+    for (const { callerKey } of activeChildren(state)) state.suspended.add(callerKey)
+    if (state.suspended.size > 0) return await suspendAndCheck(deps, state)
+  }
+  return await conclude(deps, state)
+}
+
+async function stopSteps({ state, running }: Execution, reason: AbortReason): Promise<void> {
+  state.stop.abort(reason)
+  await Promise.allSettled(running.values())
+}
+
+async function cancelChildren({ store, queue }: EngineDeps, state: RunState): Promise<void> {
+  const { settled, active } = await store.cancelChildren(state.run.id)
+  queue.publish(settled)
+  for (const id of active) queue.publishCancel(id)
+  state.noteChildren(await store.children(state.run.id))
+}
+
+function activeChildren({ children }: RunState): ChildRecord[] {
+  return [...children.values()].filter(({ status }) => !isTerminal(status))
+}
+
+/** Decides the gates whose time is over as the template says. */
 function decideExpired(state: RunState): void {
   for (const gate of state.gates.values()) {
     if (gate.status !== 'open' || gate.expiry === undefined || gate.expiry.inMs > 0) continue
@@ -278,17 +317,4 @@ function decideExpired(state: RunState): void {
     const detail = `nobody decided in time; ${approve ? 'approved' : 'rejected'} as the template says`
     state.noteGate(gate, approve ? 'approved' : 'rejected', detail)
   }
-}
-
-/** The step that a unit belongs to. */
-function stepOf(key: string): string {
-  return key.split('[')[0] as string
-}
-
-function untried(state: RunState) {
-  return { number: 0, startedAt: state.now(), made: [], settled: [] }
-}
-
-function skip(state: RunState, step: Step): void {
-  state.settle({ step, key: step.id }, untried(state), { status: 'skipped' })
 }

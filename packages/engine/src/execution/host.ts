@@ -1,11 +1,11 @@
 // The runs that one process executes: their leases are renewed, and a cancel, a loss or a shutdown reaches them.
 // Hides which signal belongs to which run.
-import type { AbortReason, Engine, Execution } from './execute.ts'
+import type { AbortReason, Engine, ExecutionOutcome } from './execute.ts'
 import type { Clock, Log, RunStore } from '../ports.ts'
 
 export interface Host {
   /** Executes a run under a renewed lease. Never rejects: what goes wrong is logged, and the lease runs out. */
-  execute(runId: string): Promise<Execution | 'crashed'>
+  execute(runId: string): Promise<ExecutionOutcome | 'crashed'>
   /** Stops the runs of a tree that this process executes. */
   cancel(rootRunId: string): void
   /** Hands every run back, then answers when all have returned. */

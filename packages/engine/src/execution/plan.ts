@@ -6,6 +6,7 @@ import { type Dependency, dependenciesOf } from '../template/data-flow.ts'
 import { type Expression, parseExpression } from '../template/expression.ts'
 import type { Checkpoint, GateRecord } from '../ports.ts'
 import type { Definition } from '../specification.ts'
+import { decidedUnit, stepIdOf } from '../unit-key.ts'
 
 /** A gate together with what its type means. */
 export interface BoundGate {
@@ -63,15 +64,9 @@ export interface Next {
   reviews: string[]
 }
 
-/** The gate that is opened for a step whose paid call has an unknown outcome. */
-export function unknownOutcomeGate(key: string): { id: string; name: string; type: string } {
-  return { id: `unknown-outcome:${key}`, name: `unknown outcome of ${key}`, type: 'review' }
-}
-
-function openUnknownOutcomes(gates: Progress['gates'], stepId: string): string[] {
-  const { id } = unknownOutcomeGate(stepId)
-  const open = [...gates.values()].filter((gate) => gate.status === 'open')
-  return open.map((gate) => gate.id).filter((one) => one === id || one.startsWith(`${id}[`))
+function openDecisions(gates: Progress['gates'], stepId: string): string[] {
+  const open = [...gates.values()].filter(({ status }) => status === 'open').map(({ id }) => id)
+  return open.filter((id) => stepIdOf(decidedUnit(id) ?? '') === stepId)
 }
 
 /** What can happen next in a run. All three empty with nothing busy means that every step is settled. */
@@ -104,7 +99,7 @@ export function next(graph: Graph, { checkpoints, gates, busy }: Progress): Next
       .flatMap(({ id }) => graph.reviewsAfter.get(id) ?? [])
       .map(({ gate }) => gate.id)
       .filter((id) => gates.get(id)?.status !== 'approved')
-    undecided.push(...openUnknownOutcomes(gates, step.id))
+    undecided.push(...openDecisions(gates, step.id))
     if (undecided.length === 0) result.ready.push(step)
     for (const id of undecided) reviews.add(id)
   }

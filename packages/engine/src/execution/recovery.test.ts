@@ -9,6 +9,7 @@ import type { Clock, RunStore, Transition } from '../ports.ts'
 import type { Definition } from '../specification.ts'
 import { aDefinition, aNewRun } from '../testing/factories.ts'
 import { createSequentialIds } from '../testing/sequential-ids.ts'
+import { parseUnitKey, unitKeyOf } from '../unit-key.ts'
 import { answerTo, asking, createTestEngine, pinned } from '../testing/test-engine.ts'
 
 const LEASE_MS = 30_000
@@ -55,7 +56,7 @@ async function scenario(seed: number) {
   const chance = (probability: number) => random() < probability
   const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(random() * items.length)]
 
-  const paid: { runId: string; stepId: string; callId: string }[] = []
+  const paid: string[] = []
   const violations: string[] = []
   const requests = new Map<string, string>()
   const { store, clock, artifacts, deps, deliveries } = createTestEngine({
@@ -63,10 +64,9 @@ async function scenario(seed: number) {
   })
 
   async function provide({ callId, request, resumeId, onRequestId, model, signal }: ProviderRequest) {
-    const [runId = '', stepId = ''] = callId.split('.')
     if (signal.aborted) throw new StepFailure('timeout', 'stopped')
     if (resumeId === null) {
-      paid.push({ runId, stepId, callId })
+      paid.push(callId)
       if (model.name === 'acme/queued') {
         const id = `request-${requests.size + 1}`
         requests.set(id, callId)
@@ -251,6 +251,7 @@ async function scenario(seed: number) {
   }
 
   if (steps === STEPS_MAX) violations.push(`no rest after ${STEPS_MAX} steps`)
+  const booked = new Set<string>()
   for (const id of store.runIds()) {
     const run = store.read(id)
     const { calls, checkpoints } = await store.history(id)
@@ -268,22 +269,17 @@ async function scenario(seed: number) {
     if (run.events.some(({ seq }, index) => seq !== index + 1)) problem('its events have gaps')
     const finished = run.events.filter(({ kind }) => kind === 'workflow.node.completed').map(({ node_key }) => node_key)
     if (new Set(finished).size !== finished.length) problem('a step was completed twice')
-    for (const [stepId, charged] of Map.groupBy(
-      paid.filter(({ runId }) => runId === id),
-      (call) => call.stepId,
-    )) {
+    for (const [stepKey, own] of Map.groupBy(calls, (call) => call.stepKey)) {
       // Each claim but the first is an interruption; a failure that may be retried is told by its event.
-      const own = calls.filter(({ stepKey }) => stepKey === stepId)
+      const charged = paid.filter((callId) => own.some((call) => call.id === callId))
       const retries = own.filter(({ outcome }) => outcome === 'failed').length
-      const parts = checkpoints.filter(({ key }) => key.startsWith(`${stepId}#`)).length
-      if (charged.length > run.fence + retries + parts) problem(`${stepId} was paid ${charged.length} times`)
-      if (new Set(charged.map(({ callId }) => callId)).size !== charged.length)
-        problem(`${stepId}: one call sent twice`)
-      for (const { callId } of charged) {
-        if (!calls.some((call) => call.id === callId)) problem(`${callId} was paid without being on the books`)
-      }
+      const parts = checkpoints.filter(({ key }) => parseUnitKey(key)?.part !== undefined && unitKeyOf(key) === stepKey)
+      if (charged.length > run.fence + retries + parts.length) problem(`${stepKey} was paid ${charged.length} times`)
     }
+    for (const call of calls) booked.add(call.id)
   }
+  if (new Set(paid).size !== paid.length) violations.push('one call was sent twice')
+  violations.push(...paid.filter((id) => !booked.has(id)).map((id) => `${id} was paid without being on the books`))
   return {
     violations,
     statuses: runIds.map((id) => store.read(id)?.status),

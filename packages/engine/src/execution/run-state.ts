@@ -1,5 +1,5 @@
-// What one execution knows of its run, and what of that is not on the record yet.
-// Hides how facts gather in a draft, who hears of them once they are durable, and what a refused commit leaves behind.
+// What an execution knows of its run, including the draft: what it has noted since the last commit.
+// Hides how the draft is committed and published, and what of it survives a commit that is refused.
 import { type EventKind, type JsonObject, type JsonValue, roundUsd, type RunError, type Step } from '@fabrique/schema'
 import type { Verdict } from '../catalog.ts'
 import type { ExpressionScope } from '../template/expression.ts'
@@ -25,8 +25,9 @@ import type {
 } from '../ports.ts'
 import { capsOf, dayCapsOf, reservedFor } from './run-caps.ts'
 import type { Definition } from '../specification.ts'
+import { isWithin, stepIdOf, unitKeyOf } from '../unit-key.ts'
 
-/** How long progress waits for others of its kind, so that a chatty step costs one write a second. */
+/** Progress is written at most this often, however often a step reports it. */
 const PROGRESS_MS = 1_000
 
 export interface RunStateDeps {
@@ -37,21 +38,21 @@ export interface RunStateDeps {
   killpoint?: (name: string) => void
 }
 
-/** What is attempted, settled and remembered by itself: a step, or one item of a step with forEach. */
+/** What is attempted and settled by itself: a step, or one item of a step with forEach. */
 export interface Unit {
   step: Step
-  /** The step's id; `id[3]` for an item. */
+  /** See `unit-key.ts`. */
   key: string
   item?: { value: JsonValue; index: number }
 }
 
-/** One attempt of a unit and what it has brought about so far, which is true whether or not it succeeds. */
+/** One attempt of a unit with what it has made and paid so far, which is recorded whether or not it succeeds. */
 export interface Attempt {
   number: number
   /** When the first attempt of the unit began. */
   startedAt: string
   made: ArtifactRecord[]
-  /** Calls that have an answer, to be booked together with the outcome. */
+  /** Calls that have an answer, recorded together with the outcome. */
   settled: CallRecord[]
 }
 
@@ -62,7 +63,7 @@ type Outcome =
 
 type GateName = Pick<GateRecord, 'id' | 'name' | 'type'>
 
-/** Everything noted here is in the next commit. What the readers answer includes it at once. */
+/** What is noted here goes into the next commit; reading includes it at once. */
 export interface RunState {
   readonly run: ClaimedRun
   readonly definition: Definition
@@ -72,18 +73,18 @@ export interface RunState {
   readonly artifacts: ReadonlyMap<string, ArtifactRecord>
   /** Runs that this one has called, by the key of the unit that waits for them. */
   readonly children: ReadonlyMap<string, ChildRecord>
-  /** Units that rest until a run that they called has ended. */
-  readonly resting: Set<string>
-  /** Ids of the gates that stood open before this execution: who watches has heard of them. */
+  /** Keys of the units that are suspended until a run that they called has ended. */
+  readonly suspended: Set<string>
+  /** Ids of the gates that were open before this execution: their event is in the log. */
   readonly announced: ReadonlySet<string>
   /** Of the first step that failed. */
   readonly failure: RunError | null
-  /** Stops what is in flight. Aborted by whoever ends the execution, and by a commit that is refused. */
+  /** Stops the running steps: aborted where the execution ends early, and by a commit that is refused. */
   readonly stop: AbortController
   now(): string
   /** The outputs of the completed steps, by step id. */
   outputs(): Scope['steps']
-  /** What a unit that calls nobody is made from, and how real each of it is. */
+  /** What a unit without calls of its own is made from; empty for one with calls. */
   sourcesOf(unit: Pick<Unit, 'step' | 'key'>): { simulated: boolean }[]
   /** What conditions may see: as `outputs`, but with an empty output for a step that was skipped. */
   expressionScope(): ExpressionScope
@@ -91,45 +92,45 @@ export interface RunState {
   admit(estimatedUsd: number): void
   /** What is left under the tightest cap of the run; infinite where it has none. */
   leftUsd(): number
-  /** Booked, reserved for calls under way, and spent by or reserved for the runs that it has called. */
+  /** Spent on calls, reserved for pending calls, and spent by or reserved for called runs. */
   spentUsd(): number
-  /** A step's calls, of earlier executions too. The array itself: who makes a call keeps it current. */
+  /** The calls under a key, of earlier executions too. The caller keeps this very array current while it makes calls. */
   callsOf(stepKey: string): CallRecord[]
-  /** Every call of the run as it stands, or will stand after the next commit. */
+  /** Every call of the run, as it will be after the next commit. */
   calls(): CallRecord[]
 
   noteStart(unit: Unit): void
   noteEvent(event: NewEvent): void
   /**
-   * Notes how far a unit is, in place of what was noted for it and not written yet: it rides on the next commit, or is
-   * written by itself a moment later. Progress is news, not a fact: it may be lost with the process.
+   * Notes how far a unit is, in place of its progress that is not written yet. It goes with the next commit or is
+   * written by itself within a second; a crash may lose it.
    */
   noteProgress(unit: Pick<Unit, 'key' | 'step'>, payload: JsonObject): void
   noteCalls(calls: CallRecord[]): void
   /** `expiry` goes with a gate that is opened and decides itself if nobody does. */
   noteGate(gate: GateName, status: GateRecord['status'], detail: string | null, expiry?: GateRecord['expiry']): void
-  /** Notes what a gate found; answers what to say where it did not pass. */
+  /** Notes what a gate found; answers the complaint where it did not pass. */
   noteVerdict(gate: GateName, verdict: Verdict): string | null
   /** Notes an artifact that has changed. */
   noteArtifact(artifact: ArtifactRecord): void
-  /** Notes how a unit came out, for planning too. */
+  /** Notes the outcome of a unit. */
   settle(unit: Unit, attempt: Attempt, outcome: Outcome): void
-  /** Notes the result of a part of a unit, under a key of its own, with what the part paid and made. */
+  /** Notes the output of a part of a unit under the part's key, with what it paid and made. */
   remember(unit: Unit, key: string, attempt: Attempt, output: JsonValue): void
-  /** Notes what an earlier run has finished as this one's own. */
-  takeOver(inheritance: Inheritance): void
-  /** Renews what is known of the runs that this one has called. */
+  /** Notes what the run inherits from an earlier one. */
+  inherit(inheritance: Inheritance): void
+  /** Takes the current states of the called runs. */
   noteChildren(children: ChildRecord[]): void
 
-  /** Commits calls of a step ahead of its outcome, and nothing else of the draft. Throws `RunTaken`, or a `budget` failure. */
+  /** Commits calls ahead of their step's outcome, without the draft. Throws `RunTaken`, or a `budget` failure. */
   commitCalls(stepKey: string, calls: CallRecord[], events?: NewEvent[]): Promise<void>
-  /** Commits a called run, with everything noted so far. Throws `RunTaken`. */
+  /** Commits a called run together with the draft. Throws `RunTaken`. */
   commitChild(child: ChildRun, capUsd: number): Promise<void>
   /** Commits the draft; does nothing where it is empty and the run goes on. Throws `RunTaken`. */
   save(killpoint: string, end?: Transition['end']): Promise<void>
 }
 
-/** Thrown inside an execution whose run is no longer its own. */
+/** Thrown by a commit that is refused, because another worker has the run or it was cancelled. */
 export class RunTaken extends Error {
   readonly outcome: 'lost' | 'cancelled'
   constructor(outcome: 'lost' | 'cancelled') {
@@ -153,6 +154,7 @@ export function createRunState(
   const children = new Map(history.children.map((child) => [child.callerKey, child]))
   const caps = capsOf(run, definition, graph)
   const dayCaps = dayCapsOf(run, definition)
+  const capped = dayCaps.length > 0 ? { dayCaps } : {}
   const stop = new AbortController()
   const unannounced = new Map<string, NewEvent>()
   let failure = history.checkpoints.find(({ key, stepId, error }) => key === stepId && error !== null)?.error ?? null
@@ -163,16 +165,16 @@ export function createRunState(
     return new Date(deps.clock.nowMs()).toISOString()
   }
 
-  /** A step's start becomes visible with the first write that it causes: one statement less for a short step. */
+  /** The start of a unit is written with the first commit that it causes, which saves a short step one statement. */
   function takeStarted(stepKey: string): NewEvent[] {
-    // A list begins with its first item.
-    const keys = [...new Set([stepKey.split('[')[0] as string, stepKey])]
+    // The step of a list starts with its first item.
+    const keys = [...new Set([stepIdOf(stepKey), unitKeyOf(stepKey)])]
     const started = keys.flatMap((key) => unannounced.get(key) ?? [])
     for (const key of keys) unannounced.delete(key)
     return started
   }
 
-  /** Writes a transition and tells those who watch; a run that is no longer ours ends the execution here. */
+  /** Commits a transition and publishes its events; a refused commit stops the execution. */
   async function commit(transition: Transition): Promise<void> {
     const outcome = await deps.store.commit(transition)
     if (outcome.outcome === 'committed') {
@@ -186,7 +188,7 @@ export function createRunState(
       throw new StepFailure('budget', detail, { code: 'budget-exceeded' })
     }
     stop.abort(outcome.outcome === 'lost' ? 'lost' : 'cancel')
-    // What happened before the cancel was heard of is true all the same: it is booked with the run's end.
+    // What the steps did before they were stopped is recorded with the run's end.
     if (outcome.outcome === 'cancelled') {
       draft.checkpoints.unshift(...transition.checkpoints)
       draft.calls.unshift(...transition.calls.filter((call) => call.outcome !== 'pending'))
@@ -194,6 +196,12 @@ export function createRunState(
       draft.events.unshift(...transition.events.filter(({ nodeKey }) => nodeKey !== undefined))
     }
     throw new RunTaken(outcome.outcome)
+  }
+
+  /** Drops the staged answers of calls that are on record with their outcome. */
+  async function committed(killpoint: string, { calls: settled }: Transition): Promise<void> {
+    deps.killpoint?.(killpoint)
+    for (const { id } of settled) await deps.artifacts.unstage(id)
   }
 
   function allCalls(): CallRecord[] {
@@ -229,29 +237,19 @@ export function createRunState(
     return checkpoint
   }
 
-  /** What a unit was made from that called nobody itself: it is no more real than that. */
   function sourcesOf({ step, key }: Pick<Unit, 'step' | 'key'>): { simulated: boolean }[] {
-    const isOwn = (other: string) => other === key || other.startsWith(`${key}[`)
-    if ([...calls].some(([other, made]) => made.length > 0 && isOwn(other))) return []
+    if ([...calls].some(([other, made]) => made.length > 0 && isWithin(other, key))) return []
     return (graph.nodes.get(step.id)?.needs ?? []).flatMap(({ id }) => checkpoints.get(id) ?? [])
   }
 
-  /** A unit is as real as the least real of what it paid for, made, called or remembered. */
+  /** A unit is simulated where anything is that it paid for, made, called, or was made from. */
   function isSimulated(unit: Unit, attempt: Attempt): boolean {
-    const parts = [...checkpoints.values()].filter(
-      ({ key }) => key.startsWith(`${unit.key}#`) || key.startsWith(`${unit.key}[`),
-    )
-    const called = children.get(unit.key)
-    return [
-      ...attempt.settled,
-      ...attempt.made,
-      ...parts,
-      ...sourcesOf(unit),
-      ...(called === undefined ? [] : [called]),
-    ].some(({ simulated }) => simulated)
+    const parts = [...checkpoints.values()].filter(({ key }) => isWithin(key, unit.key))
+    const sources = [...attempt.settled, ...attempt.made, ...parts, ...sourcesOf(unit)]
+    return sources.some(({ simulated }) => simulated) || children.get(unit.key)?.simulated === true
   }
 
-  /** Writes what was noted of progress, and nothing else of the draft. */
+  /** Commits the progress in the draft, and nothing else of it. */
   async function commitProgress(): Promise<void> {
     const isProgress = ({ kind }: NewEvent) => kind === 'workflow.node.progress'
     const events = draft.events.filter(isProgress)
@@ -286,7 +284,7 @@ export function createRunState(
     gates,
     artifacts,
     children,
-    resting: new Set(),
+    suspended: new Set(),
     announced: new Set(history.gates.filter(({ status }) => status === 'open').map(({ id }) => id)),
     stop,
     get failure() {
@@ -295,20 +293,16 @@ export function createRunState(
     now,
 
     outputs() {
-      const completed = [...checkpoints.values()].filter(
-        ({ key, stepId, status }) => key === stepId && status === 'completed',
-      )
+      const steps = [...checkpoints.values()].filter(({ key, stepId }) => key === stepId)
+      const completed = steps.filter(({ status }) => status === 'completed')
       return Object.fromEntries(completed.map(({ stepId, output }) => [stepId, { output }]))
     },
 
     expressionScope() {
       const { intake, steps, run: facts } = runScope(run, this.outputs(), {})
       const skipped = [...checkpoints.values()].filter(({ status }) => status === 'skipped')
-      return {
-        intake,
-        steps: { ...Object.fromEntries(skipped.map(({ stepId }) => [stepId, { output: {} }])), ...steps },
-        run: facts,
-      }
+      const empty = Object.fromEntries(skipped.map(({ stepId }) => [stepId, { output: {} }]))
+      return { intake, steps: { ...empty, ...steps }, run: facts }
     },
 
     spentUsd,
@@ -319,15 +313,8 @@ export function createRunState(
       if (broken === undefined) return
       const detail = `the next call would bring the run to $${wanted}, over its limit of $${broken.maxUsd}.`
       if (broken.gate !== null) noteGate(broken.gate, 'failed', detail)
-      throw new StepFailure(
-        'budget',
-        broken.gate === null
-          ? `Stopped before a call: ${detail}`
-          : `The gate "${broken.gate.name}" did not pass: ${detail}`,
-        {
-          code: 'budget-exceeded',
-        },
-      )
+      const by = broken.gate === null ? 'Stopped before a call' : `The gate "${broken.gate.name}" did not pass`
+      throw new StepFailure('budget', `${by}: ${detail}`, { code: 'budget-exceeded' })
     },
 
     sourcesOf,
@@ -358,7 +345,7 @@ export function createRunState(
       deps.clock
         .sleep(PROGRESS_MS, stop.signal)
         .then(() => commitProgress())
-        // The commit has told who must know, and an aborted execution has nothing more to say.
+        // A refused commit has stopped the execution already, and an aborted sleep has nothing to write.
         .catch(() => {})
         .finally(() => {
           progressDue = false
@@ -370,7 +357,7 @@ export function createRunState(
 
     noteVerdict(gate, verdict) {
       const detail = verdict.passed ? null : verdict.detail
-      // It judges many steps and items: that one passes does not undo that another did not.
+      // A gate judges many units: one that passes does not undo the failure of another.
       if (verdict.passed && gates.get(gate.id)?.status === 'failed') return null
       noteGate(gate, verdict.passed ? 'passed' : 'failed', detail)
       return detail === null ? null : `The gate "${gate.name}" did not pass: ${detail}`
@@ -399,7 +386,7 @@ export function createRunState(
       addCheckpoint(unit, key, attempt, { status: 'completed', output })
     },
 
-    takeOver({ checkpoints: finished, artifacts: files, gates: decided = [] }) {
+    inherit({ checkpoints: finished, artifacts: files, gates: decided = [] }) {
       for (const checkpoint of finished) checkpoints.set(checkpoint.key, checkpoint)
       draft.checkpoints.push(...finished)
       for (const file of files) noteArtifact(file)
@@ -411,16 +398,14 @@ export function createRunState(
     },
 
     async commitCalls(stepKey, noted, events = []) {
-      const caps = dayCaps.length > 0 ? { dayCaps } : {}
-      await commit({ ...emptyTransition(run), ...caps, calls: noted, events: [...takeStarted(stepKey), ...events] })
+      await commit({ ...emptyTransition(run), ...capped, calls: noted, events: [...takeStarted(stepKey), ...events] })
     },
 
     async commitChild(child, capUsd) {
-      const caps = dayCaps.length > 0 ? { dayCaps } : {}
       const events = [...draft.events, ...takeStarted(child.callerKey)]
-      const transition = { ...draft, ...caps, children: [child], events }
+      const transition = { ...draft, ...capped, children: [child], events }
       draft = emptyTransition(run)
-      // Reserved from here on, so that what is called beside it gets what is left.
+      // Reserved before the commit, so that concurrent calls see what is left.
       children.set(child.callerKey, { ...newChild(child), capUsd })
       try {
         await commit(transition)
@@ -428,18 +413,15 @@ export function createRunState(
         children.delete(child.callerKey)
         throw error
       }
-      deps.killpoint?.('W12')
-      for (const { id } of transition.calls) await deps.artifacts.unstage(id)
+      await committed('W12', transition)
     },
 
     async save(killpoint, end) {
-      const transition = { ...draft, ...(end === undefined ? {} : { end }), ...(dayCaps.length > 0 ? { dayCaps } : {}) }
+      const transition = { ...draft, ...(end === undefined ? {} : { end }), ...capped }
       if (isEmpty(transition)) return
       draft = emptyTransition(run)
       await commit(transition)
-      deps.killpoint?.(killpoint)
-      // Answers that are booked need no safekeeping any more.
-      for (const { id } of transition.calls) await deps.artifacts.unstage(id)
+      await committed(killpoint, transition)
     },
   }
 }
@@ -467,7 +449,7 @@ function isEmpty({ checkpoints, calls, artifacts, gates, events, end }: Transiti
   return end === undefined && checkpoints.length + calls.length + artifacts.length + gates.length + events.length === 0
 }
 
-/** What a step's output holds of an artifact; later steps refer to the file by it. */
+/** An artifact as a step's output holds it, and as later steps refer to it. */
 export function artifactReference(record: ArtifactRecord): JsonObject {
   return {
     id: record.id,
@@ -479,7 +461,7 @@ export function artifactReference(record: ArtifactRecord): JsonObject {
   }
 }
 
-/** What events hold of an artifact. */
+/** An artifact as events hold it. */
 export function artifactSummary(record: ArtifactRecord): JsonObject {
   return {
     ...artifactReference(record),

@@ -11,14 +11,15 @@ import {
 } from '@fabrique/schema'
 import pLimit from 'p-limit'
 import { type CallDeps, callModel } from './call.ts'
-import { callWorkflow, Resting, type SubWorkflowDeps } from './call-workflow.ts'
+import { callWorkflow, type SubWorkflowDeps, Suspended } from './call-workflow.ts'
 import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext, Verdict } from '../catalog.ts'
 import { ExpressionError } from '../template/expression.ts'
 import { backoffMs, StepFailure, TRANSIENT } from '../failure.ts'
 import { renderText, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
-import { type BoundGate, unknownOutcomeGate } from './plan.ts'
+import type { BoundGate } from './plan.ts'
 import { forEachOf } from '../template/data-flow.ts'
 import { gateBinding } from '../specification.ts'
+import { decisionGate, isWithin, itemKey, judgingKey, partKey } from '../unit-key.ts'
 import type { ArtifactRecord, ArtifactStore, CallRecord, Inspect, Limits, Log, NewEvent } from '../ports.ts'
 import { artifactReference, type Attempt, RunTaken, type RunState, type Unit } from './run-state.ts'
 
@@ -31,10 +32,10 @@ export interface RunStepDeps extends SubWorkflowDeps {
   log: Log
 }
 
-/** Items of one step. A list beyond it is a mistake of the template, found before anything is paid. */
+/** The most items of one step. A longer list is a mistake of the template, refused before anything is paid. */
 const ITEMS_MAX = 200
 
-/** Attempts a step until it is settled, rests, or `state.stop` is aborted. Throws `RunTaken`, or `unavailable` of the record. */
+/** Attempts a step until it is settled or suspended, or `state.stop` is aborted. Throws `RunTaken`, or `unavailable` of the record. */
 export async function runStep(deps: RunStepDeps, state: RunState, step: Step): Promise<void> {
   const each = forEachOf(step)
   if (each === null) await runUnit(deps, state, { step, key: step.id })
@@ -58,21 +59,21 @@ async function runItems(
     const error = { code: 'invalid-items', message: `Step "${step.id}" got ${what}.`, node_key: step.id }
     return state.settle(unit, attempt, { status: 'failed', error })
   }
-  const units = list.value.map((value, index): Unit => ({ step, key: `${step.id}[${index}]`, item: { value, index } }))
+  const units = list.value.map((value, index): Unit => ({ step, key: itemKey(step.id, index), item: { value, index } }))
   const statusOf = ({ key }: Unit) => state.checkpoints.get(key)?.status
+  const hasCalled = ({ key }: Unit) => state.children.has(key)
   const isSettled = (one: Unit) => statusOf(one) !== undefined
   const failed = () => units.map(({ key }) => state.checkpoints.get(key)?.error).find((error) => error)
-  if (!units.some(isSettled) && !units.some(({ key }) => state.children.has(key))) state.noteStart(unit)
+  if (!units.some(isSettled) && !units.some(hasCalled)) state.noteStart(unit)
 
-  // Resting items hold their places too: no more called runs at once than items.
+  // Suspended items keep their permits: `concurrency` also bounds the called runs.
   const limit = pLimit(concurrency)
-  const mayRest = units.filter(({ key }) => state.children.has(key))
-  const order = [...mayRest, ...units.filter((one) => !mayRest.includes(one))].filter((one) => !isSettled(one))
-  // All of them: an item that still has a call under way must not outlive its step.
+  const order = [...units.filter(hasCalled), ...units.filter((one) => !hasCalled(one))].filter((one) => !isSettled(one))
+  // Not `Promise.all`: an item with a call in flight must not outlive its step.
   const outcomes = await Promise.allSettled(
     order.map((one) =>
       limit(async () => {
-        const isFull = units.filter(({ key }) => state.resting.has(key)).length >= concurrency
+        const isFull = units.filter(({ key }) => state.suspended.has(key)).length >= concurrency
         if (state.stop.signal.aborted || isFull || failed()) return
         await runUnit(deps, state, one)
         if (failed() && state.run.failFast) state.stop.abort('cancel')
@@ -94,7 +95,7 @@ async function runItems(
   })
 }
 
-/** Notes how work came out that is not tried again. */
+/** Settles a unit by work that is not retried. */
 async function settleBy(state: RunState, unit: Unit, attempt: Attempt, work: () => Promise<JsonValue>): Promise<void> {
   try {
     state.settle(unit, attempt, { status: 'completed', output: await work() })
@@ -112,7 +113,7 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
   const { signal } = state.stop
   const { maxAttempts = 3, backoffMs: base = 1000, on = TRANSIENT } = step.retry ?? {}
   const first = newAttempt(state, 1)
-  if (!state.resting.delete(key) && !state.children.has(key)) state.noteStart(unit)
+  if (!state.suspended.delete(key) && !state.children.has(key)) state.noteStart(unit)
   for (let number = 1; ; number += 1) {
     const attempt: Attempt = { ...first, number, made: [], settled: [] }
     try {
@@ -121,26 +122,26 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
       return
     } catch (error) {
       if (error instanceof RunTaken) throw error
-      if (error instanceof Resting) {
-        state.resting.add(key)
+      if (error instanceof Suspended) {
+        state.suspended.add(key)
         return
       }
       if (signal.aborted) {
-        // After a cancel the answers are booked; otherwise they stay staged, for the next holder to adopt.
+        // A cancelled run books its answers; otherwise they stay staged, for the run's next worker to adopt.
         if (signal.reason === 'cancel') state.noteCalls(attempt.settled)
         return
       }
-      // The record is away, not the step at fault: whoever holds the run next adopts what was staged.
+      // The record cannot be reached, which is not the step's fault: the next worker adopts what is staged.
       if (FabriqueError.is(error, 'unavailable')) throw error
       const failed = StepFailure.is(error) ? error : bug(deps, state, key, error)
       const reason = { code: failed.code, message: failed.message }
       if (failed.failureClass === 'unknown_outcome' && asksAPerson(state, unit)) {
         await state.commitCalls(key, attempt.settled)
-        state.noteGate(unknownOutcomeGate(key), 'open', failed.message)
+        state.noteGate(decisionGate(key), 'open', failed.message)
         return
       }
       if (number >= maxAttempts || !on.some((wanted) => wanted === failed.failureClass)) {
-        attempt.settled.push(...abandoned(state.callsOf(key)))
+        attempt.settled.push(...unknownAnswers(state.callsOf(key)))
         state.settle(unit, attempt, { status: 'failed', error: { ...reason, node_key: key } })
         return
       }
@@ -158,17 +159,18 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
   }
 }
 
-function newAttempt(state: RunState, number: number): Attempt {
+/** The first attempt that anything is noted in; number 0 for a step that is settled without one. */
+export function newAttempt(state: Pick<RunState, 'now'>, number: number): Attempt {
   return { number, startedAt: state.now(), made: [], settled: [] }
 }
 
-/** A paid call that may have been charged is a person's decision, once, where the template wants that. */
+/** Whether a person decides about a call that may have been charged: once per unit, where the template says so. */
 function asksAPerson(state: RunState, { key }: Unit): boolean {
-  return state.definition.onUnknownOutcome === 'review' && !state.gates.has(unknownOutcomeGate(key).id)
+  return state.definition.onUnknownOutcome === 'review' && !state.gates.has(decisionGate(key).id)
 }
 
-/** Calls of a step that is given up while a provider may still be at work: nobody will ask for them again. */
-function abandoned(calls: CallRecord[]): CallRecord[] {
+/** Books the pending calls of a unit that failed: no later attempt will ask the provider for their answers. */
+function unknownAnswers(calls: CallRecord[]): CallRecord[] {
   const open = calls.filter(({ outcome }) => outcome === 'pending')
   return open.map((call) => ({ ...call, outcome: 'unknown', actualUsd: call.estimatedUsd }))
 }
@@ -185,34 +187,31 @@ async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, at
   const { fields, missing } = renderFields(step, kind.renders, scopeOf(state, unit))
   if (missing.length > 0) throw unresolved(state, step, missing)
   const { signal: stopped } = state.stop
-  const [done, late] = [new AbortController(), new AbortController()]
-  if (step.timeoutMs !== undefined)
-    void deps.clock.sleep(step.timeoutMs, done.signal).then(
-      () => late.abort(),
-      () => {},
-    )
-  const signal = step.timeoutMs === undefined ? stopped : AbortSignal.any([stopped, late.signal])
+  const [deadline, returned] = [new AbortController(), new AbortController()]
+  const expire = () => deadline.abort(new Error('the time of the step is over'))
+  if (step.timeoutMs !== undefined) deps.clock.sleep(step.timeoutMs, returned.signal).then(expire, () => {})
+  const signal = step.timeoutMs === undefined ? stopped : AbortSignal.any([stopped, deadline.signal])
   try {
-    const made = state.checkpoints.get(`${unit.key}#made`)
+    const made = state.checkpoints.get(partKey(unit.key, 'made'))
     const output =
       made === undefined ? await kind.run(fields, createContext(deps, state, unit, attempt, signal)) : made.output
     await judge(deps, state, unit, attempt, output, unit.item === undefined ? 'both' : 'item').catch(
       (error: unknown) => {
-        // A gate that could not judge is asked again, and not the step: what that has made and paid for stands.
+        // Only the gate is asked again: what the step has made and paid for is kept.
         const couldNot = StepFailure.is(error) && error.failureClass !== 'gate'
         if (couldNot && made === undefined && !stopped.aborted)
-          rememberPart(state, unit, `${unit.key}#made`, attempt, output)
+          rememberPart(state, unit, partKey(unit.key, 'made'), attempt, output)
         throw error
       },
     )
     return output
   } catch (error) {
-    if (late.signal.aborted && !stopped.aborted && !StepFailure.is(error)) {
+    if (deadline.signal.aborted && !stopped.aborted && !StepFailure.is(error)) {
       throw new StepFailure('timeout', `Step "${step.id}" took longer than ${step.timeoutMs} ms.`, { cause: error })
     }
     throw error
   } finally {
-    done.abort()
+    returned.abort()
   }
 }
 
@@ -221,7 +220,7 @@ function scopeOf(state: RunState, { step, item }: Unit): Scope {
   return item === undefined ? scope : { ...scope, item: item.value, index: item.index }
 }
 
-/** Makes a paid call for a unit, or for a gate that judges it; `key` tells their calls apart. */
+/** Makes a paid call for a unit, or for a gate that judges it, under a key of its own. */
 async function payForCall(
   deps: RunStepDeps,
   state: RunState,
@@ -231,18 +230,11 @@ async function payForCall(
   call: { binding: string; request: JsonObject; files: Record<string, InputFile> },
 ): Promise<ProviderAnswer> {
   const calling: CallDeps = {
-    catalog: deps.catalog,
-    providers: deps.providers,
-    artifacts: deps.artifacts,
-    limits: deps.limits,
-    clock: deps.clock,
-    killpoint: deps.killpoint ?? (() => {}),
+    ...deps,
     admit: (estimatedUsd) => state.admit(estimatedUsd),
     record: (record) => state.commitCalls(record.stepKey, [record]),
   }
   const { onUnknownOutcome } = state.definition
-  // A person decides about the unit, whether its own call or one of a gate that judges it was interrupted.
-  const { id: decidedBy } = unknownOutcomeGate(key.split('!')[0] as string)
   const { record, answer } = await callModel(
     calling,
     {
@@ -254,7 +246,7 @@ async function payForCall(
       attempt: attempt.number,
       seed: state.run.instance.variantIndex ?? 0,
       signal,
-      asksAgain: onUnknownOutcome === 'retry' || state.gates.get(decidedBy)?.status === 'approved',
+      asksAgain: onUnknownOutcome === 'retry' || state.gates.get(decisionGate(key).id)?.status === 'approved',
       earlier: state.callsOf(key),
       onProgress: (payload) => state.noteProgress({ step, key }, payload),
     },
@@ -265,7 +257,7 @@ async function payForCall(
   return answer
 }
 
-/** Notes a part of a unit with all that the attempt has made and paid by then; the rest of the attempt begins anew. */
+/** Notes a part of a unit with all that the attempt has made and paid so far, and takes that out of the attempt. */
 function rememberPart(state: RunState, unit: Unit, key: string, attempt: Attempt, output: JsonValue): void {
   const { made, settled } = attempt
   state.remember(unit, key, { ...attempt, startedAt: state.now(), made: [...made], settled: [...settled] }, output)
@@ -273,7 +265,7 @@ function rememberPart(state: RunState, unit: Unit, key: string, attempt: Attempt
   settled.length = 0
 }
 
-/** What a kind may do during this attempt; whatever it makes or pays is noted in the attempt. */
+/** What a step kind may do during an attempt; what it makes and pays is noted in the attempt. */
 function createContext(
   deps: RunStepDeps,
   state: RunState,
@@ -293,11 +285,11 @@ function createContext(
     callWorkflow: (input) => callWorkflow(deps, state, unit, attempt, input),
 
     async once(name, work) {
-      const partKey = `${key}#${name}`
-      const known = state.checkpoints.get(partKey)
+      const part = partKey(key, name)
+      const known = state.checkpoints.get(part)
       if (known !== undefined) return known.output
       const output = await work()
-      rememberPart(state, unit, partKey, attempt, output)
+      rememberPart(state, unit, part, attempt, output)
       await state.save('W13')
       return output
     },
@@ -321,7 +313,7 @@ function createContext(
         role: file.name,
         status: 'draft',
         bytes: file.bytes.byteLength,
-        // A file made from a simulated one is no more real than that.
+        // Simulated like anything that it was made from.
         simulated: [...attempt.settled, ...opened, ...state.sourcesOf(unit)].some(({ simulated }) => simulated),
         ...facts,
         ...blob,
@@ -334,8 +326,8 @@ function createContext(
 }
 
 /**
- * The gates that stand behind a step: the first that does not pass fails it. Of a step with forEach, those that judge
- * by themselves what a step makes see each `item`; those that name the step see the `whole`.
+ * Asks the gates that judge a step's output: the first that does not pass fails it. With forEach, gates that apply to
+ * any step judge each `item`, and gates that name the step in `after` judge the `whole` list.
  */
 async function judge(
   deps: RunStepDeps,
@@ -376,13 +368,11 @@ async function verdictOf(
     return { passed: false, detail: `the run has spent $${spentUsd}, over its limit of $${limitUsd}` }
   }
   if (kind.stands !== 'after-step' || !kind.applies(step, model)) return null
+  const records = [...[...state.artifacts.values()].filter(({ stepKey }) => isWithin(stepKey, key)), ...attempt.made]
   const files = await Promise.all(
-    ownFiles(state, unit, attempt).map(async (record) => ({
-      record,
-      bytes: await deps.artifacts.get(record.storageKey),
-    })),
+    records.map(async (record) => ({ record, bytes: await deps.artifacts.get(record.storageKey) })),
   )
-  const asking = { step, key: `${key}!${gate.id}` }
+  const asking = { step, key: judgingKey(key, gate.id) }
   return await kind.judge({
     gate,
     step,
@@ -396,14 +386,6 @@ async function verdictOf(
         files: asked,
       }),
   })
-}
-
-/** The files of this attempt; of a step with forEach, those of its items. */
-function ownFiles(state: RunState, { key, step }: Unit, { made }: Attempt): ArtifactRecord[] {
-  const earlier = [...state.artifacts.values()].filter(
-    ({ stepKey }) => stepKey === key || (key === step.id && stepKey.startsWith(`${key}[`)),
-  )
-  return [...earlier, ...made]
 }
 
 /** A condition's verdict; one that cannot be evaluated does not pass. */
@@ -432,16 +414,11 @@ function renderFields(step: Step, renders: { field: string; as: 'text' | 'value'
   for (const { field, as } of renders) {
     const template = fields[field]
     if (template === undefined) continue
-    if (as === 'value') {
-      const rendered = renderValue(template, scope)
-      fields[field] = rendered.value ?? null
-      missing.push(...rendered.missing)
-      continue
-    }
-    const rendered = renderText(textOf(template), scope)
-    fields[field] = rendered.text
+    const rendered = as === 'value' ? renderValue(template, scope) : renderText(textOf(template), scope)
     missing.push(...rendered.missing)
-    if (rendered.text.trim() === '' && rendered.missing.length === 0) missing.push(`its whole ${field}`)
+    fields[field] = ('text' in rendered ? rendered.text : rendered.value) ?? null
+    if ('text' in rendered && rendered.text.trim() === '' && rendered.missing.length === 0)
+      missing.push(`its whole ${field}`)
   }
   return { fields, missing }
 }

@@ -17,6 +17,7 @@ import { dependenciesOf } from '../template/data-flow.ts'
 import type { CallRecord, Checkpoint } from '../ports.ts'
 import { gateBinding } from '../specification.ts'
 import type { Definition, Instance } from '../specification.ts'
+import { isWithin, parseUnitKey } from '../unit-key.ts'
 
 /** A run as the record has it, with the runs below it. */
 export interface RecordedRun {
@@ -87,8 +88,8 @@ function receiptRun(run: RecordedRun): ReceiptRun {
 }
 
 function receiptStep(run: RecordedRun, step: Step, expected: ReadonlyMap<string, number>): ReceiptStep {
-  const calls = run.calls.filter(({ stepId, stepKey }) => stepId === step.id && !stepKey.includes('!'))
-  const called = run.below.filter(({ callerKey }) => isOf(callerKey, step.id))
+  const calls = run.calls.filter(({ stepId, stepKey }) => stepId === step.id && isWithin(stepKey, step.id))
+  const called = run.below.filter(({ callerKey }) => callerKey !== null && isWithin(callerKey, step.id))
   const runs = called.map(receiptRun)
   const all = [...calls, ...called.flatMap(callsOf)]
   const state = fateOf(run, step, calls, runs)
@@ -104,7 +105,7 @@ function receiptStep(run: RecordedRun, step: Step, expected: ReadonlyMap<string,
 
 /** A gate that asks a model, as a step of its own: `gates.<id>`. */
 function receiptGate(run: RecordedRun, id: string, gateId: string, expected: ReadonlyMap<string, number>): ReceiptStep {
-  const calls = run.calls.filter(({ stepKey }) => stepKey.endsWith(`!${gateId}`))
+  const calls = run.calls.filter(({ stepKey }) => parseUnitKey(stepKey)?.gateId === gateId)
   const isOver = isTerminal(run.status)
   const state = !isOver
     ? 'open'
@@ -136,7 +137,7 @@ function fateOf(run: RecordedRun, step: Step, calls: Call[], runs: ReceiptRun[])
   if (calls.some(isCutOff) || fates.includes('aborted_in_flight')) return 'aborted_in_flight'
   if (calls.some((call) => isUnused(run, call, calls)) || fates.includes('finished_anyway')) return 'finished_anyway'
   const isBegun =
-    calls.length + runs.length > 0 || [...run.nodes, ...run.checkpoints].some(({ key }) => isOf(key, step.id))
+    calls.length + runs.length > 0 || [...run.nodes, ...run.checkpoints].some(({ key }) => isWithin(key, step.id))
   return isBegun ? 'stopped_before_call' : 'never_started'
 }
 
@@ -149,7 +150,7 @@ function isCutOff({ outcome }: Call): boolean {
 function isUnused({ checkpoints }: RecordedRun, { stepKey, outcome }: Call, calls: Call[]): boolean {
   if (outcome !== 'succeeded' || checkpoints.some(({ key }) => key === stepKey)) return false
   const answers = calls.filter((call) => call.stepKey === stepKey && call.outcome === 'succeeded')
-  return answers.length > checkpoints.filter(({ key }) => key.startsWith(`${stepKey}#`)).length
+  return answers.length > checkpoints.filter(({ key }) => isWithin(key, stepKey)).length
 }
 
 /** Whether the step came to its end after the run was told to stop. */
@@ -219,9 +220,4 @@ function spentOn(calls: Call[]): number {
 
 function sum(amounts: number[]): number {
   return roundUsd(amounts.reduce((total, amount) => total + amount, 0))
-}
-
-/** A key of the step itself, of an item or of a part of it. */
-function isOf(key: string | null, stepId: string): boolean {
-  return key === stepId || key?.startsWith(`${stepId}[`) === true || key?.startsWith(`${stepId}#`) === true
 }

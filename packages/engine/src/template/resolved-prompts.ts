@@ -4,6 +4,7 @@ import type { Catalog } from '../catalog.ts'
 import { renderText, renderValue, runScope, type Scope } from './placeholders.ts'
 import { forEachOf } from './data-flow.ts'
 import type { Definition, Instance } from '../specification.ts'
+import { itemKey } from '../unit-key.ts'
 
 /** A text of a step as it was resolved; of a step with forEach one for each item, by its key. */
 export interface ResolvedPrompt {
@@ -39,5 +40,5 @@ function unitsOf(step: Step, scope: Scope): { key: string; scope: Scope }[] {
   if (each === null) return [{ key: step.id, scope }]
   const { value: list } = renderValue(each.items, scope)
   if (!Array.isArray(list)) return []
-  return list.map((item: JsonValue, index) => ({ key: `${step.id}[${index}]`, scope: { ...scope, item, index } }))
+  return list.map((item: JsonValue, index) => ({ key: itemKey(step.id, index), scope: { ...scope, item, index } }))
 }

@@ -30,7 +30,8 @@ import type {
   RunStore,
   Transition,
 } from '../ports.ts'
-import { joinSlots, slotKey, type SlotState } from '../slots.ts'
+import { joinSlots, type SlotState } from '../slots.ts'
+import { slotIndexOf, slotKey } from '../unit-key.ts'
 import type { Definition } from '../specification.ts'
 
 const WOKEN_GRACE_MS = 5_000
@@ -337,7 +338,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
   function outputOf(row: Row): RunOutput {
     const files = [...row.artifacts.values()].filter(({ status }) => status !== 'draft')
     return {
-      index: slotIndexOf(row) ?? 0,
+      index: slotIndexOf(row.caller?.key ?? '') ?? 0,
       workflow: row.run.workflow,
       variant_index: row.run.instance.variantIndex,
       run_id: row.run.id,
@@ -392,11 +393,6 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     return { outcome: 'committed', events: append(row, events) }
   }
 
-  function slotIndexOf({ run, caller }: Row): number | null {
-    const place = rows.get(caller?.runId ?? '')?.run.slots.findIndex(({ id }) => id === run.id) ?? -1
-    return place < 0 ? null : place
-  }
-
   function claimed(row: Row, resumed: boolean): ClaimedRun {
     const { run } = row
     return structuredClone({
@@ -415,7 +411,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       priority: run.priority,
       lane: run.lane,
       awaitedBy: row.caller?.runId ?? null,
-      slotIndex: slotIndexOf(row),
+      slotIndex: row.caller === null ? null : slotIndexOf(row.caller.key),
       resumed,
     })
   }

@@ -1,0 +1,19 @@
+import { aNewRun, aTransition, createSequentialIds } from '@fabrique/engine/testing'
+import { expect, it, onTestFinished } from 'vitest'
+import { createTestDb } from '../testing.ts'
+import { createRunReader } from './run-reader.ts'
+import { createRunStore } from './run-store.ts'
+
+it('a called run names the step that called it, also where an item of the step did', async () => {
+  const { db, drop } = await createTestDb()
+  onTestFinished(drop)
+  const store = createRunStore(db, createSequentialIds('9'))
+  await store.accept(aNewRun('caller'))
+  const claimed = await store.claim('caller', 'w', 60_000)
+  const children = [{ ...aNewRun('called'), rootRunId: 'caller', callerKey: 'd[1]' }]
+  await store.commit(aTransition('caller', claimed?.fence ?? 0, { children }))
+  expect(await createRunReader(db).get('system', 'called')).toMatchObject({
+    caller_run_id: 'caller',
+    caller_step_id: 'd',
+  })
+})
