@@ -242,6 +242,8 @@ describe('listeners', () => {
       await Promise.all([api.stop('SIGKILL'), fabrique.killWorkers('SIGKILL')])
       await Promise.all([api.start(), fabrique.startWorker()])
       await Promise.all(clients.slice(0, FOLLOWED / 2).map((client) => client.until((all) => steps(all) >= 1)))
+      // Back on the second API, so that the next stop cuts it too.
+      await expect.poll(() => whole.connections(), { timeout: 10_000 }).toBe(2)
       await api.stop('SIGTERM')
       await api.start()
       await Promise.all(clients.map(({ over }) => over))
