@@ -1,0 +1,322 @@
+// A schema as plain rules: its references followed, its `allOf` merged, one branch taken of each alternative.
+// Hides how keywords of several schemas become one, and what it means for a schema not to hold.
+import { canonicalJson, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { createReferences } from './pointer.ts'
+
+/** A property of an object schema. */
+export interface SchemaField {
+  name: string
+  required: boolean
+  /** As rules. */
+  schema: JsonObject
+}
+
+/**
+ * Chooses one of alternative schemas by its index; -1 takes none. `conditions` are what tells each of them apart.
+ * `firm`: one of them must hold, and not only where its condition does.
+ */
+export type Choose = (branches: readonly JsonValue[], conditions: readonly JsonValue[], firm: boolean) => number
+
+export interface Rules {
+  /**
+   * The keywords that a value has to heed, without applicators; what cannot be merged is left under `allOf`.
+   * A schema that takes nothing has an empty `enum`. Without `choose` alternatives count by the first that is not null.
+   */
+  read(schema: JsonValue | undefined, choose?: Choose, depth?: number): JsonObject
+  /** The properties: names in the schema's `x-order`, then by each property's own `x-order`, then as declared. */
+  fields(schema: JsonValue | undefined, choose?: Choose): SchemaField[]
+  target(reference: JsonValue | undefined): JsonValue | undefined
+  /** Counts work; false once there was too much of it: references may multiply without end. */
+  spend(steps: number): boolean
+}
+
+const STEPS = 100_000
+export const DEPTH = 20
+const NAME_LENGTH = 200
+/** No text that is made or taken over is longer. */
+export const TEXT_LENGTH = 20_000
+const FORBIDDEN_NAMES = ['__proto__', 'constructor', 'prototype']
+const TYPES = ['string', 'number', 'object', 'array', 'boolean', 'null']
+const HIGHER_OF = ['minimum', 'exclusiveMinimum', 'minLength', 'minItems', 'minProperties']
+const LOWER_OF = ['maximum', 'exclusiveMaximum', 'maxLength', 'maxItems', 'maxProperties']
+/** Keywords that are one schema, and keywords that only go together. */
+const SCHEMAS = ['items', 'additionalProperties', 'propertyNames']
+const GROUPS = [['contains', 'minContains', 'maxContains'], ['pattern'], ['format'], ['multipleOf']]
+
+/** Reads the parts of one schema; `root` is what its local references point into. */
+export function createRules(root: JsonObject): Rules {
+  const { target } = createReferences(root)
+  let steps = STEPS
+  const spend = (count: number) => (steps -= count) > 0
+
+  function read(schema: JsonValue | undefined, choose: Choose = firstTelling, depth = 0): JsonObject {
+    if (schema === false) return { enum: [] }
+    if (!isJsonObject(schema) || depth > DEPTH) return {}
+    const { properties, $ref, allOf, anyOf, oneOf, not, if: condition, then, else: otherwise, ...own } = schema
+    if (!spend(1 + (isJsonObject(properties) ? Object.keys(properties).length : 0))) return {}
+    const { dependentSchemas, dependentRequired, unevaluatedProperties, unevaluatedItems, ...plain } = own
+    if (properties !== undefined) plain.properties = properties
+    const parts: JsonValue[] = [target($ref) ?? true, ...listOf(allOf)]
+    const take = (all: JsonValue[], conditions = all, firm = true) => {
+      const possible = all
+        .map((branch, index) => ({ branch, condition: conditions[index] ?? true }))
+        .filter(({ branch }) => mayMeet(plain, branch))
+      const chosen =
+        possible.length === 0
+          ? 0
+          : choose(
+              possible.map(({ branch }) => branch),
+              possible.map(({ condition }) => condition),
+              firm,
+            )
+      parts.push(possible[chosen]?.branch ?? (firm ? (all[0] ?? true) : true))
+    }
+    take(listOf(anyOf))
+    take(listOf(oneOf))
+    if (not !== undefined) take(negations(not), undefined, false)
+    if (condition !== undefined) {
+      const holds = [condition, { not: condition }]
+      const branches = [
+        then !== false && { allOf: [condition, then ?? true] },
+        otherwise !== false && { allOf: [{ not: condition }, otherwise ?? true] },
+      ]
+      take(branches, holds, false)
+    }
+    for (const [name, part] of dependencies(dependentSchemas, dependentRequired)) {
+      const [given, absent] = [{ required: [name] }, { properties: { [name]: false } }]
+      take([{ allOf: [given, part] }, absent], [given, absent], false)
+    }
+    const whole = parts.reduce<JsonObject>((rules, part) => merge(rules, read(part, choose, depth + 1)), plain)
+    if (unevaluatedProperties !== undefined) whole.additionalProperties ??= unevaluatedProperties
+    if (unevaluatedItems !== undefined) whole.items ??= unevaluatedItems
+    return whole
+  }
+
+  return {
+    read,
+    target,
+    spend,
+    fields(schema, choose) {
+      const whole = read(schema, choose)
+      const properties = isJsonObject(whole.properties) ? whole.properties : {}
+      const required = new Set(listOf(whole.required).filter((name) => typeof name === 'string'))
+      const ranks = new Map(listOf(whole['x-order']).map((name, rank) => [name, rank]))
+      return [...new Set([...Object.keys(properties), ...required])]
+        .filter(isWritableName)
+        .map((name) => {
+          const property = read(Object.hasOwn(properties, name) ? properties[name] : {}, choose, 1)
+          const own = property['x-order']
+          return { name, property, rank: ranks.get(name) ?? Infinity, order: typeof own === 'number' ? own : Infinity }
+        })
+        .sort((a, b) => compare(a.rank, b.rank) || compare(a.order, b.order))
+        .map(({ name, property }) => ({ name, required: required.has(name), schema: property }))
+    },
+  }
+}
+
+/** Null says little in a form, so it is chosen only where nothing else is. A condition is not assumed to hold. */
+export const firstTelling: Choose = (branches, _, firm) =>
+  firm
+    ? Math.max(
+        0,
+        branches.findIndex((branch) => !(isJsonObject(branch) && branch.type === 'null')),
+      )
+    : -1
+
+function dependencies(schemas: JsonValue | undefined, names: JsonValue | undefined): [string, JsonValue][] {
+  const required = Object.entries(isJsonObject(names) ? names : {})
+  return [
+    ...Object.entries(isJsonObject(schemas) ? schemas : {}),
+    ...required.map(([name, others]): [string, JsonValue] => [name, { required: others }]),
+  ]
+}
+
+/** Schemas of which each makes the given one fail. Where a keyword has none, only its type is told. */
+function negations(schema: JsonValue): JsonValue[] {
+  if (typeof schema === 'boolean') return [!schema]
+  if (!isJsonObject(schema)) return [true]
+  // The type last: what stands beside the negation mostly asks for the same.
+  const { type: named, ...others } = schema
+  const found = Object.entries({ ...others, type: named }).flatMap(([keyword, value]): JsonValue[] => {
+    if (value === undefined) return []
+    const [, side, what = ''] = /^(min|max)(Length|Items|Properties)$/.exec(keyword) ?? []
+    const type = { Length: 'string', Items: 'array', Properties: 'object' }[what]
+    if (type !== undefined && typeof value === 'number') {
+      return [{ type, ...(side === 'min' ? { [`max${what}`]: value - 1 } : { [`min${what}`]: value + 1 }) }]
+    }
+    switch (keyword) {
+      case 'minimum':
+        return [{ type: 'number', exclusiveMaximum: value }]
+      case 'maximum':
+        return [{ type: 'number', exclusiveMinimum: value }]
+      case 'exclusiveMinimum':
+        return [{ type: 'number', maximum: value }]
+      case 'exclusiveMaximum':
+        return [{ type: 'number', minimum: value }]
+      case 'type':
+        return [{ type: TYPES.filter((one) => !listOf(value).includes(one)) }]
+      case 'required':
+        return listOf(value).map((name) => ({ type: 'object', properties: { [String(name)]: false } }))
+      case 'properties':
+        return Object.entries(isJsonObject(value) ? value : {}).map(([name, property]) => ({
+          type: 'object',
+          required: [name],
+          properties: { [name]: { not: property } },
+        }))
+      case 'items':
+        return [{ type: 'array', minItems: 1, prefixItems: [{ not: value }] }]
+      case 'contains':
+        return [{ type: 'array', items: { not: value } }]
+      case 'uniqueItems':
+        return [{ type: 'array', minItems: 2 }]
+      case 'pattern':
+      case 'format':
+        return [{ type: 'string' }]
+      case 'multipleOf':
+        return [{ type: 'number' }]
+      case 'not':
+        return [value]
+      case 'anyOf':
+        return [{ allOf: listOf(value).map((branch) => ({ not: branch })) }]
+      case 'allOf':
+        return listOf(value).map((branch) => ({ not: branch }))
+      default:
+        return []
+    }
+  })
+  return found.length > 0 ? found : [true]
+}
+
+function merge(a: JsonObject, b: JsonObject): JsonObject {
+  const merged: { [keyword: string]: JsonValue | undefined } = { ...b, ...a }
+  for (const names of [HIGHER_OF, LOWER_OF]) {
+    for (const keyword of names) {
+      const [left, right] = [a[keyword], b[keyword]]
+      if (typeof left !== 'number' || typeof right !== 'number') continue
+      merged[keyword] = names === HIGHER_OF ? Math.max(left, right) : Math.min(left, right)
+    }
+  }
+  if (a.required !== undefined && b.required !== undefined)
+    merged.required = [...listOf(a.required), ...listOf(b.required)]
+  if (a.type !== undefined && b.type !== undefined) merged.type = commonTypes(listOf(a.type), listOf(b.type))
+  const choices = [a, b].flatMap((rules) => closedTo(rules) ?? [])
+  if (closedTo(a) !== undefined && closedTo(b) !== undefined) {
+    delete merged.const
+    merged.enum = choices.filter((value) => [a, b].every((rules) => isAmong(closedTo(rules) ?? [], value)))
+  }
+  for (const keyword of SCHEMAS) merged[keyword] = both(a[keyword], b[keyword])
+  if (a.prefixItems !== undefined || b.prefixItems !== undefined) {
+    const [left, right] = [listOf(a.prefixItems), listOf(b.prefixItems)]
+    const length = Math.max(left.length, right.length)
+    merged.prefixItems = Array.from(
+      { length },
+      (_, index) => both(left[index] ?? a.items, right[index] ?? b.items) ?? true,
+    )
+  }
+  merged.properties = mergeProperties(a, b)
+  merged.patternProperties = mergeMembers(a.patternProperties, b.patternProperties)
+  const rest = [...listOf(a.allOf), ...listOf(b.allOf)]
+  for (const [first = '', ...others] of GROUPS) {
+    if (a[first] === undefined || b[first] === undefined || a[first] === b[first]) continue
+    const left = [first, ...others].flatMap((keyword) => (b[keyword] === undefined ? [] : [[keyword, b[keyword]]]))
+    for (const keyword of others) if (a[keyword] === undefined) delete merged[keyword]
+    rest.push(Object.fromEntries(left) as JsonObject)
+  }
+  if (rest.length > 0) merged.allOf = rest
+  return Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== undefined)) as JsonObject
+}
+
+/** The values that a `const` or `enum` leaves; undefined where neither does. */
+export function closedTo(rules: JsonObject): JsonValue[] | undefined {
+  if (rules.const === undefined) return Array.isArray(rules.enum) ? rules.enum : undefined
+  return Array.isArray(rules.enum) && !isAmong(rules.enum, rules.const) ? [] : [rules.const]
+}
+
+function commonTypes(a: JsonValue[], b: JsonValue[]): JsonValue[] {
+  const within = (list: JsonValue[]) => (type: JsonValue) =>
+    list.includes(type) || (type === 'integer' && list.includes('number'))
+  return [...new Set([...a.filter(within(b)), ...b.filter(within(a))])]
+}
+
+function both(a: JsonValue | undefined, b: JsonValue | undefined): JsonValue | undefined {
+  if (a === undefined || a === true || b === false) return b ?? a
+  if (b === undefined || b === true || a === false) return a
+  return { allOf: [a, b] }
+}
+
+/** What one side does not declare, its `additionalProperties` judge, unless a pattern may. */
+function mergeProperties(a: JsonObject, b: JsonObject): JsonObject | undefined {
+  if (!isJsonObject(a.properties) && !isJsonObject(b.properties)) return undefined
+  const sides = [a, b].map(({ properties, patternProperties, additionalProperties }) => ({
+    declared: isJsonObject(properties) ? properties : {},
+    other: patternProperties === undefined ? additionalProperties : undefined,
+  }))
+  const names = [...new Set(sides.flatMap(({ declared }) => Object.keys(declared)))]
+  return Object.fromEntries(
+    names.map((name) => {
+      const [left, right] = sides.map(({ declared, other }) => (Object.hasOwn(declared, name) ? declared[name] : other))
+      return [name, both(left, right) ?? true]
+    }),
+  )
+}
+
+function mergeMembers(a: JsonValue | undefined, b: JsonValue | undefined): JsonValue | undefined {
+  if (!isJsonObject(a) || !isJsonObject(b)) return a ?? b
+  const shared = Object.keys(a).filter((name) => Object.hasOwn(b, name))
+  return { ...a, ...b, ...Object.fromEntries(shared.map((name) => [name, both(a[name], b[name]) ?? true])) }
+}
+
+/** The types that a schema names, or that its keywords are about, the telling ones first; none where it says nothing. */
+export function typesOf(rules: JsonObject): string[] {
+  if (rules.type !== undefined) {
+    const named = listOf(rules.type).filter((type) => typeof type === 'string')
+    return named.toSorted((a, b) => Number(a === 'null') - Number(b === 'null'))
+  }
+  const values = closedTo(rules)
+  if (values !== undefined) return [...new Set(values.map(typeOfValue))]
+  const about = (type: string, ...keywords: string[]) =>
+    keywords.some((word) => rules[word] !== undefined) ? [type] : []
+  return [
+    ...about('object', 'properties', 'required', 'minProperties', 'patternProperties', 'propertyNames'),
+    ...about('array', 'items', 'minItems', 'prefixItems', 'contains', 'uniqueItems'),
+    ...about('number', 'minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'),
+    ...about('string', 'minLength', 'maxLength', 'pattern', 'format'),
+  ]
+}
+
+export function typeOfValue(value: JsonValue): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'array'
+  return typeof value === 'number' && Number.isInteger(value) ? 'integer' : typeof value
+}
+
+/** Whether the types of two schemas leave room for a value of both. */
+function mayMeet(a: JsonObject, b: JsonValue): boolean {
+  if (!isJsonObject(b)) return b !== false
+  const [left, right] = [a, b].map((rules) => ((rules.type ?? closedTo(rules)) === undefined ? [] : typesOf(rules)))
+  return !left?.length || !right?.length || commonTypes(left, right).length > 0
+}
+
+/** What a document may hold as a key and a person may want to read. */
+export function isWritableName(name: string): boolean {
+  return !FORBIDDEN_NAMES.includes(name) && name.length <= NAME_LENGTH && isWritableText(name)
+}
+
+export function isWritableText(text: string): boolean {
+  return !text.includes('\0') && text.isWellFormed() && text.length <= TEXT_LENGTH
+}
+
+export function isAmong(list: readonly JsonValue[], value: JsonValue): boolean {
+  if (typeof value !== 'object' || value === null) return list.includes(value)
+  const text = canonicalJson(value)
+  return list.some((item) => typeof item === 'object' && item !== null && canonicalJson(item) === text)
+}
+
+export function listOf(value: JsonValue | undefined): JsonValue[] {
+  return Array.isArray(value) ? value : value === undefined ? [] : [value]
+}
+
+/** By number, and two infinities are equal (their difference is not a number). */
+function compare(a: number, b: number): number {
+  return a === b ? 0 : a < b ? -1 : 1
+}
