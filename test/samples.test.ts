@@ -279,13 +279,11 @@ function around(value: JsonValue, depth = 0): fc.Arbitrary<JsonObject> {
 }
 
 function plainlyAround(value: JsonValue, depth: number): fc.Arbitrary<JsonObject> {
-  const closed = fc
-    .uniqueArray(anyValue, { maxLength: 3, selector: canonicalJson })
-    .map(
-      (others): JsonObject => ({
-        enum: [...others.filter((one) => canonicalJson(one) !== canonicalJson(value)), value],
-      }),
-    )
+  const closed = fc.uniqueArray(anyValue, { maxLength: 3, selector: canonicalJson }).map(
+    (others): JsonObject => ({
+      enum: [...others.filter((one) => canonicalJson(one) !== canonicalJson(value)), value],
+    }),
+  )
   const some = (...parts: JsonObject[]) => fc.subarray(parts).map((chosen): JsonObject => Object.assign({}, ...chosen))
   const typed = (type: string, parts: fc.Arbitrary<JsonObject>) => parts.map((rules) => ({ type, ...rules }))
   const usual = (): fc.Arbitrary<JsonObject> => {

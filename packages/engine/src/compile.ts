@@ -15,8 +15,14 @@ import { type Catalog, modelNamesOf, type Providers } from './catalog.ts'
 import { itemsOf, priceCall } from './estimate.ts'
 import { resolveLookup } from './placeholders.ts'
 import { dependenciesOf } from './plan.ts'
-import { gateBinding } from './run-step.ts'
-import type { Binding, Definition, Estimate, PricedStep, SubWorkflow } from './specification.ts'
+import {
+  type Binding,
+  type Definition,
+  type Estimate,
+  gateBinding,
+  type PricedStep,
+  type SubWorkflow,
+} from './specification.ts'
 
 /** Says for a provider whether its calls are real here; throws `provider-key-missing` where they must be and cannot. */
 export type ProviderMode = (provider: string) => 'live' | 'simulated'

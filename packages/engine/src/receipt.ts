@@ -15,8 +15,7 @@ import { estimateSteps } from './estimate.ts'
 import { runScope } from './placeholders.ts'
 import { dependenciesOf } from './plan.ts'
 import type { CallRecord, Checkpoint } from './ports.ts'
-import { gateBinding } from './run-step.ts'
-import type { Definition, Instance } from './specification.ts'
+import { type Definition, gateBinding, type Instance } from './specification.ts'
 
 /** A run as the record has it, with the runs below it. */
 export interface RecordedRun {

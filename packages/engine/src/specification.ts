@@ -97,3 +97,8 @@ export interface Instance {
   /** Caps of the day of the workflows that called this one. */
   dayCaps?: DayCap[]
 }
+
+/** Where a specification keeps the model that a gate asks. No step can be called so. */
+export function gateBinding({ id }: Pick<Gate, 'id'>): string {
+  return `gates.${id}`
+}
