@@ -2,6 +2,7 @@
 // process. Hides Ajv, the thread that compiles first, and where each validation runs: here when its effort is bounded,
 // there when not.
 
+import { type JsonValue, sidesOf } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { compileLinearPattern, type LinearPattern } from './linear-pattern.ts'
 import { SCHEMA_LIMITS, type SchemaProblem, type SchemaShape, shapeSchema } from './schema-shape.ts'
@@ -10,7 +11,6 @@ import { createThread, type Outcome } from './thread.ts'
 import type { Validator } from './validator.ts'
 import { copyValue, type ValueCopy } from './value-copy.ts'
 
-export { fileFields, type IntakeField, orderedFields } from './fields.ts'
 export type { SchemaProblem } from './schema-shape.ts'
 export type { ValueProblem } from './sentences.ts'
 
@@ -170,17 +170,11 @@ function effortNs(shape: SchemaShape, value: ValueCopy): number {
 function declaredBy(shape: SchemaShape): (key: string) => boolean {
   const names = new Set<string>()
   const patterns: LinearPattern[] = []
-  const visit = (schema: unknown): void => {
-    if (!isObject(schema)) return
-    for (const name of Object.keys((schema.properties as object | undefined) ?? {})) names.add(name)
-    for (const source of Object.keys((schema.patternProperties as object | undefined) ?? {})) {
-      patterns.push(compileLinearPattern(source))
-    }
-    for (const list of [schema.allOf, schema.anyOf, schema.oneOf]) if (Array.isArray(list)) list.forEach(visit)
-    for (const part of [schema.if, schema.then, schema.else]) visit(part)
-    for (const part of Object.values((schema.dependentSchemas as object | undefined) ?? {})) visit(part)
+  // References are written out in a clean schema.
+  for (const side of sidesOf(shape.clean as JsonValue, { target: () => undefined })) {
+    for (const name of Object.keys(side.properties ?? {})) names.add(name)
+    for (const source of Object.keys(side.patternProperties ?? {})) patterns.push(compileLinearPattern(source))
   }
-  visit(shape.clean)
   return (key) => names.has(key) || patterns.some((pattern) => pattern.test(key))
 }
 

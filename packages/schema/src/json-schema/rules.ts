@@ -69,7 +69,8 @@ export function createRules(root: JsonObject): Rules {
               possible.map(({ condition }) => condition),
               firm,
             )
-      parts.push(possible[chosen]?.branch ?? (firm ? (all[0] ?? true) : true))
+      const impossible = firm ? (all[0] ?? true) : true
+      parts.push(possible.length === 0 ? impossible : (possible[chosen]?.branch ?? true))
     }
     take(listOf(anyOf))
     take(listOf(oneOf))
@@ -112,6 +113,17 @@ export function createRules(root: JsonObject): Rules {
         .map(({ name, property }) => ({ name, required: required.has(name), schema: property }))
     },
   }
+}
+
+/**
+ * The properties that every object of the schema may have, whatever alternatives it takes; null where it names none.
+ * Tolerates what is no schema.
+ */
+export function declaredFields(schema: unknown): SchemaField[] | null {
+  if (!isJsonObject(schema)) return null
+  const rules = createRules(schema)
+  const none = () => -1
+  return rules.read(schema, none).properties === undefined ? null : rules.fields(schema, none)
 }
 
 /** Null says little in a form, so it is chosen only where nothing else is. A condition is not assumed to hold. */
