@@ -1,30 +1,17 @@
 // Whether a value meets a schema, for whoever makes values: no sentences, and no pattern is run.
 // Hides the keywords of JSON Schema 2020-12; `unevaluated…` and unknown formats are not looked at. Strangers' values are
 // judged by the intake package, in linear time and with the place of each fault.
-import { z } from 'zod'
 import { canonicalJson, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { isOfFormat } from './formats.ts'
+import { closedTo, isAmong, listOf } from './merge.ts'
 import { type Pattern, readPattern } from './pattern.ts'
-import { closedTo, DEPTH, isAmong, isWritableName, isWritableText, listOf, type Rules, typeOfValue } from './rules.ts'
+import { DEPTH, isWritableName, isWritableText, type Rules, textsOf, typeOfValue } from './rules.ts'
 
 export interface Checker {
   /** False also where finding out would take too long, and for what no document may hold. */
   fits(value: JsonValue, schema: JsonValue | undefined): boolean
   /** The pattern, read once; undefined where it is not understood. */
   pattern(source: string): Pattern | undefined
-}
-
-const FORMATS: Record<string, z.ZodType> = {
-  date: z.iso.date(),
-  'date-time': z.iso.datetime({ offset: true }),
-  time: z.string().regex(/^(?:[01]\d|2[0-3])(?::[0-5]\d){2}(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/),
-  duration: z.iso.duration(),
-  email: z.email(),
-  hostname: z.hostname(),
-  ipv4: z.ipv4(),
-  ipv6: z.ipv6(),
-  uri: z.url(),
-  url: z.httpUrl(),
-  uuid: z.uuid(),
 }
 
 export function createChecker({ target, spend }: Pick<Rules, 'target' | 'spend'>): Checker {
@@ -58,8 +45,7 @@ export function createChecker({ target, spend }: Pick<Rules, 'target' | 'spend'>
   function fitsText(text: string, schema: JsonObject): boolean {
     if (!isWritableText(text) || !isWithin(Array.from(text).length, schema, 'Length')) return false
     if (typeof schema.pattern === 'string' && !matches(schema.pattern, text)) return false
-    const format = typeof schema.format === 'string' && Object.hasOwn(FORMATS, schema.format) ? schema.format : ''
-    return FORMATS[format]?.safeParse(text).success ?? true
+    return isOfFormat(text, schema.format)
   }
 
   function fitsList(list: JsonValue[], schema: JsonObject, depth: number): boolean {
@@ -92,7 +78,7 @@ export function createChecker({ target, spend }: Pick<Rules, 'target' | 'spend'>
 
 /** Names that no document may hold are not asked for. */
 function hasAll(value: JsonObject, names: JsonValue | undefined): boolean {
-  return listOf(names).every((name) => typeof name !== 'string' || Object.hasOwn(value, name) || !isWritableName(name))
+  return textsOf(names).every((name) => Object.hasOwn(value, name) || !isWritableName(name))
 }
 
 /** Every schema of the rules that judges a member of that name. */

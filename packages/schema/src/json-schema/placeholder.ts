@@ -1,7 +1,8 @@
 // The taste of a fresh run-spec: the author's own values first, no more than is needed, texts named after their fields.
 // The same schema gives the same values.
 import type { JsonObject } from '../json.ts'
-import { createSampler, type Sampler, type Taste } from './sample.ts'
+import { createSampler, type Sampler } from './sample.ts'
+import type { Taste } from './scalars.ts'
 
 const PLAIN: Taste = {
   takesHints: true,

@@ -1,6 +1,7 @@
 // A schema as plain rules: its references followed, its `allOf` merged, one branch taken of each alternative.
 // Hides how keywords of several schemas become one, and what it means for a schema not to hold.
-import { canonicalJson, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { closedTo, commonTypes, listOf, merge } from './merge.ts'
 import { createReferences } from './pointer.ts'
 
 /** A property of an object schema. */
@@ -32,16 +33,17 @@ export interface Rules {
 
 const STEPS = 100_000
 export const DEPTH = 20
+const OPPOSITES: Record<string, string> = {
+  minimum: 'exclusiveMaximum',
+  maximum: 'exclusiveMinimum',
+  exclusiveMinimum: 'maximum',
+  exclusiveMaximum: 'minimum',
+}
 const NAME_LENGTH = 200
 /** No text that is made or taken over is longer. */
 export const TEXT_LENGTH = 20_000
 const FORBIDDEN_NAMES = ['__proto__', 'constructor', 'prototype']
 const TYPES = ['string', 'number', 'object', 'array', 'boolean', 'null']
-const HIGHER_OF = ['minimum', 'exclusiveMinimum', 'minLength', 'minItems', 'minProperties']
-const LOWER_OF = ['maximum', 'exclusiveMaximum', 'maxLength', 'maxItems', 'maxProperties']
-/** Keywords that are one schema, and keywords that only go together. */
-const SCHEMAS = ['items', 'additionalProperties', 'propertyNames']
-const GROUPS = [['contains', 'minContains', 'maxContains'], ['pattern'], ['format'], ['multipleOf']]
 
 /** Reads the parts of one schema; `root` is what its local references point into. */
 export function createRules(root: JsonObject): Rules {
@@ -100,7 +102,7 @@ export function createRules(root: JsonObject): Rules {
     fields(schema, choose) {
       const whole = read(schema, choose)
       const properties = isJsonObject(whole.properties) ? whole.properties : {}
-      const required = new Set(listOf(whole.required).filter((name) => typeof name === 'string'))
+      const required = new Set(textsOf(whole.required))
       const ranks = new Map(listOf(whole['x-order']).map((name, rank) => [name, rank]))
       return [...new Set([...Object.keys(properties), ...required])]
         .filter(isWritableName)
@@ -156,19 +158,13 @@ function negations(schema: JsonValue): JsonValue[] {
     if (type !== undefined && typeof value === 'number') {
       return [{ type, ...(side === 'min' ? { [`max${what}`]: value - 1 } : { [`min${what}`]: value + 1 }) }]
     }
+    const opposite = OPPOSITES[keyword]
+    if (opposite !== undefined) return [{ type: 'number', [opposite]: value }]
     switch (keyword) {
-      case 'minimum':
-        return [{ type: 'number', exclusiveMaximum: value }]
-      case 'maximum':
-        return [{ type: 'number', exclusiveMinimum: value }]
-      case 'exclusiveMinimum':
-        return [{ type: 'number', maximum: value }]
-      case 'exclusiveMaximum':
-        return [{ type: 'number', minimum: value }]
       case 'type':
         return [{ type: TYPES.filter((one) => !listOf(value).includes(one)) }]
       case 'required':
-        return listOf(value).map((name) => ({ type: 'object', properties: { [String(name)]: false } }))
+        return textsOf(value).map((name) => ({ type: 'object', properties: { [name]: false } }))
       case 'properties':
         return Object.entries(isJsonObject(value) ? value : {}).map(([name, property]) => ({
           type: 'object',
@@ -179,13 +175,6 @@ function negations(schema: JsonValue): JsonValue[] {
         return [{ type: 'array', minItems: 1, prefixItems: [{ not: value }] }]
       case 'contains':
         return [{ type: 'array', items: { not: value } }]
-      case 'uniqueItems':
-        return [{ type: 'array', minItems: 2 }]
-      case 'pattern':
-      case 'format':
-        return [{ type: 'string' }]
-      case 'multipleOf':
-        return [{ type: 'number' }]
       case 'not':
         return [value]
       case 'anyOf':
@@ -199,90 +188,10 @@ function negations(schema: JsonValue): JsonValue[] {
   return found.length > 0 ? found : [true]
 }
 
-function merge(a: JsonObject, b: JsonObject): JsonObject {
-  const merged: { [keyword: string]: JsonValue | undefined } = { ...b, ...a }
-  for (const names of [HIGHER_OF, LOWER_OF]) {
-    for (const keyword of names) {
-      const [left, right] = [a[keyword], b[keyword]]
-      if (typeof left !== 'number' || typeof right !== 'number') continue
-      merged[keyword] = names === HIGHER_OF ? Math.max(left, right) : Math.min(left, right)
-    }
-  }
-  if (a.required !== undefined && b.required !== undefined)
-    merged.required = [...listOf(a.required), ...listOf(b.required)]
-  if (a.type !== undefined && b.type !== undefined) merged.type = commonTypes(listOf(a.type), listOf(b.type))
-  const choices = [a, b].flatMap((rules) => closedTo(rules) ?? [])
-  if (closedTo(a) !== undefined && closedTo(b) !== undefined) {
-    delete merged.const
-    merged.enum = choices.filter((value) => [a, b].every((rules) => isAmong(closedTo(rules) ?? [], value)))
-  }
-  for (const keyword of SCHEMAS) merged[keyword] = both(a[keyword], b[keyword])
-  if (a.prefixItems !== undefined || b.prefixItems !== undefined) {
-    const [left, right] = [listOf(a.prefixItems), listOf(b.prefixItems)]
-    const length = Math.max(left.length, right.length)
-    merged.prefixItems = Array.from(
-      { length },
-      (_, index) => both(left[index] ?? a.items, right[index] ?? b.items) ?? true,
-    )
-  }
-  merged.properties = mergeProperties(a, b)
-  merged.patternProperties = mergeMembers(a.patternProperties, b.patternProperties)
-  const rest = [...listOf(a.allOf), ...listOf(b.allOf)]
-  for (const [first = '', ...others] of GROUPS) {
-    if (a[first] === undefined || b[first] === undefined || a[first] === b[first]) continue
-    const left = [first, ...others].flatMap((keyword) => (b[keyword] === undefined ? [] : [[keyword, b[keyword]]]))
-    for (const keyword of others) if (a[keyword] === undefined) delete merged[keyword]
-    rest.push(Object.fromEntries(left) as JsonObject)
-  }
-  if (rest.length > 0) merged.allOf = rest
-  return Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== undefined)) as JsonObject
-}
-
-/** The values that a `const` or `enum` leaves; undefined where neither does. */
-export function closedTo(rules: JsonObject): JsonValue[] | undefined {
-  if (rules.const === undefined) return Array.isArray(rules.enum) ? rules.enum : undefined
-  return Array.isArray(rules.enum) && !isAmong(rules.enum, rules.const) ? [] : [rules.const]
-}
-
-function commonTypes(a: JsonValue[], b: JsonValue[]): JsonValue[] {
-  const within = (list: JsonValue[]) => (type: JsonValue) =>
-    list.includes(type) || (type === 'integer' && list.includes('number'))
-  return [...new Set([...a.filter(within(b)), ...b.filter(within(a))])]
-}
-
-function both(a: JsonValue | undefined, b: JsonValue | undefined): JsonValue | undefined {
-  if (a === undefined || a === true || b === false) return b ?? a
-  if (b === undefined || b === true || a === false) return a
-  return { allOf: [a, b] }
-}
-
-/** What one side does not declare, its `additionalProperties` judge, unless a pattern may. */
-function mergeProperties(a: JsonObject, b: JsonObject): JsonObject | undefined {
-  if (!isJsonObject(a.properties) && !isJsonObject(b.properties)) return undefined
-  const sides = [a, b].map(({ properties, patternProperties, additionalProperties }) => ({
-    declared: isJsonObject(properties) ? properties : {},
-    other: patternProperties === undefined ? additionalProperties : undefined,
-  }))
-  const names = [...new Set(sides.flatMap(({ declared }) => Object.keys(declared)))]
-  return Object.fromEntries(
-    names.map((name) => {
-      const [left, right] = sides.map(({ declared, other }) => (Object.hasOwn(declared, name) ? declared[name] : other))
-      return [name, both(left, right) ?? true]
-    }),
-  )
-}
-
-function mergeMembers(a: JsonValue | undefined, b: JsonValue | undefined): JsonValue | undefined {
-  if (!isJsonObject(a) || !isJsonObject(b)) return a ?? b
-  const shared = Object.keys(a).filter((name) => Object.hasOwn(b, name))
-  return { ...a, ...b, ...Object.fromEntries(shared.map((name) => [name, both(a[name], b[name]) ?? true])) }
-}
-
 /** The types that a schema names, or that its keywords are about, the telling ones first; none where it says nothing. */
 export function typesOf(rules: JsonObject): string[] {
   if (rules.type !== undefined) {
-    const named = listOf(rules.type).filter((type) => typeof type === 'string')
-    return named.toSorted((a, b) => Number(a === 'null') - Number(b === 'null'))
+    return textsOf(rules.type).toSorted((a, b) => Number(a === 'null') - Number(b === 'null'))
   }
   const values = closedTo(rules)
   if (values !== undefined) return [...new Set(values.map(typeOfValue))]
@@ -318,14 +227,8 @@ export function isWritableText(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed() && text.length <= TEXT_LENGTH
 }
 
-export function isAmong(list: readonly JsonValue[], value: JsonValue): boolean {
-  if (typeof value !== 'object' || value === null) return list.includes(value)
-  const text = canonicalJson(value)
-  return list.some((item) => typeof item === 'object' && item !== null && canonicalJson(item) === text)
-}
-
-export function listOf(value: JsonValue | undefined): JsonValue[] {
-  return Array.isArray(value) ? value : value === undefined ? [] : [value]
+export function textsOf(value: JsonValue | undefined): string[] {
+  return listOf(value).filter((text) => typeof text === 'string')
 }
 
 /** By number, and two infinities are equal (their difference is not a number). */

@@ -3,38 +3,9 @@
 // first, then those that the first guess has met, then all in turn, until one fits or the work is too much.
 import { canonicalJson, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
 import { createChecker, memberSchemas, numberOf } from './checker.ts'
-import {
-  type Choose,
-  closedTo,
-  createRules,
-  DEPTH,
-  firstTelling,
-  isWritableName,
-  listOf,
-  type Rules,
-  TEXT_LENGTH,
-  typesOf,
-} from './rules.ts'
-
-/** The free choices of a sample. `nth` makes the values of a list differ. */
-export interface Taste {
-  /** Whether the author's `default` and `examples` come before anything that is made. */
-  takesHints: boolean
-  /** One of so many that are equally good, from 0. */
-  pick(count: number): number
-  /** Whether a member is written that may be left out. */
-  includes(name: string, depth: number): boolean
-  /** How many items a list has, where it may. */
-  count(name: string, depth: number): number
-  /** A number between the bounds, which may be infinite; it is brought to a multiple of `step`. */
-  number?(name: string, low: number, high: number, step: number): number
-  truth(name: string, nth: number): boolean
-  text(name: string, nth: number): string
-  /** What a text goes on with that has to be longer. */
-  more(name: string): string
-  /** Texts of formats that it has an own idea of. */
-  format?(format: string, nth: number): string | undefined
-}
+import { closedTo, listOf } from './merge.ts'
+import { type Choose, createRules, DEPTH, firstTelling, isWritableName, type Rules, textsOf, typesOf } from './rules.ts'
+import { createScalars, type Taste } from './scalars.ts'
 
 export interface Sampler extends Pick<Rules, 'read'> {
   /** The fields of an object schema as they are for this value: with the alternatives and conditions that it meets. */
@@ -54,57 +25,32 @@ const ITEMS = 1000
 const HINTS = 100
 /** References that lead back are followed no deeper than this, where there is a way out. */
 const DEEP = 6
+/** What a value may be that no keyword says anything of, likely ones first. */
 const TYPES = ['string', 'integer', 'object', 'array', 'boolean', 'null']
-/** One transparent pixel: an input of format `file` is inline data wherever the spec may go. */
-const PIXEL =
-  'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=='
-
-const FORMATS: Record<string, (nth: number) => string> = {
-  date: (nth) => `2026-01-${String((nth % 28) + 1).padStart(2, '0')}`,
-  'date-time': (nth) => `2026-01-${String((nth % 28) + 1).padStart(2, '0')}T12:00:00Z`,
-  time: (nth) => `12:${String(nth % 60).padStart(2, '0')}:00Z`,
-  duration: (nth) => `PT${nth + 1}M`,
-  email: (nth) => `person${nth || ''}@example.com`,
-  hostname: (nth) => `www${nth || ''}.example.com`,
-  ipv4: (nth) => `192.0.2.${(nth % 254) + 1}`,
-  ipv6: (nth) => `2001:db8::${((nth % 254) + 1).toString(16)}`,
-  uri: (nth) => `https://example.com/${nth || ''}`,
-  url: (nth) => `https://example.com/${nth || ''}`,
-  'uri-reference': (nth) => `/${nth || ''}`,
-  'uri-template': (nth) => `https://example.com/{id}${nth || ''}`,
-  uuid: (nth) => `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}`,
-  'json-pointer': (nth) => `/${nth}`,
-  'relative-json-pointer': (nth) => String(nth),
-  regex: (nth) => 'a'.repeat(nth + 1),
-  byte: () => 'ZXhhbXBsZQ==',
-  file: () => PIXEL,
-}
-
-/** For lengths that leave no room for better ones. */
-const SHORTEST: Record<string, string> = { email: 'a@b.co', hostname: 'a.co', uri: 'http://a.b', url: 'http://a.b' }
 
 /** Samples of the parts of one schema; `root` is what its local references point into. */
 export function createSampler(root: JsonObject, taste: Taste): Sampler {
   const rulesOf = createRules(root)
   const { read, spend } = rulesOf
-  const { fits, pattern } = createChecker(rulesOf)
+  const checker = createChecker(rulesOf)
+  const { fits, pattern } = checker
+  const { makeNumber, makeText, pickFrom } = createScalars(taste, checker)
   /** Schemas that no attempt was good enough for: they get one more each time that they are met. */
   const hopeless = new Set<JsonObject>()
 
+  /** The branch that the value meets already. */
   const metBy =
     (value: JsonValue, otherwise: Choose): Choose =>
     (branches, conditions, firm) => {
       const met = conditions.findIndex((condition) => fits(value, condition))
       return met < 0 ? otherwise(branches, conditions, firm) : met
     }
-  const deep: Choose = (branches, conditions, firm) => {
-    const leaf = branches.findIndex(
-      (branch) => isJsonObject(branch) && !/object|array|undefined/.test(`${branch.type}`),
-    )
+  /** The way out of references that lead back. */
+  const outward: Choose = (branches, conditions, firm) => {
+    const isLeaf = (types: string[]) => types.length > 0 && !types.includes('object') && !types.includes('array')
+    const leaf = branches.findIndex((branch) => isJsonObject(branch) && isLeaf(typesOf(branch)))
     return leaf < 0 || !firm ? firstTelling(branches, conditions, firm) : leaf
   }
-
-  const pickFrom = (nth: number) => (count: number) => (taste.pick(count) + nth) % count
 
   /** `from` skips the attempts whose values are known and not wanted. */
   function make(
@@ -127,7 +73,7 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
         turn = Math.floor(turn / length)
         return digit
       }
-      const first = depth > DEEP ? deep : firstTelling
+      const first = depth > DEEP ? outward : firstTelling
       const choose = attempt === 0 ? first : attempt % 2 === 1 && latest !== undefined ? metBy(latest, inTurn) : inTurn
       const rules = read(schema, choose)
       latest = makeBy(rules, schema, name, nth, turn, depth)
@@ -185,7 +131,7 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
 
   function makeObject(rules: JsonObject, nth: number, extras: number, depth: number): JsonObject | undefined {
     const properties = isJsonObject(rules.properties) ? rules.properties : {}
-    const required = new Set(listOf(rules.required).map(String).filter(isWritableName))
+    const required = new Set(textsOf(rules.required).filter(isWritableName))
     const most = numberOf(rules.maxProperties) ?? Infinity
     const least = Math.min(Math.max(numberOf(rules.minProperties) ?? 0, extras), most, ITEMS)
     const matches = (source: string, text: string) => pattern(source)?.test(text) ?? false
@@ -260,50 +206,6 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
     return items
   }
 
-  function makeNumber(rules: JsonObject, name: string, nth: number): number {
-    const low = Math.max(numberOf(rules.minimum) ?? -Infinity, numberOf(rules.exclusiveMinimum) ?? -Infinity)
-    const high = Math.min(numberOf(rules.maximum) ?? Infinity, numberOf(rules.exclusiveMaximum) ?? Infinity)
-    const multiples = [rules, ...listOf(rules.allOf)].flatMap(
-      (part) => (isJsonObject(part) ? numberOf(part.multipleOf) : undefined) ?? [],
-    )
-    const step = multiples.every(Number.isInteger)
-      ? multiples.reduce((a, b) => (a / divisor(a, b)) * b, 1)
-      : Math.max(...multiples)
-    const wish = taste.number?.(name, low, high, rules.type === 'integer' || multiples.length > 0 ? step : 0.01)
-    const anchors = [low, high].filter(Number.isFinite)
-    const near = anchors.flatMap((bound) => [bound, bound + 1, bound - 1, Math.ceil(bound), Math.floor(bound)])
-    const onGrid = [0, ...anchors].flatMap((bound) =>
-      Array.from({ length: 12 }, (_, index) => (Math.floor(bound / step) + index - (bound === high ? 10 : 0)) * step),
-    )
-    const wished = wish === undefined ? [] : [Number((Math.round(wish / step) * step).toFixed(10)), wish]
-    const middle = anchors.length === 2 ? [(low + high) / 2, low + (high - low) / (nth + 3)] : []
-    const candidates = [...wished, 1, 0, step, ...near, ...middle, ...onGrid, 0.5, -0.5]
-    const isGood = (value: number) => (rules.type !== 'integer' || Number.isInteger(value)) && fits(value, rules)
-    const good = [...new Set(candidates)].filter(isGood)
-    const base = good[0] ?? 0
-    return [base + nth * step, base - nth * step, ...good.slice(nth)].find(isGood) ?? base
-  }
-
-  function makeText(rules: JsonObject, name: string, nth: number): string {
-    const least = Math.min(numberOf(rules.minLength) ?? 0, TEXT_LENGTH)
-    const most = Math.min(numberOf(rules.maxLength) ?? TEXT_LENGTH, TEXT_LENGTH)
-    const parts = [rules, ...listOf(rules.allOf)].filter(isJsonObject)
-    const patterns = parts.flatMap(
-      ({ pattern: source }) => (typeof source === 'string' ? pattern(source) : undefined) ?? [],
-    )
-    const floor = Math.min(most, Math.max(least, ...patterns.map(({ shortest }) => shortest)))
-    const patterned = patterns.map(({ write }) => write(floor, most, pickFrom(nth)))
-    const formatted = parts.flatMap(({ format }) => {
-      if (typeof format !== 'string') return []
-      const own = Object.hasOwn(FORMATS, format) ? FORMATS[format]?.(nth) : undefined
-      const texts = [taste.format?.(format, nth), own, SHORTEST[format]].filter((text) => text !== undefined)
-      return texts.flatMap((text) => [text, text.padEnd(least, 'a'), text.padStart(least, 'a')])
-    })
-    const free = fitted(taste.text(name, nth), least, most, () => taste.more(name))
-    const candidates = [...patterned, ...formatted, free].filter((text) => text !== undefined)
-    return candidates.find((text) => fits(text, rules)) ?? candidates[nth % candidates.length] ?? free
-  }
-
   return {
     read,
     fields: (schema, value) => rulesOf.fields(schema, value === undefined ? firstTelling : metBy(value, firstTelling)),
@@ -312,31 +214,11 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
   }
 }
 
-/** Brings a text to a length, counted as JSON Schema does: more of it, or cut at a word where that leaves half of it. */
-function fitted(text: string, least: number, most: number, more: () => string): string {
-  const parts = [text]
-  for (let length = Array.from(text).length; length < least; ) {
-    const part = more() || 'text'
-    parts.push(part)
-    length += Array.from(part).length + 1
-  }
-  const characters = Array.from(parts.join(' '))
-  if (characters.length <= most) return characters.join('')
-  const cut = characters.slice(0, Math.floor(most)).join('')
-  const atWord = cut.replace(/\s+\S*$/, '').replace(/[\s,;:]+$/, '')
-  if (Array.from(atWord).length >= Math.max(least, most / 2, 1)) return atWord
-  return cut.replace(/\s$/, 's')
-}
-
 function allOf(parts: readonly JsonValue[]): JsonValue {
   const telling = parts.filter((part) => part !== true)
   return telling.length > 1 ? { allOf: telling } : (telling[0] ?? true)
 }
 
-function divisor(a: number, b: number): number {
-  return b === 0 ? a : divisor(b, a % b)
-}
-
-export function singular(name: string): string {
+function singular(name: string): string {
   return name.length > 3 && /[^s]s$/.test(name) ? name.replace(/ies$/, 'ys').slice(0, -1) : name
 }

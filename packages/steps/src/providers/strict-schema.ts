@@ -30,7 +30,7 @@ export function isStrictSchema(schema: JsonObject): boolean {
     if (isObject && (additionalProperties !== false || names.some((name) => !listOf(required).includes(name))))
       return false
     if (type === undefined && anyOf === undefined && $ref === undefined && choices.length === 0) return false
-    if (format !== undefined && !FORMATS.includes(String(format))) return false
+    if (format !== undefined && !(typeof format === 'string' && FORMATS.includes(format))) return false
     const definitions = Object.entries(isJsonObject($defs) ? $defs : {})
     const texts = choices.map(String)
     used.properties += names.length
