@@ -21,10 +21,10 @@ export function merge(a: JsonObject, b: JsonObject): JsonObject {
   if (a.required !== undefined && b.required !== undefined)
     merged.required = [...listOf(a.required), ...listOf(b.required)]
   if (a.type !== undefined && b.type !== undefined) merged.type = commonTypes(listOf(a.type), listOf(b.type))
-  const choices = [a, b].flatMap((rules) => closedTo(rules) ?? [])
-  if (closedTo(a) !== undefined && closedTo(b) !== undefined) {
+  const [choices, others] = [closedTo(a), closedTo(b)]
+  if (choices !== undefined && others !== undefined) {
     delete merged.const
-    merged.enum = choices.filter((value) => [a, b].every((rules) => isAmong(closedTo(rules) ?? [], value)))
+    merged.enum = choices.filter((value) => isAmong(others, value))
   }
   for (const keyword of SCHEMAS) merged[keyword] = both(a[keyword], b[keyword])
   if (a.prefixItems !== undefined || b.prefixItems !== undefined) {
@@ -35,8 +35,17 @@ export function merge(a: JsonObject, b: JsonObject): JsonObject {
       (_, index) => both(left[index] ?? a.items, right[index] ?? b.items) ?? true,
     )
   }
-  merged.properties = mergeProperties(a, b)
-  merged.patternProperties = mergeMembers(a.patternProperties, b.patternProperties)
+  const pair = [a, b]
+  // A pattern may take what is not declared, so that `additionalProperties` does not judge it.
+  const undeclared = pair.map((side) => (side.patternProperties === undefined ? side.additionalProperties : undefined))
+  merged.properties = mergeMembers(
+    pair.map(({ properties }) => properties),
+    undeclared,
+  )
+  merged.patternProperties = mergeMembers(
+    pair.map(({ patternProperties }) => patternProperties),
+    [],
+  )
   const rest = [...listOf(a.allOf), ...listOf(b.allOf)]
   for (const [first = '', ...others] of GROUPS) {
     if (a[first] === undefined || b[first] === undefined || a[first] === b[first]) continue
@@ -66,26 +75,13 @@ function both(a: JsonValue | undefined, b: JsonValue | undefined): JsonValue | u
   return { allOf: [a, b] }
 }
 
-/** What one side does not declare, its `additionalProperties` judge, unless a pattern may. */
-function mergeProperties(a: JsonObject, b: JsonObject): JsonObject | undefined {
-  if (!isJsonObject(a.properties) && !isJsonObject(b.properties)) return undefined
-  const sides = [a, b].map(({ properties, patternProperties, additionalProperties }) => ({
-    declared: isJsonObject(properties) ? properties : {},
-    other: patternProperties === undefined ? additionalProperties : undefined,
-  }))
-  const names = [...new Set(sides.flatMap(({ declared }) => Object.keys(declared)))]
-  return Object.fromEntries(
-    names.map((name) => {
-      const [left, right] = sides.map(({ declared, other }) => (Object.hasOwn(declared, name) ? declared[name] : other))
-      return [name, both(left, right) ?? true]
-    }),
-  )
-}
-
-function mergeMembers(a: JsonValue | undefined, b: JsonValue | undefined): JsonValue | undefined {
-  if (!isJsonObject(a) || !isJsonObject(b)) return a ?? b
-  const shared = Object.keys(a).filter((name) => Object.hasOwn(b, name))
-  return { ...a, ...b, ...Object.fromEntries(shared.map((name) => [name, both(a[name], b[name]) ?? true])) }
+/** Each name's schemas of both sides; a side that does not know a name judges it by its one of `others`. */
+function mergeMembers(sides: (JsonValue | undefined)[], others: (JsonValue | undefined)[]): JsonObject | undefined {
+  if (!sides.some(isJsonObject)) return undefined
+  const known = sides.map((side) => (isJsonObject(side) ? side : {}))
+  const names = new Set(known.flatMap((side) => Object.keys(side)))
+  const judge = (name: string) => known.map((side, at) => (Object.hasOwn(side, name) ? side[name] : others[at]))
+  return Object.fromEntries([...names].map((name) => [name, judge(name).reduce(both) ?? true]))
 }
 
 export function isAmong(list: readonly JsonValue[], value: JsonValue): boolean {

@@ -60,19 +60,12 @@ export function createRules(root: JsonObject): Rules {
     if (properties !== undefined) plain.properties = properties
     const parts: JsonValue[] = [target($ref) ?? true, ...listOf(allOf)]
     const take = (all: JsonValue[], conditions = all, firm = true) => {
-      const possible = all
-        .map((branch, index) => ({ branch, condition: conditions[index] ?? true }))
-        .filter(({ branch }) => mayMeet(plain, branch))
-      const chosen =
-        possible.length === 0
-          ? 0
-          : choose(
-              possible.map(({ branch }) => branch),
-              possible.map(({ condition }) => condition),
-              firm,
-            )
-      const impossible = firm ? (all[0] ?? true) : true
-      parts.push(possible.length === 0 ? impossible : (possible[chosen]?.branch ?? true))
+      const possible = [...all.keys()].filter((index) => mayMeet(plain, all[index] ?? true))
+      const given = (list: JsonValue[]) => possible.map((index) => list[index] ?? true)
+      const chosen = possible.length === 0 ? -1 : choose(given(all), given(conditions), firm)
+      // Where nothing is possible, neither is the whole.
+      const none = firm && possible.length === 0 && all.length > 0 ? false : true
+      parts.push(all[possible[chosen] ?? -1] ?? none)
     }
     take(listOf(anyOf))
     take(listOf(oneOf))
