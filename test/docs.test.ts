@@ -256,7 +256,7 @@ describe('what is said of the code', () => {
     [...new Set(from.flatMap((file) => [...read(file).matchAll(pattern)].map(([, name = '']) => name)))].toSorted()
 
   test('every kill point is armed by an end-to-end test, and every one that is armed or named exists', () => {
-    const exist = found(sources, /(?:killpoint(?:\?\.)?|\bsave)\('([A-Z]\d+)'/g)
+    const exist = found(sources, /(?:killpoint(?:\?\.)?|\bsave|\bcommitted)\('([A-Z]\d+)'/g)
     const e2e = files.filter((file) => /^test\/.*\.e2e\.test\.ts$/.test(file))
     expect(exist.length).toBeGreaterThan(10)
     expect(found(e2e, /'([ADRW]\d+)'/g)).toEqual(exist)

@@ -25,7 +25,7 @@ export {
   type Tool,
 } from './catalog.ts'
 export { durationMs } from './execution/end-run.ts'
-export { createEngine } from './execution/execute.ts'
+export { createEngine, type EngineDeps } from './execution/execute.ts'
 export { createHost, type Host } from './execution/host.ts'
 export { type FailureClass, StepFailure } from './failure.ts'
 export type { EarlierRun } from './inheritance.ts'

@@ -30,7 +30,7 @@ function answer(job: Job): Answer {
     validator = compileValidator(job.clean)
     validators.set(job.hash, validator)
   }
-  const problems = validator(job.value)
+  const problems = validator(job.value, job.showsValues)
   return { problems, value: job.value }
 }
 
