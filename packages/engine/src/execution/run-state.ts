@@ -365,20 +365,11 @@ export function createRunState(
 
     settle(unit, attempt, outcome) {
       draft.events.push(...takeStarted(unit.key))
-      const checkpoint = addCheckpoint(unit, unit.key, attempt, outcome)
-      const { key, stepId, error } = checkpoint
+      const { key, stepId, status, error, simulated } = addCheckpoint(unit, unit.key, attempt, outcome)
       if (key === stepId) failure ??= error
-      const kind: EventKind = `workflow.node.${checkpoint.status}`
-      draft.events.push({
-        kind,
-        nodeKey: key,
-        payload: {
-          step: stepId,
-          attempt: checkpoint.attempt,
-          simulated: checkpoint.simulated,
-          ...(error === null ? {} : { error: { ...error } }),
-        },
-      })
+      const reason = error === null ? {} : { error: { ...error } }
+      const payload = { step: stepId, attempt: attempt.number, simulated, ...reason }
+      draft.events.push({ kind: `workflow.node.${status}`, nodeKey: key, payload })
     },
 
     remember(unit, key, attempt, output) {
