@@ -301,7 +301,7 @@ function definedOnly<Wishes extends object>(wishes: Wishes): { [Key in keyof Wis
   return Object.fromEntries(given) as { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> }
 }
 
-/** The refusal of a key that stands for something else. */
+/** The refusal of an Idempotency-Key that was used for another request. */
 export function keyMismatch(): FabriqueError {
   return new FabriqueError(
     'idempotency-mismatch',

@@ -107,7 +107,7 @@ export interface RunState {
    */
   noteProgress(unit: Pick<Unit, 'key' | 'step'>, payload: JsonObject): void
   noteCalls(calls: CallRecord[]): void
-  /** `expiry` goes with a gate that is opened and decides itself if nobody does. */
+  /** `expiry` is for an opened gate that decides itself in time. */
   noteGate(gate: GateName, status: GateRecord['status'], detail: string | null, expiry?: GateRecord['expiry']): void
   /** Notes what a gate found; answers the complaint where it did not pass. */
   noteVerdict(gate: GateName, verdict: Verdict): string | null
@@ -139,7 +139,7 @@ export class RunTaken extends Error {
   }
 }
 
-/** The state of a claimed run, from what earlier executions left behind. */
+/** The state of a claimed run, from the history that earlier executions recorded. */
 export function createRunState(
   deps: RunStateDeps,
   run: ClaimedRun,
