@@ -1,5 +1,5 @@
-// A run that consists of slots: what their states make of it, and what its own log says of them.
-// Pure; the stores apply it in the transaction that holds the run.
+// A run that consists of slots: its status as it follows from theirs, and the events that its own log has of them.
+// Pure; the stores apply it in a transaction under the run's lock.
 import { isTerminal, type RunError, type RunStatus } from '@fabrique/schema'
 import type { NewEvent } from './ports.ts'
 import { slotKey } from './unit-key.ts'
@@ -14,13 +14,13 @@ export interface SlotState {
   finishedAt: string | null
 }
 
-export interface Joined {
+export interface JoinedSlots {
   /** What the run's log does not say yet, in order; its own end is not among it. */
   events: NewEvent[]
   status: RunStatus
   partial: boolean
   error: RunError | null
-  /** The first failure ends the rest: cancel what has not ended, and join again. */
+  /** A failure ends the run: cancel the slots that have not ended, and join again. */
   stop: boolean
 }
 
@@ -29,7 +29,7 @@ export function joinSlots(
   run: { status: RunStatus; failFast: boolean; cancelRequested: boolean },
   slots: readonly SlotState[],
   logged: ReadonlySet<string>,
-): Joined {
+): JoinedSlots {
   const events: NewEvent[] = []
   for (const slot of slots) {
     const { index, runId, workflow, status, error } = slot
@@ -56,7 +56,7 @@ export function joinSlots(
   }
   const completed = slots.filter(({ status }) => status === 'completed').length
   const failed = error !== null && (run.failFast || completed === 0)
-  // A cancel that came when every slot had ended by itself has stopped nothing.
+  // A cancel that arrived after every slot had ended changes nothing.
   const stopped = slots.some(({ status }) => status === 'cancelled')
   if (run.cancelRequested && stopped && !(failed && run.failFast)) {
     return { events, status: 'cancelled', partial: false, error: null, stop: false }

@@ -90,9 +90,9 @@ export interface Instance {
   inherited?: true
   /** Of a retry: the runs that the earlier one had called, by the unit that called them; calling again goes on there. */
   earlierCalls?: Record<string, string>
-  /** Of a called run: the earlier one in whose place it stands, whose finished steps it takes over when it begins. */
+  /** Of a called run: the run that it retries, whose finished steps it inherits when it is first executed. */
   continues?: string
-  /** What a run that was called may spend, by its caller's leave; absent for one that nobody called. */
+  /** What a called run may spend, set by its caller; absent for other runs. */
   capUsd?: number
   /** Caps of the day of the workflows that called this one. */
   dayCaps?: DayCap[]

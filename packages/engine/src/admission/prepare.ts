@@ -70,7 +70,7 @@ export interface Preparer {
   prepare(request: RunRequest): Promise<PreparedRun>
 }
 
-/** What limits of a run and of a day are held against. */
+/** What the limits of a run and of a day are checked against. */
 export type Budgeted = Pick<PreparedRun, 'workflow' | 'estimate' | 'maxPerDayUsd'>
 
 type CompiledTemplate = Compiled & { template: Template; pricedByIntake: Step[] }

@@ -1,5 +1,5 @@
-// Going on where a failed or cancelled run stopped, as a new run of the same specification.
-// Hides what of it is finished: steps, items, parts, decisions, and what the runs that it called have finished.
+// Retrying a failed or cancelled run: a new run of the same specification that inherits what is finished.
+// Hides what that is: steps, items, parts, decisions, and what the called runs have finished.
 import { FabriqueError, isTerminal, type RunStatus } from '@fabrique/schema'
 import { contentHash } from '../template/compile.ts'
 import { estimateSteps, sumOf } from '../template/estimate.ts'
@@ -9,7 +9,7 @@ import { type Budgeted, checkDay, checkRun, scopeFor } from './prepare.ts'
 import { slotKey } from '../unit-key.ts'
 import { keyMismatch } from './submit.ts'
 
-/** A run with its slots as it was accepted, and what has become of each. */
+/** A run and its slots as they were accepted, with their statuses. */
 export interface EndedRun extends Omit<NewRun, 'inherited' | 'slots' | 'idempotency' | 'estimatedUsd'> {
   status: RunStatus
   /** Of a run below another: that one, and the slot's index; a called run has none. */
@@ -30,7 +30,7 @@ export interface RetryDeps {
 export type RetryOutcome = { outcome: 'accepted' | 'replayed'; runId: string } | { outcome: 'unknown' }
 
 /**
- * Accepts a new run in the place of one that failed or was cancelled; that one is left as it is. Throws
+ * Accepts a retry of a run that failed or was cancelled, which itself does not change. Throws
  * `not-retryable`, `budget-exceeded` for what is left to do, and `idempotency-mismatch`.
  */
 export async function retryRun(
@@ -50,36 +50,32 @@ export async function retryRun(
 
   const { status: _, within: __, slots: earlierSlots, ...same } = earlier
   const isPlain = earlierSlots.length === 0
-  const begun = await Promise.all((isPlain ? [earlier] : earlierSlots).map((one) => goOn(deps, one)))
-  for (const { slot, budgeted } of begun) checkRun(slot.definition, budgeted.estimate)
-  await checkDay(
-    store,
-    organizationId,
-    begun.map(({ budgeted }) => budgeted),
-  )
-  const slots = begun.map(({ slot }) => slot)
+  const retries = await Promise.all((isPlain ? [earlier] : earlierSlots).map((one) => retrySlot(deps, one)))
+  const slots = retries.map(({ slot }) => slot)
+  const budgeted = retries.map((one) => one.budgeted)
+  for (const {
+    slot,
+    budgeted: { estimate },
+  } of retries)
+    checkRun(slot.definition, estimate)
+  await checkDay(store, organizationId, budgeted)
   const run: NewRun = {
     ...same,
     ...(isPlain ? slots[0] : { id: ids.next(), inherited: null }),
     inherited: (isPlain ? slots[0]?.inherited : null) ?? null,
     slots: isPlain ? [] : slots,
     retryOf: runId,
-    estimatedUsd: sumOf(begun.map(({ budgeted }) => budgeted.estimate)).expected,
+    estimatedUsd: sumOf(budgeted.map(({ estimate }) => estimate)).expected,
     idempotency: idempotencyKey === undefined ? null : { key: idempotencyKey, digest },
   }
   const accepted = await store.accept(run)
   if (accepted.outcome === 'mismatch') throw keyMismatch()
   if (accepted.outcome === 'replayed') return accepted
   queue.publish(accepted.events)
+  const { priority, lane } = run
+  const started = isPlain ? [run] : slots
   await queue.enqueue(
-    (isPlain ? [run] : slots).map(({ id, workflow }) => ({
-      runId: id,
-      organizationId,
-      epoch: 0,
-      workflow,
-      priority: run.priority,
-      lane: run.lane,
-    })),
+    started.map(({ id, workflow }) => ({ runId: id, organizationId, epoch: 0, workflow, priority, lane })),
   )
   return { outcome: 'accepted', runId: run.id }
 }
@@ -94,36 +90,28 @@ function checkRetryable({ id, status, within }: EndedRun): void {
   throw new FabriqueError('not-retryable', `The run is ${status}: ${why}.`)
 }
 
-/** A run in the place of this one, under a new id, with all that this one has finished and what the rest should cost. */
-async function goOn(
+/** The retry of a run, under a new id, with what it inherits and the estimate of the rest. */
+async function retrySlot(
   { store, ids }: Pick<RetryDeps, 'store' | 'ids'>,
   earlier: EndedSlot,
 ): Promise<{ slot: NewSlot; budgeted: Budgeted }> {
-  const { status, instance, definition, ...same } = earlier
+  const { status, ...same } = earlier
+  const { workflow, instance, definition } = same
   const history = await store.history(earlier.id)
   const inherited = continuation(earlier, history, ids)
   const finished = new Set(inherited.checkpoints.filter(({ key, stepId }) => key === stepId).map(({ key }) => key))
   const estimate =
     status === 'completed'
       ? { low: 0, expected: 0, high: 0 }
-      : sumOf(estimateSteps(definition.priced, scopeFor(earlier.workflow, instance.intake), finished))
-  // What the earlier run did not come to call again, the one before it may have called.
+      : sumOf(estimateSteps(definition.priced, scopeFor(workflow, instance.intake), finished))
+  // A unit that the earlier run did not call again may have been called by the run that it retried.
   const earlierCalls = { ...instance.earlierCalls, ...callsOf(history) }
   const slot: NewSlot = {
     ...same,
-    definition,
     id: ids.next(),
-    instance: {
-      ...instance,
-      inherited: true,
-      ...(Object.keys(earlierCalls).length === 0 ? {} : { earlierCalls }),
-    },
-    simulated: earlier.simulated,
+    instance: { ...instance, inherited: true, ...(Object.keys(earlierCalls).length === 0 ? {} : { earlierCalls }) },
     estimatedUsd: estimate.expected,
     inherited,
   }
-  return {
-    slot,
-    budgeted: { workflow: earlier.workflow, estimate, maxPerDayUsd: definition.budgetPolicy.maxPerDayUsd },
-  }
+  return { slot, budgeted: { workflow, estimate, maxPerDayUsd: definition.budgetPolicy.maxPerDayUsd } }
 }

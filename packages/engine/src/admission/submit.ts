@@ -166,7 +166,7 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       if (submission.dryRun === true) {
         const steps = isPlain
           ? first.steps
-          : prepared.flatMap(({ steps: own }, index) => own.map((step) => inSlot(step, index)))
+          : prepared.flatMap(({ steps: own }, index) => own.map((one) => ({ ...one, step: slotKey(index, one.step) })))
         return {
           outcome: 'dry-run',
           workflow: workflow.workflow,
@@ -176,16 +176,11 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
           warnings,
         }
       }
-      const slots = isPlain
-        ? []
-        : prepared.map((one, index) =>
-            one.toSlot(
-              spec.bundle === undefined
-                ? { variantIndex: index, variants: prepared.length }
-                : { variantIndex: null, variants: 1 },
-            ),
-          )
-      const root = isPlain ? first.toSlot({ variantIndex: null, variants: 1 }) : rootOf(deps.ids, spec, slots, pricing)
+      const alone = { variantIndex: null, variants: 1 }
+      const placeOf = (index: number) =>
+        spec.bundle === undefined ? { variantIndex: index, variants: prepared.length } : alone
+      const slots = isPlain ? [] : prepared.map((one, index) => one.toSlot(placeOf(index)))
+      const root = isPlain ? first.toSlot(alone) : rootOf(deps.ids, spec, slots, pricing)
       const run: NewRun = {
         ...root,
         organizationId: submission.organizationId,
@@ -209,23 +204,12 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       if (accepted.outcome === 'replayed') return accepted
       deps.killpoint?.('A2')
       deps.queue.publish(accepted.events)
-      await deps.queue.enqueue(
-        (isPlain ? [run] : slots).map(({ id, workflow: name }) => ({
-          runId: id,
-          organizationId: run.organizationId,
-          epoch: 0,
-          workflow: name,
-          priority: run.priority,
-          lane: run.lane,
-        })),
-      )
+      const { organizationId, priority, lane } = run
+      const started = (isPlain ? [run] : slots).map((one) => ({ runId: one.id, workflow: one.workflow }))
+      await deps.queue.enqueue(started.map((one) => ({ ...one, organizationId, epoch: 0, priority, lane })))
       deps.killpoint?.('A3')
-      return {
-        outcome: 'accepted',
-        run,
-        createdAt: accepted.events[0]?.timestamp ?? '',
-        pricingVersion: pricing.version,
-      }
+      const createdAt = accepted.events[0]?.timestamp ?? ''
+      return { outcome: 'accepted', run, createdAt, pricingVersion: pricing.version }
     },
   }
 }
@@ -278,10 +262,6 @@ function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): New
   }
 }
 
-function inSlot(step: StepEstimate, index: number): StepEstimate {
-  return { ...step, step: slotKey(index, step.step) }
-}
-
 /** Prepares every entry, and answers the problems of all of them at once. */
 async function eachEntry<Entry>(
   entries: readonly Entry[],
@@ -321,7 +301,7 @@ function definedOnly<Wishes extends object>(wishes: Wishes): { [Key in keyof Wis
   return Object.fromEntries(given) as { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> }
 }
 
-/** The refusal of a key that stands for something else. */
+/** The refusal of an Idempotency-Key that was used for another request. */
 export function keyMismatch(): FabriqueError {
   return new FabriqueError(
     'idempotency-mismatch',

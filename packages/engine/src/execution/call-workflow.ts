@@ -100,16 +100,8 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
     },
     capUsd ?? 0,
   )
-  await deps.queue.enqueue([
-    {
-      runId: id,
-      organizationId: run.organizationId,
-      epoch: 0,
-      workflow: pinned.workflow,
-      priority: run.priority,
-      lane: run.lane,
-    },
-  ])
+  const { organizationId, priority, lane } = run
+  await deps.queue.enqueue([{ runId: id, organizationId, epoch: 0, workflow: pinned.workflow, priority, lane }])
   return id
 }
 

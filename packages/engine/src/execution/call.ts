@@ -164,7 +164,7 @@ async function recover(
       send(deps, site, model, record, requestId, request, files),
     )
   }
-  // The process died between sending and saving: nobody can say whether the provider charged for it.
+  // The process died between sending and saving: whether the provider charged for it cannot be known.
   const unknown: CallRecord = { ...record, outcome: 'unknown', actualUsd: record.estimatedUsd }
   await deps.record(unknown)
   site.earlier[site.earlier.indexOf(record)] = unknown
@@ -212,7 +212,7 @@ async function send(
     return settle(site, sent, answer)
   } catch (error) {
     if (!StepFailure.is(error)) throw error
-    // A request the provider still holds by name stays pending: the next execution asks for it again.
+    // A stopped request that the provider knows by id stays pending: the next execution asks for its answer.
     if (site.signal.aborted && sent.requestId !== null && site.signal.reason !== 'cancel') throw error
     const unknown = error.billed === 'unknown'
     await update({

@@ -45,12 +45,8 @@ export async function conclude(deps: EndRunDeps, state: RunState): Promise<'fini
   }
   const simulated = [...state.checkpoints.values()].some((checkpoint) => checkpoint.simulated)
   deps.killpoint?.('W9')
-  return await finish(
-    state,
-    failure === null
-      ? { status: 'completed', output: outputOf(state), simulated }
-      : { status: 'failed', error: failure, simulated },
-  )
+  if (failure !== null) return await finish(state, { status: 'failed', error: failure, simulated })
+  return await finish(state, { status: 'completed', output: outputOf(state), simulated })
 }
 
 /** Whether a review still needs a decision: of the whole run, or of a step that completed. */
@@ -88,14 +84,8 @@ export async function suspend(state: RunState): Promise<'waiting' | 'parked'> {
     return 'parked'
   }
   if (called.length > 0 || own.some(({ id }) => !state.announced.has(id))) {
-    state.noteEvent({
-      kind: 'workflow.run.waiting',
-      payload: {
-        status: 'waiting',
-        gates,
-        detail: `Waiting for a decision: ${gates.map(({ name }) => name).join(', ')}.`,
-      },
-    })
+    const detail = `Waiting for a decision: ${gates.map(({ name }) => name).join(', ')}.`
+    state.noteEvent({ kind: 'workflow.run.waiting', payload: { status: 'waiting', gates, detail } })
   }
   await state.save('W11', { status: 'waiting', wakeInMs: wakeInMs(own, state.suspended.size > 0) })
   return 'waiting'
@@ -108,30 +98,23 @@ function wakeInMs(open: GateRecord[], hasSuspended: boolean): number | null {
   return times.length === 0 ? null : Math.min(...times)
 }
 
-/** Ends the run with its terminal event; nothing of it changes afterwards. */
+/** Ends the run with its terminal event. */
 export async function finish(state: RunState, end: End): Promise<'finished'> {
-  // Nobody will ask for these any more: they may have been charged, and count as spent.
+  // No execution will ask for these answers: they may have been charged, and count as spent.
   const open = state.calls().filter(({ outcome }) => outcome === 'pending')
   state.noteCalls(open.map((call) => ({ ...call, outcome: 'unknown', actualUsd: call.estimatedUsd })))
-  const calls = state.calls()
   const called = [...state.children.values()].reduce((sum, { spentUsd }) => sum + spentUsd, 0)
+  const actual = roundUsd(state.calls().reduce((sum, { actualUsd }) => sum + (actualUsd ?? 0), called))
+  const output = ownOutput(state, end)
   state.noteEvent(
     endEvent(
       state.run,
-      { status: end.status, partial: false, outputs: [ownOutput(state, end)], error: errorOf(end) },
-      {
-        estimated: state.run.estimatedUsd,
-        actual: roundUsd(calls.reduce((sum, call) => sum + (call.actualUsd ?? 0), called)),
-        pricing_version: state.definition.pricingVersion,
-      },
+      { status: end.status, partial: false, outputs: [output], error: output.error },
+      { estimated: state.run.estimatedUsd, actual, pricing_version: state.definition.pricingVersion },
     ),
   )
   await state.save('W10', end)
   return 'finished'
-}
-
-function errorOf(end: End): RunError | null {
-  return end.status === 'failed' ? end.error : null
 }
 
 /** The one entry of `outputs` that a run without slots has; a slot's own is the one of its run, by its index. */
@@ -144,7 +127,7 @@ function ownOutput({ run, artifacts }: RunState, end: End): RunOutput {
     status: end.status,
     output: end.status === 'completed' ? end.output : null,
     artifacts: [...artifacts.values()].filter(({ status }) => status !== 'draft').map(artifactSummary),
-    error: errorOf(end),
+    error: end.status === 'failed' ? end.error : null,
   }
 }
 
@@ -155,8 +138,7 @@ async function judgeEnd(
   files: EndEvidence['files'],
 ): Promise<RunError | null> {
   for (const bound of state.graph.gates) {
-    const status = state.gates.get(bound.gate.id)?.status
-    if (status === 'passed') continue
+    if (state.gates.get(bound.gate.id)?.status === 'passed') continue
     const verdict = await verdictAtEnd(deps, state, files, bound)
     const complaint = verdict === null ? null : state.noteVerdict(bound.gate, verdict)
     if (complaint !== null) return { code: 'gate-failed', message: complaint }
@@ -200,9 +182,8 @@ function finalFiles(state: RunState): EndEvidence['files'] {
     const path = parsePath(from ?? `steps.${role}.output.artifact`)
     const value = path === undefined ? undefined : valueAt(outputs, path.path)
     const found = (Array.isArray(value) ? value : [value]).map((one) => artifactAt(state, one))
-    return path?.optional === true && found.every((one) => one === null)
-      ? []
-      : found.map((one) => ({ role, mimeType, found: one }))
+    if (path?.optional === true && found.every((one) => one === null)) return []
+    return found.map((one) => ({ role, mimeType, found: one }))
   })
 }
 
@@ -216,11 +197,8 @@ function artifactAt(state: RunState, value: JsonValue | undefined) {
 function outputOf(state: RunState): JsonObject {
   const outputs = state.outputs()
   const aliases = Object.entries(state.definition.outputAliases)
-  if (aliases.length > 0) {
-    return Object.fromEntries(
-      aliases.map(([alias, path]) => [alias, valueAt(outputs, parsePath(path)?.path ?? []) ?? null]),
-    )
-  }
+  const aliased = aliases.map(([alias, path]) => [alias, valueAt(outputs, parsePath(path)?.path ?? []) ?? null])
+  if (aliases.length > 0) return Object.fromEntries(aliased)
   const referenced = new Set([...state.graph.nodes.values()].flatMap(({ needs }) => needs.map(({ id }) => id)))
   const last = Object.entries(outputs).filter(([id]) => !referenced.has(id))
   return Object.fromEntries(last.map(([id, { output }]) => [id, output]))

@@ -8,12 +8,12 @@ export interface Host {
   execute(runId: string): Promise<ExecutionOutcome | 'crashed'>
   /** Stops the runs of a tree that this process executes. */
   cancel(rootRunId: string): void
-  /** Hands every run back, then answers when all have returned. */
+  /** Releases every run, and resolves when all executions have returned. */
   shutdown(): Promise<void>
   inFlight(): number
 }
 
-interface Held {
+interface Lease {
   rootRunId: string
   fence: number
   abort: AbortController
@@ -28,7 +28,7 @@ export function createHost(deps: {
   leaseMs: number
   stopped: AbortSignal
 }): Host {
-  const held = new Map<string, Held>()
+  const held = new Map<string, Lease>()
   const executions = new Set<Promise<unknown>>()
   let closing = false
 
@@ -63,7 +63,7 @@ export function createHost(deps: {
       const execution = deps.engine
         .execute(runId, controller.signal, ({ rootRunId, fence }) => {
           held.set(runId, { rootRunId, fence, abort: controller })
-          // The claim was under way when the shutdown began: it is handed back like the others.
+          // A claim that was in flight when the shutdown began is released like the others.
           if (closing) controller.abort('shutdown')
         })
         .catch((error: unknown) => {

@@ -1,5 +1,5 @@
 // Which steps can start: a definition as a graph, and a run's state against it.
-// Pure and total; hides how conditions and gates hold steps back.
+// Pure and total; hides how dependencies and gates delay steps.
 import type { Gate, Step } from '@fabrique/schema'
 import type { Catalog, GateKind } from '../catalog.ts'
 import { type Dependency, dependenciesOf } from '../template/data-flow.ts'
@@ -26,7 +26,7 @@ export interface Node {
 export interface Graph {
   nodes: ReadonlyMap<string, Node>
   gates: BoundGate[]
-  /** Review gates that stand behind a step, by that step's id. */
+  /** Review gates after a step, by that step's id. */
   reviewsAfter: ReadonlyMap<string, BoundGate[]>
 }
 
@@ -51,7 +51,7 @@ export function createGraph(definition: Definition, catalog: Catalog): Graph {
 export interface Progress {
   checkpoints: ReadonlyMap<string, Checkpoint>
   gates: ReadonlyMap<string, GateRecord>
-  /** Started and not settled: at work, or resting until something outside has happened. */
+  /** Started and not settled: running, or suspended until a called run has ended. */
   busy: ReadonlySet<string>
 }
 
@@ -60,7 +60,7 @@ export interface Next {
   ready: Step[]
   /** Can never start: something they need failed or was skipped. */
   unreachable: Step[]
-  /** Ids of the gates that hold steps back: they stand open, or must be opened. */
+  /** Ids of the gates that steps wait for: open, or to be opened. */
   reviews: string[]
 }
 

@@ -10,7 +10,7 @@ export interface Cap {
   gate: Pick<Gate, 'id' | 'name' | 'type'> | null
 }
 
-/** The caps that hold for one run by itself: no call may bring it over any of them. */
+/** The caps of one run: no call may bring it over any of them. */
 export function capsOf({ instance }: ClaimedRun, { budgetPolicy }: Definition, { gates }: Graph): Cap[] {
   const given = [budgetPolicy.maxPerRunUsd, instance.capUsd].filter((maxUsd) => maxUsd !== undefined)
   return [
@@ -21,7 +21,7 @@ export function capsOf({ instance }: ClaimedRun, { budgetPolicy }: Definition, {
   ]
 }
 
-/** The caps of the day that a run's calls count against: its own workflow's, and those of whoever called it. */
+/** The caps of the day that a run's calls count against: its own workflow's, and its callers'. */
 export function dayCapsOf(
   { workflow, instance }: Pick<ClaimedRun, 'workflow' | 'instance'>,
   { budgetPolicy }: Definition,

@@ -107,7 +107,7 @@ export interface RunState {
    */
   noteProgress(unit: Pick<Unit, 'key' | 'step'>, payload: JsonObject): void
   noteCalls(calls: CallRecord[]): void
-  /** `expiry` goes with a gate that is opened and decides itself if nobody does. */
+  /** `expiry` is for an opened gate that decides itself in time. */
   noteGate(gate: GateName, status: GateRecord['status'], detail: string | null, expiry?: GateRecord['expiry']): void
   /** Notes what a gate found; answers the complaint where it did not pass. */
   noteVerdict(gate: GateName, verdict: Verdict): string | null
@@ -139,7 +139,7 @@ export class RunTaken extends Error {
   }
 }
 
-/** The state of a claimed run, from what earlier executions left behind. */
+/** The state of a claimed run, from the history that earlier executions recorded. */
 export function createRunState(
   deps: RunStateDeps,
   run: ClaimedRun,
@@ -365,20 +365,11 @@ export function createRunState(
 
     settle(unit, attempt, outcome) {
       draft.events.push(...takeStarted(unit.key))
-      const checkpoint = addCheckpoint(unit, unit.key, attempt, outcome)
-      const { key, stepId, error } = checkpoint
+      const { key, stepId, status, error, simulated } = addCheckpoint(unit, unit.key, attempt, outcome)
       if (key === stepId) failure ??= error
-      const kind: EventKind = `workflow.node.${checkpoint.status}`
-      draft.events.push({
-        kind,
-        nodeKey: key,
-        payload: {
-          step: stepId,
-          attempt: checkpoint.attempt,
-          simulated: checkpoint.simulated,
-          ...(error === null ? {} : { error: { ...error } }),
-        },
-      })
+      const reason = error === null ? {} : { error: { ...error } }
+      const payload = { step: stepId, attempt: attempt.number, simulated, ...reason }
+      draft.events.push({ kind: `workflow.node.${status}`, nodeKey: key, payload })
     },
 
     remember(unit, key, attempt, output) {

@@ -66,9 +66,8 @@ async function runItems(
   const attempt = newAttempt(state, 1)
   const list = renderValue(items, scopeOf(state, unit))
   if (!Array.isArray(list.value) || list.value.length > ITEMS_MAX) {
-    const what = Array.isArray(list.value)
-      ? `${list.value.length} items, and ${ITEMS_MAX} are the limit`
-      : 'no list to go through'
+    const length = Array.isArray(list.value) ? list.value.length : null
+    const what = length === null ? 'no list to go through' : `${length} items, and ${ITEMS_MAX} are the limit`
     const error = { code: 'invalid-items', message: `Step "${step.id}" got ${what}.`, node_key: step.id }
     return state.settle(unit, attempt, { status: 'failed', error })
   }
@@ -114,10 +113,8 @@ async function settleBy(state: RunState, unit: Unit, attempt: Attempt, work: () 
     state.settle(unit, attempt, { status: 'completed', output: await work() })
   } catch (error) {
     if (!StepFailure.is(error)) throw error
-    state.settle(unit, attempt, {
-      status: 'failed',
-      error: { code: error.code, message: error.message, node_key: unit.key },
-    })
+    const failed = { code: error.code, message: error.message, node_key: unit.key }
+    state.settle(unit, attempt, { status: 'failed', error: failed })
   }
 }
 

@@ -153,7 +153,7 @@ function isUnused({ checkpoints }: RecordedRun, { stepKey, outcome }: Call, call
   return answers.length > checkpoints.filter(({ key }) => isWithin(key, stepKey)).length
 }
 
-/** Whether the step came to its end after the run was told to stop. */
+/** Whether the step completed after the run was cancelled or had failed. */
 function isLate(run: RecordedRun, stepId: string): boolean {
   const failedAt = run.nodes.find(({ kind }) => kind === 'workflow.node.failed')?.at ?? null
   const stoppedAt = run.cancelRequestedAt ?? (run.failFast && run.status === 'failed' ? failedAt : null)
@@ -196,7 +196,7 @@ function savedOn(
   if (run.definition.subWorkflows[step.id] !== undefined) {
     return sum([Math.max(0, expected - once * runs.length), ...inRuns])
   }
-  // What was tried and failed was not saved; of a list, the items that nobody came to were.
+  // A failed attempt saved nothing; of a list, the items that were not started did.
   if (state === 'failed')
     return roundUsd(Math.max(0, expected - once * new Set(calls.map(({ stepKey }) => stepKey)).size))
   return unspent(expected, calls)

@@ -32,7 +32,7 @@ export function createReconciler(deps: {
     deps.queue.publish(events)
     for (const rootRunId of cancelled) deps.queue.publishCancel(rootRunId)
     deps.killpoint?.('R1')
-    // What came due while nobody could look has been put off; it must not wait for its next turn once Redis is back.
+    // Runs due while Redis was away have been put off; once it is back, recheck them at once.
     blind ||= empty === null
     const lost = overdue.length === 0 ? [] : await deps.queue.missing(overdue)
     if (lost.length > 0) await deps.queue.enqueue(lost)

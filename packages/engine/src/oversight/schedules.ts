@@ -19,7 +19,7 @@ import type { Submitter } from '../admission/submit.ts'
 const CATCH_UP_MS = 3_600_000
 /** How long a worker may be silent over a schedule before another takes it up. */
 const LEASE_MS = 30_000
-/** How often a firing that is held back looks whether the previous run has finished. */
+/** How often a postponed firing checks whether the previous run has finished. */
 const HELD_LOOK_MS = 2_000
 const DUE_MAX = 20
 const NEXT_RUNS = 5
@@ -42,7 +42,7 @@ export interface StoredSchedule extends NewSchedule {
   createdAt: Date
   /** Instants up to here have been dealt with. */
   doneUntil: Date
-  /** An instant that was taken up and has not been dealt with: its run is being submitted, or it is held back. */
+  /** The instant of a firing that is not done: its run is being submitted, or it is postponed. */
   firingAt: Date | null
   lastFiredAt: Date | null
   lastRunId: string | null
@@ -58,7 +58,7 @@ export interface DueSchedule {
   previousFinished: boolean
 }
 
-/** What a holder has found out. `dueAt` is when somebody has to look again: null is never. */
+/** What a firing worker records. `dueAt` is when the schedule is due again; null for never. */
 export type ScheduleChange = Partial<
   Pick<StoredSchedule, 'doneUntil' | 'firingAt' | 'lastFiredAt' | 'lastRunId' | 'lastSkippedAt' | 'lastError'>
 > & { dueAt: Date | null }
@@ -93,7 +93,7 @@ export function planFiring(
 ): FiringPlan {
   const { overlap, firingAt } = schedule
   const latest = latestDue(schedule, schedule.doneUntil, now)
-  // Firings that come due while one is held back become one with it.
+  // Firings that come due while one is postponed are merged with it.
   if (overlap === 'queue' && !previousFinished) {
     const instant = latest ?? firingAt
     return instant === null ? { action: 'wait' } : { action: 'hold', instant }
