@@ -1,12 +1,12 @@
 // How a run comes to rest once nothing of it is in flight: judged, parked for a person, or ended for good.
 // Hides what its terminal event says, and which files become the run's own.
 import {
+  type EndOutput,
   endEvent,
   type Gate,
   type JsonObject,
   type JsonValue,
   type RunError,
-  type RunOutput,
   roundUsd,
 } from '@fabrique/schema'
 import { openGatesOf } from './call-workflow.ts'
@@ -137,7 +137,7 @@ function errorOf(end: End): RunError | null {
 }
 
 /** The one entry of `outputs` that a run without slots has; a slot's own is the one of its run, by its index. */
-function ownOutput({ run, artifacts }: RunState, end: End): RunOutput {
+function ownOutput({ run, artifacts }: RunState, end: End): EndOutput {
   return {
     index: run.slotIndex ?? 0,
     workflow: run.workflow,

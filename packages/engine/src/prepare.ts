@@ -7,12 +7,13 @@ import {
   type RateTable,
   roundUsd,
   type Step,
+  type StepEstimate,
   type Template,
   textOf,
 } from '@fabrique/schema'
 import type { Catalog, Providers } from './catalog.ts'
 import { type Compiled, compile, contentHash, modelChoices, notRunnable, type ProviderMode } from './compile.ts'
-import { estimateSteps, pricedFor, type StepEstimate, stepsPricedByIntake, sumOf } from './estimate.ts'
+import { estimateSteps, pricedFor, stepsPricedByIntake, sumOf } from './estimate.ts'
 import { type EarlierRun, inherit, stepsToReuse } from './inherit.ts'
 import { placeholdersIn, runScope, type Scope } from './placeholders.ts'
 import type { Ids, IntakeSchemas, NewSlot, RunStore } from './ports.ts'

@@ -1,6 +1,14 @@
 // What one execution knows of its run, and what of that is not on the record yet.
 // Hides how facts gather in a draft, who hears of them once they are durable, and what a refused commit leaves behind.
-import { type EventKind, type JsonObject, type JsonValue, roundUsd, type RunError, type Step } from '@fabrique/schema'
+import {
+  type ArtifactSummary,
+  type EventKind,
+  type JsonObject,
+  type JsonValue,
+  roundUsd,
+  type RunError,
+  type Step,
+} from '@fabrique/schema'
 import type { Verdict } from './catalog.ts'
 import type { ExpressionScope } from './expression.ts'
 import { StepFailure } from './failure.ts'
@@ -468,7 +476,7 @@ function isEmpty({ checkpoints, calls, artifacts, gates, events, end }: Transiti
 }
 
 /** What a step's output holds of an artifact; later steps refer to the file by it. */
-export function artifactReference(record: ArtifactRecord): JsonObject {
+export function artifactReference(record: ArtifactRecord) {
   return {
     id: record.id,
     mime_type: record.mimeType,
@@ -480,7 +488,7 @@ export function artifactReference(record: ArtifactRecord): JsonObject {
 }
 
 /** What events hold of an artifact. */
-export function artifactSummary(record: ArtifactRecord): JsonObject {
+export function artifactSummary(record: ArtifactRecord): ArtifactSummary {
   return {
     ...artifactReference(record),
     role: record.role,

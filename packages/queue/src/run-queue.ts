@@ -1,7 +1,7 @@
 // Delivery by BullMQ: two lanes, one job per owed delivery, coalesced adds, and news by pub/sub.
 // Hides Redis' absence: nothing here waits for it longer than a moment, since the record delivers again.
 import type { Delivery, Log, RunQueue } from '@fabrique/engine'
-import { FabriqueError, type Lane, type RunEvent } from '@fabrique/schema'
+import { FabriqueError, type Lane, type LaneStats, type QueueStats, type RunEvent } from '@fabrique/schema'
 import { Job, Queue } from 'bullmq'
 import { PRIORITY_STRIDE, placeJobs } from './fair-order.ts'
 import { connectForCommands } from './redis.ts'
@@ -61,18 +61,12 @@ function jobOf({ runId, epoch, workflow, priority, organizationId }: Delivery) {
   }
 }
 
-export interface LaneStats {
-  backlog: number
-  active: number
-  oldest_age_s: number
-}
-
 /** A delivery whose job was handed over for another lane. */
 export type MovedDelivery = Delivery & { formerLane: Lane }
 
 export interface BullRunQueue extends RunQueue {
   /** Throws `unavailable` while Redis is away. */
-  stats(): Promise<Record<string, LaneStats>>
+  stats(): Promise<QueueStats>
   /** Moves waiting jobs behind those of their new priority. Never rejects; without Redis they stay where they are. */
   reprioritise(moved: MovedDelivery[]): Promise<void>
   /** Removes waiting jobs whose runs have ended. Never rejects: a job that stays finds nothing to do. */

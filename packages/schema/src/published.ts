@@ -1,5 +1,5 @@
 // The schemas that are published for editors and other programs, made from the ones that decide (JSON Schema 2020-12).
-// Hides what zod cannot say of itself: custom types, the older spellings, and rules between two fields.
+// Hides what zod cannot say of itself: the older spellings, and rules between two fields.
 import { z } from 'zod'
 import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
 import { BUNDLE_WORKFLOW, RESERVED_INPUT_KEYS, RunSpec } from './run-spec.ts'
@@ -131,16 +131,7 @@ function setSchema(): JsonObject {
 }
 
 function convert(schema: z.ZodType): JsonObject {
-  const converted = z.toJSONSchema(schema, {
-    io: 'input',
-    unrepresentable: 'any',
-    override({ zodSchema, jsonSchema }) {
-      if (zodSchema._zod.def.type !== 'custom') return
-      // A custom type has no name; one that takes {} and refuses [] is a plain object.
-      const isRecord = z.safeParse(zodSchema, {}).success && !z.safeParse(zodSchema, []).success
-      if (isRecord) jsonSchema.type = 'object'
-    },
-  })
+  const converted = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
   // Plain JSON without anything that belongs to zod.
   return JSON.parse(JSON.stringify(converted)) as JsonObject
 }
