@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Ids } from '@fabrique/engine'
 import {
+  type CreatedWebhook,
   type DeliveryStatus,
   type EventKind,
-  type NewWebhookResource,
   type RotatedWebhook,
   type WebhookChange,
   type WebhookDelivery,
@@ -25,7 +25,7 @@ export interface WebhookStore {
   create(
     organizationId: string,
     endpoint: { url: string; eventFilter: EventKind[]; maxRetries: number },
-  ): Promise<NewWebhookResource | null>
+  ): Promise<CreatedWebhook | null>
   list(organizationId: string): Promise<WebhookResource[]>
   get(organizationId: string, id: string): Promise<WebhookResource | null>
   change(organizationId: string, id: string, change: WebhookChange): Promise<WebhookResource | null>

@@ -119,9 +119,6 @@ export function payloadOf(kind: EventKind, extra: z.ZodRawShape = {}): z.ZodType
 }
 
 /** An event with the payload of its kind: for the description of the API and for tests. */
-export function eventByKind(): z.ZodType {
-  const events = EVENT_KINDS.map((kind) => z.object({ ...envelope, kind: z.literal(kind), payload: payloadOf(kind) }))
-  return z
-    .union(events)
-    .meta({ id: 'Event', description: 'What happened to a run. A kind decides what its payload is.' })
-}
+export const Event = z
+  .union(EVENT_KINDS.map((kind) => z.object({ ...envelope, kind: z.literal(kind), payload: payloadOf(kind) })))
+  .meta({ id: 'Event', description: 'What happened to a run. The kind decides what the payload is.' })

@@ -71,14 +71,16 @@ function runSpecSchema(): JsonObject {
   const entry = propertyOf(propertyOf(schema, 'bundle'), 'items', true)
   const unreserved = { propertyNames: { not: { enum: [...RESERVED_INPUT_KEYS] } } }
   Object.assign(input, unreserved)
-  Object.assign(propertyOf(entry, 'input'), unreserved, { not: { required: ['variants'] } })
+  const entryInput = propertyOf(entry, 'input')
+  Object.assign(entryInput, unreserved)
+  Object.assign(entryInput.properties ?? {}, { variants: false })
   Object.assign(propertyOf(entry, 'workflow'), { not: { const: BUNDLE_WORKFLOW } })
   return {
     ...schema,
     anyOf: [
       {
         required: ['bundle'],
-        properties: { workflow: { const: BUNDLE_WORKFLOW }, input: { not: { required: ['variants'] } } },
+        properties: { workflow: { const: BUNDLE_WORKFLOW }, input: { properties: { variants: false } } },
       },
       {
         required: ['input'],

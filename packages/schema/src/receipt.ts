@@ -21,24 +21,28 @@ export const STEP_FATES = [
 ] as const
 export type StepFate = (typeof STEP_FATES)[number]
 
-export const ReceiptStep = z.object({
-  step: z.string().describe('A step, or `gates.<id>` of a gate that asks a model.'),
-  state: z.enum(STEP_FATES),
-  calls: z.int().describe('Calls of providers, those of called runs included; so are the amounts.'),
-  spent_usd: z.number(),
-  saved_usd: z.number().describe('What was expected of calls that were never made.'),
-  get runs(): z.ZodArray<typeof ReceiptRun> {
-    return z.array(ReceiptRun)
-  },
-})
+export const ReceiptStep = z
+  .object({
+    step: z.string().describe('A step, or `gates.<id>` of a gate that asks a model.'),
+    state: z.enum(STEP_FATES),
+    calls: z.int().describe('Calls of providers, those of called runs included; so are the amounts.'),
+    spent_usd: z.number(),
+    saved_usd: z.number().describe('What was expected of calls that were never made.'),
+    get runs(): z.ZodArray<typeof ReceiptRun> {
+      return z.array(ReceiptRun)
+    },
+  })
+  .meta({ id: 'ReceiptStep' })
 export type ReceiptStep = z.infer<typeof ReceiptStep>
 
-export const ReceiptRun = z.object({
-  run_id: z.string(),
-  workflow: z.string(),
-  status: RunStatusSchema,
-  steps: z.array(ReceiptStep),
-})
+export const ReceiptRun = z
+  .object({
+    run_id: z.string(),
+    workflow: z.string(),
+    status: RunStatusSchema,
+    steps: z.array(ReceiptStep),
+  })
+  .meta({ id: 'ReceiptRun' })
 export type ReceiptRun = z.infer<typeof ReceiptRun>
 
 export const Receipt = z
@@ -46,7 +50,7 @@ export const Receipt = z
     run_id: z.string(),
     status: RunStatusSchema,
     cancelled_at: Instant.nullable().describe('When the run, or what a failure left of it, was told to stop.'),
-    slots: z.array(ReceiptRun.extend({ index: z.int() })).describe('One for a run without slots.'),
+    slots: z.array(ReceiptRun.extend({ index: z.int(), steps: z.array(ReceiptStep) })).describe('One for a run without slots.'),
     totals: z.object({
       spent_usd: z.number().describe('The sum of the ledger.'),
       saved_usd: z.number(),

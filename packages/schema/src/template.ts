@@ -159,6 +159,7 @@ export const PublishedVersion = z
     current: z.boolean().describe('Whether a run gets this version unless it names another.'),
   })
   .meta({ id: 'PublishedVersion' })
+export type PublishedVersion = z.infer<typeof PublishedVersion>
 
 const DESCRIPTIVE_KEYS = ['id', 'name', 'description', 'category', 'cadence', 'visibility', 'version', 'owner']
 

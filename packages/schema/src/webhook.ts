@@ -69,12 +69,12 @@ export const WebhookResource = z
   .meta({ id: 'Webhook', description: 'Where events of root runs are sent.' })
 export type WebhookResource = z.infer<typeof WebhookResource>
 
-export const NewWebhookResource = WebhookResource.extend({
+export const CreatedWebhook = WebhookResource.extend({
   secret: z.string().describe('What signs the deliveries, as Standard Webhooks spells it; shown only now.'),
-}).meta({ id: 'NewWebhook' })
-export type NewWebhookResource = z.infer<typeof NewWebhookResource>
+}).meta({ id: 'CreatedWebhook' })
+export type CreatedWebhook = z.infer<typeof CreatedWebhook>
 
-export const RotatedWebhook = NewWebhookResource.extend({
+export const RotatedWebhook = CreatedWebhook.extend({
   former_secret_expires_at: Instant.describe('Until then deliveries are signed with both secrets.'),
 }).meta({ id: 'RotatedWebhook' })
 export type RotatedWebhook = z.infer<typeof RotatedWebhook>
@@ -109,6 +109,7 @@ export type WebhookDelivery = z.infer<typeof WebhookDelivery>
 
 /** A delivery that was asked for again. */
 export const Redelivery = WebhookDelivery.pick({ id: true, webhook_id: true, status: true }).meta({ id: 'Redelivery' })
+export type Redelivery = z.infer<typeof Redelivery>
 
 /** What a webhook is sent of an event of this kind. A payload's own key gives way to the envelope's. */
 export function webhookMessage(kind: EventKind): z.ZodObject {
