@@ -76,7 +76,9 @@ async function ask(id: string, status: number, asked: Asked = {}): Promise<Body>
   const text = (await copy?.text().catch(() => '')) ?? ''
   expect(answer.status, `${method} ${path}: ${text.slice(0, 500)}`).toBe(status)
   if (status < 300) succeeded.add(id)
-  return answer.headers.get('content-type')?.includes('json') === true ? (JSON.parse(text) as Body) : {}
+  return /^application\/(\w+\+)?json/.test(answer.headers.get('content-type') ?? '') && text !== ''
+    ? (JSON.parse(text) as Body)
+    : {}
 }
 
 async function idOf(id: string, status: number, asked: Asked): Promise<string> {

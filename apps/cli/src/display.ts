@@ -1,14 +1,14 @@
 // How far a run is, while it goes on: on a terminal a block of steps that is redrawn in place, elsewhere a line per event.
 // Hides the terminal: its width and height, cursor movements, colours, and when a redraw is due.
 import type { RunEvent } from '@fabrique/schema'
-import type { StepOutline } from './backend.ts'
+import type { Backend } from './backend.ts'
 
 export interface DisplayOptions {
   say(line: string): void
   lineOf(event: RunEvent): string
   noteOn(event: RunEvent): string
   /** The steps that will be gone through; asked once, and only for a terminal. */
-  steps(): Promise<readonly StepOutline[]>
+  steps(): ReturnType<Backend['steps']>
   /** What was spent until now, in words; asked after steps have ended, and only for a terminal. */
   cost(): Promise<string>
   terminal?: Terminal
@@ -100,7 +100,7 @@ function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal
   let early: { event: RunEvent; atMs: number }[] | undefined = []
   const known = steps()
     .then((outlines) => {
-      for (const { id, name } of outlines) lines.set(id, { ...newLine(id), name })
+      for (const { id, name = '' } of outlines) lines.set(id, { ...newLine(id), name })
     })
     .catch(() => {})
     .finally(() => {

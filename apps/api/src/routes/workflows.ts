@@ -30,7 +30,7 @@ import { type Call, defineRoute, type Route } from '../route.ts'
 
 const ENGINE_OWNER = 'system'
 const MEDIA_TYPES = { yaml: 'application/yaml', toml: 'application/toml', json: 'application/json' } as const
-const RUN_SPEC_TEXT = z.string()
+const Text = z.string()
 const Flag = z.enum(['true', 'false'])
 
 /** A template in its own spelling. Operators see of a step what it is, never what it says. */
@@ -165,7 +165,7 @@ export function workflowRoutes({
       }),
       summary: 'A run-spec to fill in',
       tag,
-      answers: { 200: Object.fromEntries(Object.values(MEDIA_TYPES).map((type) => [type, RUN_SPEC_TEXT])) },
+      answers: { 200: { 'application/yaml': Text, 'application/toml': Text, 'application/json': JsonRecord } },
       problems: ['not-found'],
       async handle({ c, principal, query }) {
         const { id, document } = await visible(query.name, principal.role === 'admin')
