@@ -63,10 +63,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
         if (jsonSchema.format === 'date-time') delete jsonSchema.pattern
       },
     })
-    for (const [id, found] of Object.entries(wrapped.$defs ?? {})) {
-      const example = (EXAMPLES as Json)[id]
-      components[id] = { ...found, ...(example === undefined ? {} : { examples: [example] }) }
-    }
+    for (const [id, found] of Object.entries(wrapped.$defs ?? {})) components[id] = found
     return wrapped.properties?.schema as Json
   }
 
@@ -167,7 +164,9 @@ export function openApiDocument(routes: readonly Route[]): Json {
     webhooks: Object.fromEntries(webhooks),
     components: {
       securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key, fab_…' } },
-      schemas: components,
+      schemas: mapped(components, (schema, name) =>
+        name in EXAMPLES ? { ...schema, examples: [(EXAMPLES as Json)[name]] } : schema,
+      ),
       responses: mapped(problems, (codes) => problemResponse(codes, schemaOf(ProblemDocument, 'output'))),
       parameters: mapped(REQUEST_HEADERS, (description, name) => ({
         name,

@@ -166,7 +166,7 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     },
     cancel: (runId) => json(RunResource, `${runPath(runId)}/cancel`, {}),
     async retry(runId) {
-      await get(runId)
+      await send(runPath(runId))
       const run = await json(RunResource, `${runPath(runId)}/retry`, {}).catch((error: unknown) => {
         // The run is there, so what is not there is the route.
         const isUnknown = FabriqueError.is(error, 'not-found') || FabriqueError.is(error, 'method-not-allowed')
@@ -210,9 +210,11 @@ async function problemOf(response: Response): Promise<FabriqueError> {
   return new FabriqueError(code, detail, { problems })
 }
 
-function parse(text: string): ProblemDocument | undefined {
+const Refusal = ProblemDocument.pick({ code: true, detail: true, errors: true })
+
+function parse(text: string): z.infer<typeof Refusal> | undefined {
   try {
-    return ProblemDocument.safeParse(JSON.parse(text)).data
+    return Refusal.safeParse(JSON.parse(text)).data
   } catch {
     return undefined
   }
