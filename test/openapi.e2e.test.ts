@@ -59,7 +59,7 @@ async function ask(id: string, status: number, asked: Asked = {}): Promise<Body>
     else query.set(name, String(value))
   }
   const abort = new AbortController()
-  const answer = await fetch(`${fabrique.url}${path}?${query}`, {
+  const answer = await fetch(`${fabrique.url}${path}?${query.toString()}`, {
     method,
     signal: abort.signal,
     headers: {

@@ -1,6 +1,14 @@
 // The description of the API, made from the route table: what is not in the table is not in the description.
 // Hides which problems and headers a row implies, and how schemas become components.
-import { ERROR_CODES, type ErrorCode, errorRow, EVENT_KINDS, ProblemDocument, webhookMessage } from '@fabrique/schema'
+import {
+  ERROR_CODES,
+  type ErrorCode,
+  errorRow,
+  EVENT_KINDS,
+  ProblemDocument,
+  textOf,
+  webhookMessage,
+} from '@fabrique/schema'
 import { z } from 'zod'
 import EXAMPLES from './openapi-examples.json' with { type: 'json' }
 import type { Answer, Route } from './route.ts'
@@ -26,6 +34,11 @@ const REQUEST_HEADERS = {
   Prefer: '`wait=N`: answer when the run has ended or waits for a review, at the latest after N seconds (60).',
   Range: 'One range of bytes, such as `bytes=0-1023`.',
   'X-Request-Id': 'The id of the request in logs and problems; default: a new one.',
+}
+const WEBHOOK_HEADERS = {
+  'webhook-id': "The event's id, the same in every attempt.",
+  'webhook-signature': '`v1,` and the signature of id, timestamp and body; one more for 24 hours after a rotation.',
+  'webhook-timestamp': 'When it was sent, in seconds since 1970.',
 }
 const ANSWER_HEADERS = {
   'Accept-Ranges': 'That ranges may be asked for.',
@@ -70,7 +83,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
   function bodySchema(body: NonNullable<Route['body']>): Json {
     if (body instanceof z.ZodType) return schemaOf(body, 'input')
     const { $schema: _schema, $id, ...schema } = body
-    const name = /([a-z0-9-]+)\.json$/.exec(String($id))?.[1] ?? ''
+    const name = /([a-z0-9-]+)\.json$/.exec(textOf($id))?.[1] ?? ''
     components[name] = schema
     return { $ref: `#/components/schemas/${name}` }
   }
@@ -113,7 +126,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
             schema,
           }),
         ),
-        ...names.filter((name) => name in REQUEST_HEADERS).map((name) => ({ $ref: `#/components/parameters/${name}` })),
+        ...names.filter((name) => name in REQUEST_HEADERS).map(parameterRef),
       ],
       ...(body === undefined
         ? {}
@@ -136,6 +149,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
         operationId: kind,
         summary: 'An event of a root run, by the headers and signature of Standard Webhooks',
         tags: ['webhooks'],
+        parameters: Object.keys(WEBHOOK_HEADERS).map(parameterRef),
         requestBody: {
           required: true,
           content: { 'application/json': { schema: schemaOf(webhookMessage(kind), 'output') } },
@@ -164,17 +178,18 @@ export function openApiDocument(routes: readonly Route[]): Json {
     webhooks: Object.fromEntries(webhooks),
     components: {
       securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key, fab_…' } },
-      schemas: mapped(components, (schema, name) =>
-        name in EXAMPLES ? { ...schema, examples: [(EXAMPLES as Json)[name]] } : schema,
-      ),
       responses: mapped(problems, (codes) => problemResponse(codes, schemaOf(ProblemDocument, 'output'))),
-      parameters: mapped(REQUEST_HEADERS, (description, name) => ({
+      parameters: mapped({ ...REQUEST_HEADERS, ...WEBHOOK_HEADERS }, (description, name) => ({
         name,
         in: 'header',
         description,
         schema: { type: 'string' },
       })),
       headers: mapped(ANSWER_HEADERS, (description) => ({ description, schema: { type: 'string' } })),
+      // Last: all of them are known by now.
+      schemas: mapped(components, (schema, name) =>
+        name in EXAMPLES ? { ...schema, examples: [(EXAMPLES as Json)[name]] } : schema,
+      ),
     },
   }
   return JSON.parse(JSON.stringify(document).replaceAll(DEFS, COMPONENTS)) as Json
@@ -231,6 +246,8 @@ function problemResponse(codes: readonly ErrorCode[], schema: Json): Json {
     },
   }
 }
+
+const parameterRef = (name: string): Json => ({ $ref: `#/components/parameters/${name}` })
 
 function headersOf(names: readonly HeaderName[]): Json {
   const shown = names.filter((name) => name in ANSWER_HEADERS)

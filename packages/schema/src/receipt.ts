@@ -50,7 +50,9 @@ export const Receipt = z
     run_id: z.string(),
     status: RunStatusSchema,
     cancelled_at: Instant.nullable().describe('When the run, or what a failure left of it, was told to stop.'),
-    slots: z.array(ReceiptRun.extend({ index: z.int(), steps: z.array(ReceiptStep) })).describe('One for a run without slots.'),
+    slots: z
+      .array(ReceiptRun.extend({ index: z.int(), steps: z.array(ReceiptStep) }))
+      .describe('One for a run without slots.'),
     totals: z.object({
       spent_usd: z.number().describe('The sum of the ledger.'),
       saved_usd: z.number(),
