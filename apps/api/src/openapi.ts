@@ -13,18 +13,17 @@ import { z } from 'zod'
 import EXAMPLES from './openapi-examples.json' with { type: 'json' }
 import type { Answer, Route } from './route.ts'
 
-const TAGS = {
-  runs: 'Submitting run-specs, following runs, steering them.',
-  workflows: 'Templates: authored by admins, run by everybody, shown in the public catalog.',
-  artifacts: 'What runs have made.',
-  schedules: 'Run-specs that are submitted again and again.',
-  webhooks: 'Where events go.',
-  pricing: 'What calls of providers cost.',
-  accounts: 'Organizations and their keys.',
-  operations: 'Figures for autoscalers and dashboards.',
-  health: 'Health, and this description.',
-}
-export type Tag = keyof typeof TAGS
+/** What routes are grouped by: the first whose `at` fits the path. */
+const TAGS = [
+  { name: 'runs', at: /^\/v1\/(workflows\/runs?|events)\b/, description: 'Submitting, following and steering runs.' },
+  { name: 'workflows', at: /^\/v1\/(workflows|catalog|schemas)\b/, description: 'Templates, and the public catalog.' },
+  { name: 'artifacts', at: /^\/v1\/artifacts\b/, description: 'What runs have made.' },
+  { name: 'schedules', at: /^\/v1\/schedules\b/, description: 'Run-specs that are submitted again and again.' },
+  { name: 'webhooks', at: /^\/v1\/webhooks\b/, description: 'Where events are sent.' },
+  { name: 'pricing', at: /^\/v1\/pricing\b/, description: 'What calls of providers cost.' },
+  { name: 'accounts', at: /^\/v1\/(organizations|api-keys)\b/, description: 'Organizations and their keys.' },
+  { name: 'operations', at: /^\//, description: 'Health, figures for dashboards, and this description.' },
+]
 
 const REQUEST_HEADERS = {
   'Idempotency-Key': 'For 24 hours the same key and document answer the same run; 1 to 255 printable characters.',
@@ -96,7 +95,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
   }
 
   function operation(route: Route): Json {
-    const { id, summary, tag, access, body, bodyTypes = DOCUMENT_TYPES, headers = [] } = route
+    const { id, path, summary, access, body, bodyTypes = DOCUMENT_TYPES, headers = [] } = route
     const names: readonly HeaderName[] = ['X-Request-Id', ...headers]
     const query = schemaOf(route.query, 'input')
     const required = (query.required ?? []) as string[]
@@ -107,9 +106,9 @@ export function openApiDocument(routes: readonly Route[]): Json {
     return {
       operationId: id,
       summary,
-      tags: [tag],
+      tags: [TAGS.find(({ at }) => at.test(path))?.name],
       parameters: [
-        ...[...route.path.matchAll(PATH_PARAMETER)].map(([, name, greedy]) => ({
+        ...[...path.matchAll(PATH_PARAMETER)].map(([, name, greedy]) => ({
           name,
           in: 'path',
           required: true,
@@ -173,7 +172,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
-    tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
+    tags: TAGS.map(({ name, description }) => ({ name, description })),
     paths,
     webhooks: Object.fromEntries(webhooks),
     components: {

@@ -4,7 +4,7 @@ import type { Principal } from '@fabrique/db'
 import { type ErrorCode, FabriqueError, inWords, type JsonObject } from '@fabrique/schema'
 import type { Context } from 'hono'
 import { z } from 'zod'
-import type { HeaderName, Tag } from './openapi.ts'
+import type { HeaderName } from './openapi.ts'
 
 export type Access = 'public' | 'operator' | 'admin'
 
@@ -33,7 +33,6 @@ export interface Route {
   access: Access
   query: z.ZodObject
   summary: string
-  tag: Tag
   /** Of the request's document, for the description only; handlers parse by the front door. */
   body?: z.ZodType | JsonObject | undefined
   /** Of a body that is not JSON, YAML or TOML. */

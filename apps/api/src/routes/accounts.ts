@@ -16,7 +16,6 @@ const NewKey = z.strictObject({
 })
 
 export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] {
-  const tag = 'accounts'
   return [
     defineRoute({
       id: 'createOrganization',
@@ -24,7 +23,6 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
       path: '/v1/organizations',
       access: 'admin',
       summary: 'Create an organization',
-      tag,
       body: NewOrganization,
       answers: { 201: Organization },
       async handle({ c }) {
@@ -38,7 +36,6 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
       path: '/v1/organizations',
       access: 'admin',
       summary: 'List organizations',
-      tag,
       answers: { 200: list(Organization) },
       handle: async ({ c }) => c.json({ data: await accounts.listOrganizations() }),
     }),
@@ -48,7 +45,6 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
       path: '/v1/api-keys',
       access: 'admin',
       summary: 'Create an API key; the key itself is shown once',
-      tag,
       body: NewKey,
       answers: { 201: NewApiKey },
       async handle({ c, principal }) {
@@ -78,7 +74,6 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
       path: '/v1/api-keys',
       access: 'admin',
       summary: 'List the keys that were not revoked',
-      tag,
       answers: { 200: list(ApiKey) },
       handle: async ({ c }) => c.json({ data: await accounts.listKeys() }),
     }),
@@ -88,7 +83,6 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
       path: '/v1/api-keys/:id',
       access: 'admin',
       summary: 'Revoke a key; it stops working within seconds',
-      tag,
       answers: { 204: null },
       async handle({ c, param }) {
         if (!(await accounts.revokeKey(param('id')))) throw notFound('API key')

@@ -11,7 +11,6 @@ const Bytes = z.unknown()
 const INLINE = /^(image\/(png|webp|jpeg|gif|avif)|audio\/|video\/)/
 
 export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'artifacts' | 'artifactStore'>): Route[] {
-  const tag = 'artifacts'
   return [
     defineRoute({
       id: 'listArtifacts',
@@ -20,7 +19,6 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
       access: 'operator',
       query: z.strictObject({ run_id: RunId.optional().describe('With the artifacts of its slots.') }),
       summary: 'The artifacts of a run, or the newest ones',
-      tag,
       answers: { 200: list(Artifact) },
       handle: async ({ c, principal, query }) =>
         c.json({ data: await artifacts.list(principal.organizationId, query.run_id ?? null) }),
@@ -31,7 +29,6 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
       path: '/v1/artifacts/:id',
       access: 'operator',
       summary: 'An artifact',
-      tag,
       answers: { 200: Artifact },
       async handle({ c, principal, param }) {
         const found = await artifacts.get(principal.organizationId, param('id'))
@@ -45,7 +42,6 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
       path: '/v1/artifacts/:id/content',
       access: 'operator',
       summary: "An artifact's bytes, whole or a range of them",
-      tag,
       answers: { 200: { '*/*': Bytes }, 206: { '*/*': Bytes }, 304: null, 416: null },
       headers: [
         'If-None-Match',

@@ -36,7 +36,6 @@ export function batchRoutes(deps: BatchDeps): Route[] {
       path: '/v1/workflows/runs/batch',
       access: 'operator',
       summary: 'Submit many run-specs, one a line; answers one line for each, in order',
-      tag: 'runs',
       body: z.string().describe('One run-spec a line, as JSON, at most 1 MiB each.'),
       bodyTypes: [MEDIA_TYPE],
       answers: { 200: { [MEDIA_TYPE]: BatchLine } },

@@ -21,7 +21,6 @@ export function eventsStreamRoutes(deps: Pick<AppDeps, 'organizationFeeds' | 'st
           .describe('Only events behind the one of this id; wins over Last-Event-ID.'),
       }),
       summary: "The organization's events as a stream, from now on or behind an event of the last hour",
-      tag: 'runs',
       answers: { 200: { 'text/event-stream': Event } },
       problems: ['quota-exceeded'],
       headers: ['Last-Event-ID', 'Cache-Control'],

@@ -19,7 +19,6 @@ export function healthRoutes({ databaseReachable, queue }: Pick<AppDeps, 'databa
       path: '/healthz',
       access: 'public',
       summary: 'Whether the process is alive',
-      tag: 'health',
       answers: { 200: Health },
       handle: ({ c }) => c.json({ status: 'ok' }),
     }),
@@ -29,7 +28,6 @@ export function healthRoutes({ databaseReachable, queue }: Pick<AppDeps, 'databa
       path: '/readyz',
       access: 'public',
       summary: 'Whether requests can be served',
-      tag: 'health',
       answers: { 200: Readiness, 503: Readiness },
       async handle({ c }) {
         const [postgres, redis] = await Promise.all([databaseReachable(), queue.reachable()])
@@ -58,7 +56,6 @@ export function docsRoutes(routes: readonly Route[]): Route[] {
     root: join(dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))),
     rewriteRequestPath: (path) => path.replace(/^\/docs/, ''),
   })
-  const tag = 'health'
   let description: { bytes: Buffer<ArrayBuffer>; etag: string } | undefined
 
   /** Made when it is first asked for: it takes as long as a hundred other answers. */
@@ -74,7 +71,6 @@ export function docsRoutes(routes: readonly Route[]): Route[] {
       path: '/openapi.json',
       access: 'public',
       summary: 'This description, as OpenAPI 3.1',
-      tag,
       answers: { 200: JsonRecord, 304: null },
       headers: ['If-None-Match', 'ETag', 'Cache-Control'],
       handle({ c }) {
@@ -90,7 +86,6 @@ export function docsRoutes(routes: readonly Route[]): Route[] {
       path: '/docs',
       access: 'public',
       summary: 'This description, as a page',
-      tag,
       answers: { 200: { 'text/html': Text } },
       handle: ({ c }) => c.html(PAGE, 200, { 'content-security-policy': POLICY }),
     }),
@@ -100,7 +95,6 @@ export function docsRoutes(routes: readonly Route[]): Route[] {
       path: '/docs/start.js',
       access: 'public',
       summary: "The page's script",
-      tag,
       answers: { 200: { 'text/javascript': Text } },
       handle: ({ c }) => c.body(START, 200, { 'content-type': 'text/javascript' }),
     }),
@@ -110,7 +104,6 @@ export function docsRoutes(routes: readonly Route[]): Route[] {
       path: '/docs/:asset{swagger-ui\\.css|swagger-ui-bundle\\.js}',
       access: 'public',
       summary: "The page's parts",
-      tag,
       answers: { 200: { 'text/javascript': Text, 'text/css': Text } },
       handle: async ({ c }) => (await assets(c, async () => {})) ?? c.notFound(),
     }),

@@ -20,7 +20,6 @@ export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {
         }),
       ] as const,
   )
-  const tag = 'operations'
   return [
     defineRoute({
       id: 'getQueueStats',
@@ -28,7 +27,6 @@ export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {
       path: '/v1/queues/stats',
       access: 'admin',
       summary: 'Backlog, active and oldest age of each queue',
-      tag,
       answers: { 200: QueueStats },
       handle: async ({ c }) => c.json(await queue.stats()),
     }),
@@ -38,7 +36,6 @@ export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {
       path: '/metrics',
       access: 'admin',
       summary: 'Metrics in the Prometheus text format',
-      tag,
       answers: { 200: { 'text/plain': z.string() } },
       async handle({ c }) {
         for (const [name, stats] of Object.entries(await queue.stats())) {

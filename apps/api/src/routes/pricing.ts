@@ -6,7 +6,6 @@ import { parseBody } from '../parse-body.ts'
 import { defineRoute, type Route } from '../route.ts'
 
 export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {
-  const tag = 'pricing'
   return [
     defineRoute({
       id: 'getPricing',
@@ -14,7 +13,6 @@ export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {
       path: '/v1/pricing',
       access: 'operator',
       summary: 'The current price list, with the source of every rate',
-      tag,
       answers: { 200: RateTable },
       handle: async ({ c }) => c.json(await pricing.current()),
     }),
@@ -24,7 +22,6 @@ export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {
       path: '/v1/pricing',
       access: 'admin',
       summary: 'Publish a new price list; runs in flight keep theirs',
-      tag,
       body: RateTable,
       answers: { 201: RateTable },
       problems: ['already-exists'],

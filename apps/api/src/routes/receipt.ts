@@ -13,7 +13,6 @@ export function receiptRoutes({ recordedRun }: Pick<AppDeps, 'recordedRun'>): Ro
       path: '/v1/workflows/runs/:id/receipt',
       access: 'operator',
       summary: 'What became of each step, what it cost, and what stopping the run has saved',
-      tag: 'runs',
       answers: { 200: Receipt },
       async handle({ c, principal, param }) {
         const run = await recordedRun(principal.organizationId, param('id'))

@@ -20,7 +20,6 @@ export function retryRoutes({
       path: '/v1/workflows/runs/:id/retry',
       access: 'operator',
       summary: 'Go on where a failed or cancelled run stopped, as a new run; nothing finished is paid again',
-      tag: 'runs',
       answers: { 202: RunResource },
       problems: ['not-retryable', 'not-runnable', 'idempotency-mismatch'],
       headers: ['Idempotency-Key', 'Location', 'Idempotent-Replayed'],

@@ -22,7 +22,6 @@ export function runEventRoutes(deps: EventDeps): Route[] {
         after: z.string().max(12).optional().describe('Only events behind this `seq`; wins over Last-Event-ID.'),
       }),
       summary: "A run's events: a stream, or a list with Accept: application/json",
-      tag: 'runs',
       answers: { 200: { 'text/event-stream': Event, 'application/json': list(Event) }, 204: null },
       problems: ['quota-exceeded'],
       headers: ['Last-Event-ID', 'Cache-Control'],

@@ -25,8 +25,6 @@ export function runLifecycleRoutes({
   runs,
   steering,
 }: Pick<AppDeps, 'queue' | 'reader' | 'runs' | 'steering'>): Route[] {
-  const tag = 'runs'
-
   /** Cancels these, and answers the ones that had not finished. */
   async function cancelAll<Run extends { runId: string }>(page: Run[]): Promise<Run[]> {
     const cancelled: Run[] = []
@@ -45,7 +43,6 @@ export function runLifecycleRoutes({
       path: '/v1/workflows/runs/cancel',
       access: 'operator',
       summary: 'Cancel every run that fits a filter',
-      tag,
       body: BulkCancel,
       answers: { 200: BulkCancellation },
       async handle({ c, principal }) {
@@ -74,7 +71,6 @@ export function runLifecycleRoutes({
       path: '/v1/workflows/runs/:id',
       access: 'operator',
       summary: 'Give a queued run another priority; its queued slots follow',
-      tag,
       body: Change,
       answers: { 200: RunResource },
       problems: ['already-started', 'already-finished'],

@@ -1,6 +1,7 @@
 // Runs: submit, look, steer. Everything below belongs to the key's own organization.
 import {
   DryRun,
+  type ErrorCode,
   FabriqueError,
   isTerminal,
   LedgerEntry,
@@ -24,8 +25,17 @@ import { pageOf, paging } from '../paging.ts'
 import { parseBody } from '../parse-body.ts'
 import { type ApiContext, type Call, defineRoute, type Route } from '../route.ts'
 import { RUN_FILTER, runFilter } from '../run-filter.ts'
-import { SUBMIT_PROBLEMS } from '../submit-problems.ts'
 import { waitForEnd } from '../wait-for-end.ts'
+
+/** What a run-spec can be refused for once its document is whole. */
+export const SUBMIT_PROBLEMS: readonly ErrorCode[] = [
+  'not-found',
+  'not-runnable',
+  'budget-exceeded',
+  'provider-key-missing',
+  'tool-unavailable',
+  'idempotency-mismatch',
+]
 
 const Review = z.strictObject({
   decision: z.enum(['approve', 'reject']),
@@ -37,7 +47,6 @@ type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queu
 
 export function runRoutes(deps: RunDeps): Route[] {
   const { catalog, submitter, reader, runs, queue } = deps
-  const tag = 'runs'
 
   async function own({ principal, param }: Pick<Call<never>, 'principal' | 'param'>): Promise<RunResource> {
     const run = await reader.get(principal.organizationId, param('id'))
@@ -92,7 +101,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       dry_run: z.enum(['true', 'false']).optional().describe('`true`: nothing is stored or spent.'),
     }),
     summary: 'Submit a run-spec; with dry_run only say what it would do and cost',
-    tag,
     body: publishedSchema('run-spec'),
     answers: { 200: DryRun, 202: RunResource },
     problems: SUBMIT_PROBLEMS,
@@ -110,7 +118,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       access: 'operator',
       query: z.strictObject({ ...RUN_FILTER, ...paging(RunId) }),
       summary: 'List runs, newest first',
-      tag,
       answers: { 200: page(RunResource) },
       async handle({ c, principal, query }) {
         const { limit, cursor = null } = query
@@ -123,7 +130,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       path: '/v1/workflows/runs/:id',
       access: 'operator',
       summary: 'A run',
-      tag,
       answers: { 200: RunResource },
       handle: async (call) => call.c.json(await own(call)),
     }),
@@ -133,7 +139,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       path: '/v1/workflows/runs/:id/specification',
       access: 'operator',
       summary: 'What the run executes, frozen before it began',
-      tag,
       answers: { 200: Specification },
       async handle({ c, principal, param }) {
         const found = await reader.specification(principal.organizationId, param('id'))
@@ -150,7 +155,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       path: '/v1/workflows/runs/:id/steps',
       access: 'operator',
       summary: 'The steps of a run in template order, and how far each is',
-      tag,
       answers: { 200: list(RunStep) },
       async handle({ c, principal, param }) {
         const data = await reader.steps(principal.organizationId, param('id'))
@@ -164,7 +168,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       path: '/v1/workflows/runs/:id/ledger',
       access: 'operator',
       summary: 'Every provider call of a run, with its price',
-      tag,
       answers: { 200: list(LedgerEntry) },
       async handle({ c, principal, param }) {
         const data = await reader.ledger(principal.organizationId, param('id'))
@@ -178,7 +181,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       path: '/v1/workflows/runs/:id/cancel',
       access: 'operator',
       summary: 'Cancel a run and its slots',
-      tag,
       answers: { 202: RunResource },
       problems: ['already-finished'],
       async handle(call) {
@@ -195,7 +197,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       path: '/v1/workflows/runs/:id/review',
       access: 'operator',
       summary: 'Decide the open review gate',
-      tag,
       body: Review,
       answers: { 200: RunResource },
       problems: ['no-open-gate'],

@@ -8,7 +8,7 @@ import { notFound } from '../errors.ts'
 import { pageOf, paging } from '../paging.ts'
 import { parseBody } from '../parse-body.ts'
 import { defineRoute, type Route } from '../route.ts'
-import { SUBMIT_PROBLEMS } from '../submit-problems.ts'
+import { SUBMIT_PROBLEMS } from './runs.ts'
 
 export function scheduleRoutes({
   clock,
@@ -16,7 +16,6 @@ export function scheduleRoutes({
   schedules,
   submitter,
 }: Pick<AppDeps, 'clock' | 'ids' | 'schedules' | 'submitter'>): Route[] {
-  const tag = 'schedules'
   const now = () => new Date(clock.nowMs())
   return [
     defineRoute({
@@ -25,7 +24,6 @@ export function scheduleRoutes({
       path: '/v1/schedules',
       access: 'operator',
       summary: 'Submit a run-spec again and again, by a cron expression',
-      tag,
       body: ScheduleRequest,
       answers: { 201: ScheduleResource },
       problems: SUBMIT_PROBLEMS,
@@ -48,7 +46,6 @@ export function scheduleRoutes({
       // Every id here is a ULID, like a run's.
       query: z.strictObject(paging(RunId)),
       summary: 'List schedules, newest first',
-      tag,
       answers: { 200: page(ScheduleResource) },
       async handle({ c, principal, query }) {
         const found = await schedules.list(principal.organizationId, query.limit + 1, query.cursor ?? null)
@@ -62,7 +59,6 @@ export function scheduleRoutes({
       path: '/v1/schedules/:id',
       access: 'operator',
       summary: 'A schedule, with its next times',
-      tag,
       answers: { 200: ScheduleResource },
       async handle({ c, principal, param }) {
         const schedule = await schedules.get(principal.organizationId, param('id'))
@@ -76,7 +72,6 @@ export function scheduleRoutes({
       path: '/v1/schedules/:id',
       access: 'operator',
       summary: 'Remove a schedule; its runs stay',
-      tag,
       answers: { 204: null },
       async handle({ c, principal, param }) {
         if (!(await schedules.remove(principal.organizationId, param('id')))) throw notFound('schedule')

@@ -27,7 +27,6 @@ export function webhookRoutes({
   webhooks,
   webhookUrlProblem,
 }: Pick<AppDeps, 'webhooks' | 'webhookUrlProblem'>): Route[] {
-  const tag = 'webhooks'
   const access = 'operator'
 
   /** Throws unless deliveries to this URL can be made from here. */
@@ -46,7 +45,6 @@ export function webhookRoutes({
       path: '/v1/webhooks',
       access,
       summary: 'Register a webhook; its secret is shown once',
-      tag,
       body: NewWebhook,
       answers: { 201: CreatedWebhook },
       headers: ['Location'],
@@ -68,7 +66,6 @@ export function webhookRoutes({
       path: '/v1/webhooks',
       access,
       summary: 'List webhooks, oldest first',
-      tag,
       answers: { 200: list(WebhookResource) },
       handle: async ({ c, principal }) => c.json({ data: await webhooks.list(principal.organizationId) }),
     }),
@@ -78,7 +75,6 @@ export function webhookRoutes({
       path: '/v1/webhooks/:id',
       access,
       summary: 'A webhook',
-      tag,
       answers: { 200: WebhookResource },
       async handle({ c, principal, param }) {
         const found = await webhooks.get(principal.organizationId, param('id'))
@@ -92,7 +88,6 @@ export function webhookRoutes({
       path: '/v1/webhooks/:id',
       access,
       summary: 'Change a webhook, or disable and enable it',
-      tag,
       body: WebhookChange,
       answers: { 200: WebhookResource },
       async handle({ c, principal, param }) {
@@ -111,7 +106,6 @@ export function webhookRoutes({
       path: '/v1/webhooks/:id',
       access,
       summary: 'Delete a webhook and its deliveries',
-      tag,
       answers: { 204: null },
       async handle({ c, principal, param }) {
         if (!(await webhooks.remove(principal.organizationId, param('id')))) throw notFound('webhook')
@@ -124,7 +118,6 @@ export function webhookRoutes({
       path: '/v1/webhooks/:id/rotate',
       access,
       summary: 'Replace the secret; the former one is honoured for 24 hours',
-      tag,
       answers: { 200: RotatedWebhook },
       async handle({ c, principal, param }) {
         const rotated = await webhooks.rotate(principal.organizationId, param('id'))
@@ -142,7 +135,6 @@ export function webhookRoutes({
         ...paging(DeliveryId),
       }),
       summary: 'Deliveries of a webhook, newest first, with their last attempts',
-      tag,
       answers: { 200: page(WebhookDelivery) },
       async handle({ c, principal, query: { status, limit, cursor }, param }) {
         const found = await webhooks.deliveries(principal.organizationId, param('id'), {
@@ -160,7 +152,6 @@ export function webhookRoutes({
       path: '/v1/webhooks/:id/deliveries/:delivery_id/redeliver',
       access,
       summary: 'Send a delivery again: the same id and bytes',
-      tag,
       answers: { 202: Redelivery },
       problems: ['webhook-disabled'],
       async handle({ c, principal, param }) {

@@ -57,8 +57,6 @@ export function workflowRoutes({
   catalog,
   templates,
 }: Pick<AppDeps, 'authoring' | 'backtestRuns' | 'catalog' | 'templates'>): Route[] {
-  const tag = 'workflows'
-
   /** The template that this key may see, or a 404 that does not say why. */
   async function visible(id: string, admin: boolean): Promise<StoredTemplate> {
     const found = await templates.get(id)
@@ -84,7 +82,6 @@ export function workflowRoutes({
       path: '/v1/workflows',
       access: 'operator',
       summary: 'List workflows; for admins drafts too',
-      tag,
       answers: { 200: list(WorkflowResource) },
       async handle({ c, principal }) {
         const admin = principal.role === 'admin'
@@ -97,7 +94,6 @@ export function workflowRoutes({
       path: '/v1/workflows',
       access: 'admin',
       summary: 'Create a workflow: a draft, unless it names a listed rung',
-      tag,
       body: publishedSchema('workflow-schema-v1'),
       answers: { 201: SavedWorkflow },
       problems: ['already-exists', 'not-publishable'],
@@ -118,7 +114,6 @@ export function workflowRoutes({
       access: 'operator',
       query: z.strictObject({ name: WorkflowId }),
       summary: 'The published versions of a workflow, newest first',
-      tag,
       answers: { 200: list(PublishedVersion) },
       problems: ['not-found'],
       async handle({ c, principal, query }) {
@@ -142,7 +137,6 @@ export function workflowRoutes({
       access: 'operator',
       query: z.strictObject({ name: WorkflowId, side: z.enum(['input', 'output']).default('input') }),
       summary: "A workflow's input or output as JSON Schema",
-      tag,
       answers: { 200: JsonRecord },
       problems: ['not-found'],
       async handle({ c, principal, query }) {
@@ -164,7 +158,6 @@ export function workflowRoutes({
         show_output: Flag.default('false'),
       }),
       summary: 'A run-spec to fill in',
-      tag,
       answers: { 200: { 'application/yaml': Text, 'application/toml': Text, 'application/json': JsonRecord } },
       problems: ['not-found'],
       async handle({ c, principal, query }) {
@@ -197,7 +190,6 @@ export function workflowRoutes({
       access: 'admin',
       query: z.strictObject({ name: WorkflowId, limit: z.coerce.number().int().min(1).max(500).default(100) }),
       summary: 'What a draft definition would make of the last real intakes; calls no provider',
-      tag,
       body: JsonRecord.describe('The draft definition, whole or as a merge-patch on the current one.'),
       answers: { 200: BacktestReport },
       problems: ['not-found'],
@@ -217,7 +209,6 @@ export function workflowRoutes({
       path: '/v1/schemas/:file',
       access: 'public',
       summary: 'A published JSON Schema: workflow-schema-v1, run-spec or workflow-set',
-      tag,
       answers: { 200: { 'application/schema+json': JsonRecord } },
       headers: ['Cache-Control'],
       handle({ c, param }) {
@@ -235,7 +226,6 @@ export function workflowRoutes({
       path: '/v1/catalog',
       access: 'public',
       summary: 'The public catalog',
-      tag,
       answers: { 200: list(CatalogEntry) },
       problems: ['unavailable'],
       async handle({ c }) {
@@ -249,7 +239,6 @@ export function workflowRoutes({
       path: '/v1/catalog/:id{.+}',
       access: 'public',
       summary: 'A public workflow',
-      tag,
       answers: { 200: CatalogEntry },
       problems: ['unavailable'],
       handle: async ({ c, param }) => c.json(templateResource(await catalogued(param('id')), false)),
@@ -261,7 +250,6 @@ export function workflowRoutes({
       access: 'operator',
       query: z.strictObject({ version: TemplateVersion.optional() }),
       summary: 'A workflow, as it is now or in a published version; its ETag guards a change',
-      tag,
       answers: { 200: WorkflowResource },
       headers: ['ETag'],
       async handle({ c, principal, query, param }) {
@@ -281,7 +269,6 @@ export function workflowRoutes({
       path: '/v1/workflows/:id{.+}',
       access: 'admin',
       summary: 'Change a workflow by JSON merge-patch (RFC 7396); `visibility` promotes and demotes',
-      tag,
       body: JsonRecord.describe('What changes; null removes a field.'),
       answers: { 200: SavedWorkflow },
       problems: ['id-immutable', 'version-immutable', 'workflow-in-use', 'version-conflict', 'not-publishable'],
