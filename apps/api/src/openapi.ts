@@ -55,7 +55,7 @@ const ANSWER_HEADERS = {
 export type HeaderName = keyof typeof REQUEST_HEADERS | keyof typeof ANSWER_HEADERS
 
 const DOCUMENT_TYPES = ['application/json', 'application/yaml', 'application/toml'] as const
-const PATH_PARAMETER = /:([a-z_]+)(\{[^}]*\})?/g
+const PATH_PARAMETER = /:([a-z_]+)(?:\{([^}]*)\})?/g
 /** Where zod puts what has an id, and where OpenAPI looks for it. */
 const [DEFS, COMPONENTS] = ['"#/$defs/', '"#/components/schemas/']
 
@@ -108,12 +108,12 @@ export function openApiDocument(routes: readonly Route[]): Json {
       summary,
       tags: [TAGS.find(({ at }) => at.test(path))?.name],
       parameters: [
-        ...[...path.matchAll(PATH_PARAMETER)].map(([, name, greedy]) => ({
+        ...[...path.matchAll(PATH_PARAMETER)].map(([, name, pattern]) => ({
           name,
           in: 'path',
           required: true,
-          schema: { type: 'string' },
-          ...(greedy === '{.+}' ? { description: 'With its slash, as it is or percent-encoded.' } : {}),
+          schema: { type: 'string', ...(pattern === undefined ? {} : { pattern: `^(?:${pattern})$` }) },
+          ...(pattern === '.+' ? { description: 'With its slash, as it is or percent-encoded.' } : {}),
         })),
         ...Object.entries((query.properties ?? {}) as Record<string, Json>).map(
           ([name, { description, ...schema }]) => ({
