@@ -3,8 +3,6 @@ import { z } from 'zod'
 import { Instant } from './json.ts'
 import { ARTIFACT_CLASSES } from './template.ts'
 
-export const ARTIFACT_STATUSES = ['draft', 'review', 'approved', 'rejected'] as const
-
 export const Artifact = z
   .object({
     id: z.string(),
@@ -13,7 +11,9 @@ export const Artifact = z
     workflow_version: z.string(),
     artifact_class: z.enum(ARTIFACT_CLASSES),
     role: z.string().describe("The role of the file in the workflow's artifactSchema, or the step that made it."),
-    status: z.enum(ARTIFACT_STATUSES).describe('`draft`: made on the way, and not what the workflow promises.'),
+    status: z
+      .enum(['draft', 'review', 'approved', 'rejected'])
+      .describe('`draft`: made on the way, and not what the workflow promises.'),
     mime_type: z.string(),
     bytes: z.int(),
     sha256: z.string(),

@@ -3,10 +3,6 @@ import { z } from 'zod'
 import { Instant } from './json.ts'
 import { UNITS } from './pricing.ts'
 
-export const LEDGER_STATUSES = ['estimated', 'provider_reported'] as const
-export type LedgerStatus = (typeof LEDGER_STATUSES)[number]
-export const CALL_OUTCOMES = ['pending', 'succeeded', 'failed', 'unknown', 'cancelled'] as const
-
 export const LedgerEntry = z
   .object({
     id: z.string(),
@@ -20,11 +16,12 @@ export const LedgerEntry = z
     unitPriceUsd: z.number().nullable(),
     estimatedCostUsd: z.number(),
     actualCostUsd: z.number().nullable().describe('Null until the outcome is known; a call of unknown outcome counts.'),
-    status: z.enum(LEDGER_STATUSES),
-    outcome: z.enum(CALL_OUTCOMES),
+    status: z.enum(['estimated', 'provider_reported']),
+    outcome: z.enum(['pending', 'succeeded', 'failed', 'unknown', 'cancelled']),
     simulated: z.boolean(),
     pricingVersion: z.string(),
     createdAt: Instant,
   })
   .meta({ id: 'LedgerEntry', description: 'A call of a provider, on the books.' })
 export type LedgerEntry = z.infer<typeof LedgerEntry>
+export type LedgerStatus = LedgerEntry['status']

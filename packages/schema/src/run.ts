@@ -48,13 +48,12 @@ export const RunOutput = z
   .meta({ id: 'RunOutput' })
 export type RunOutput = z.infer<typeof RunOutput>
 
-export const GATE_STATUSES = ['passed', 'failed', 'open', 'approved', 'rejected'] as const
 export const RunGate = z
   .object({
     id: z.string(),
     name: z.string(),
     type: z.string(),
-    status: z.enum(GATE_STATUSES).describe('`open` waits for a decision.'),
+    status: z.enum(['passed', 'failed', 'open', 'approved', 'rejected']).describe('`open` waits for a decision.'),
     detail: z.string().nullable(),
     run_id: z.string().exactOptional().describe('Of an open gate below the run: the slot or called run that waits.'),
   })
