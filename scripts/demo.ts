@@ -7,6 +7,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { Artifact, isTerminalKind, list, RunEvent, RunResource } from '@fabrique/schema'
 import { openServices } from '@fabrique/services'
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 import { freePort } from './ports.ts'
@@ -17,33 +18,6 @@ const WORKFLOW = 'generate-clip-art-asset'
 const HOST = '127.0.0.1'
 const RUN_TIMEOUT_MS = 600_000 // real image models take minutes
 const RECONNECT_MS = 500
-const TERMINAL = new Set(['workflow.run.completed', 'workflow.run.failed', 'workflow.run.cancelled'])
-
-interface RunEvent {
-  seq: number
-  kind: string
-  node_key?: string
-  timestamp: string
-  payload: Record<string, unknown>
-}
-
-interface Run {
-  id: string
-  status: string
-  simulated: boolean
-  cost: { estimated: number | null; actual: number | null; currency: string }
-  error: { code?: string; message?: string; detail?: string } | null
-}
-
-interface Artifact {
-  role: string
-  status: string
-  mime_type: string
-  bytes: number
-  width?: number | null
-  height?: number | null
-  storage_key: string
-}
 
 type Api = ReturnType<typeof createApi>
 
@@ -58,8 +32,8 @@ function createApi(base: string, key: string) {
   }
   return {
     call,
-    async json<T>(path: string, init?: RequestInit): Promise<T> {
-      return (await (await call(path, init)).json()) as T
+    async read<Result>(schema: { parse(value: unknown): Result }, path: string, init?: RequestInit): Promise<Result> {
+      return schema.parse(await (await call(path, init)).json())
     },
   }
 }
@@ -74,10 +48,10 @@ async function* followRun(api: Api, id: string, signal: AbortSignal): AsyncGener
       if (!response.body) return
       const messages = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream())
       for await (const message of messages) {
-        const event = JSON.parse(message.data) as RunEvent
+        const event = RunEvent.parse(JSON.parse(message.data))
         lastSeq = event.seq
         yield event
-        if (TERMINAL.has(event.kind)) return
+        if (isTerminalKind(event.kind)) return
       }
     } catch (error) {
       if (signal.aborted) throw signal.reason
@@ -126,7 +100,7 @@ function createDisplay() {
   }
 }
 
-async function watchRun(api: Api, run: Run, signal: AbortSignal): Promise<void> {
+async function watchRun(api: Api, run: RunResource, signal: AbortSignal): Promise<void> {
   const display = createDisplay()
   try {
     for await (const event of followRun(api, run.id, signal)) {
@@ -151,13 +125,12 @@ function artifactFolder(home: string): string {
 }
 
 async function report(api: Api, id: string, home: string): Promise<boolean> {
-  const run = await api.json<Run>(`/v1/workflows/runs/${id}`)
+  const run = await api.read(RunResource, `/v1/workflows/runs/${id}`)
   if (run.status !== 'completed') {
-    const reason = run.error?.message ?? run.error?.detail ?? run.error?.code ?? 'no reason given'
-    console.error(`\nThe run ended as ${run.status}: ${reason}`)
+    console.error(`\nThe run ended as ${run.status}: ${run.error?.message ?? 'no reason given'}`)
     return false
   }
-  const { data } = await api.json<{ data: Artifact[] }>(`/v1/artifacts?run_id=${id}`)
+  const { data } = await api.read(list(Artifact), `/v1/artifacts?run_id=${id}`)
   const folder = artifactFolder(home)
   console.log('\nArtifacts:')
   for (const artifact of data) {
@@ -167,8 +140,8 @@ async function report(api: Api, id: string, home: string): Promise<boolean> {
     )
     console.log(`    ${artifact.role}, ${artifact.mime_type}${size}, ${artifact.bytes} bytes, ${artifact.status}`)
   }
-  const money = (amount: number | null) => (amount === null ? 'unknown' : `${amount} ${run.cost.currency}`)
-  console.log(`Cost: ${money(run.cost.actual)} (estimated ${money(run.cost.estimated)})`)
+  const { actual, estimated, currency } = run.cost
+  console.log(`Cost: ${actual} ${currency} (estimated ${estimated} ${currency})`)
   if (run.simulated) {
     console.log(
       'Simulated: without provider keys, built-in simulators made this output. No model was called and nothing was billed.',
@@ -217,7 +190,7 @@ async function demo(): Promise<boolean> {
     const key = process.env.FABRIQUE_ADMIN_KEY || (await readFile(join(home, 'admin-key'), 'utf8')).trim()
     const api = createApi(base, key)
     console.log(`Submitting ${RUN_SPEC} to ${WORKFLOW} …`)
-    const run = await api.json<Run>(`/v1/workflows/runs?name=${encodeURIComponent(WORKFLOW)}`, {
+    const run = await api.read(RunResource, `/v1/workflows/runs?name=${encodeURIComponent(WORKFLOW)}`, {
       method: 'POST',
       headers: { 'content-type': 'application/yaml' },
       body: await readFile(join(checkout, RUN_SPEC)),

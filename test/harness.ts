@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { createDb } from '@fabrique/db'
-import type { LedgerEntry, RunEvent, RunResource } from '@fabrique/schema'
+import type { Artifact, LedgerEntry, RunEvent, RunResource } from '@fabrique/schema'
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 
 /** The folder that all entries and examples are relative to. */
@@ -48,19 +48,6 @@ export interface Frame {
   id: string
   event: string
   data: RunEvent
-}
-
-export interface Artifact {
-  id: string
-  role: string
-  status: string
-  mime_type: string
-  bytes: number
-  sha256: string
-  storage_key: string
-  simulated: boolean
-  width?: number
-  height?: number
 }
 
 export interface Operator {

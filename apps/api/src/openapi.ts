@@ -1,91 +1,169 @@
 // The description of the API, made from the route table: what is not in the table is not in the description.
+// Hides which problems and headers a row implies, and how schemas become components.
+import {
+  ERROR_CODES,
+  type ErrorCode,
+  errorRow,
+  EVENT_KINDS,
+  ProblemDocument,
+  textOf,
+  webhookMessage,
+} from '@fabrique/schema'
 import { z } from 'zod'
-import type { Route } from './route.ts'
+import EXAMPLES from './openapi-examples.json' with { type: 'json' }
+import type { Answer, Route } from './route.ts'
+
+/** What routes are grouped by: the first whose `at` fits the path. */
+const TAGS = [
+  { name: 'runs', at: /^\/v1\/(workflows\/runs?|events)\b/, description: 'Submitting, following and steering runs.' },
+  { name: 'workflows', at: /^\/v1\/(workflows|catalog|schemas)\b/, description: 'Templates, and the public catalog.' },
+  { name: 'artifacts', at: /^\/v1\/artifacts\b/, description: 'What runs have made.' },
+  { name: 'schedules', at: /^\/v1\/schedules\b/, description: 'Run-specs that are submitted again and again.' },
+  { name: 'webhooks', at: /^\/v1\/webhooks\b/, description: 'Where events are sent.' },
+  { name: 'pricing', at: /^\/v1\/pricing\b/, description: 'What calls of providers cost.' },
+  { name: 'accounts', at: /^\/v1\/(organizations|api-keys)\b/, description: 'Organizations and their keys.' },
+  { name: 'operations', at: /^\//, description: 'Health, figures for dashboards, and this description.' },
+]
+
+const REQUEST_HEADERS = {
+  'Idempotency-Key': 'For 24 hours the same key and document answer the same run; 1 to 255 printable characters.',
+  'If-Match': 'The ETag that the change is based on; 412 where it is no longer the current one.',
+  'If-None-Match': 'ETags of what the client has; 304 where one is still right.',
+  'Last-Event-ID': 'The `id:` of the last event that was seen; those behind it follow.',
+  Prefer: '`wait=N`: answer when the run has ended or waits for a review, at the latest after N seconds (60).',
+  Range: 'One range of bytes, such as `bytes=0-1023`.',
+  'X-Request-Id': 'The id of the request in logs and problems; default: a new one.',
+}
+const WEBHOOK_HEADERS = {
+  'webhook-id': "The event's id, the same in every attempt.",
+  'webhook-signature': '`v1,` and the signature of id, timestamp and body; one more for 24 hours after a rotation.',
+  'webhook-timestamp': 'When it was sent, in seconds since 1970.',
+}
+const ANSWER_HEADERS = {
+  'Accept-Ranges': 'That ranges may be asked for.',
+  'Cache-Control': 'How long the answer may be kept, and by whom.',
+  'Content-Disposition': 'Whether a browser may show the file, and its name.',
+  'Content-Range': 'Which bytes these are, and of how many.',
+  ETag: 'What this state of the resource is called.',
+  'Idempotent-Replayed': '`true`: the run was accepted before, under the same key.',
+  Location: 'Where the resource is.',
+  'Preference-Applied': 'The wait that was granted.',
+  'Retry-After': 'Whole seconds after which trying again makes sense.',
+  'WWW-Authenticate': 'How to authenticate.',
+  'X-Request-Id': 'The id of the request in logs and problems.',
+}
+export type HeaderName = keyof typeof REQUEST_HEADERS | keyof typeof ANSWER_HEADERS
 
 const DOCUMENT_TYPES = ['application/json', 'application/yaml', 'application/toml'] as const
+const PATH_PARAMETER = /:([a-z_]+)(?:\{([^}]*)\})?/g
+/** Where zod puts what has an id, and where OpenAPI looks for it. */
+const [DEFS, COMPONENTS] = ['"#/$defs/', '"#/components/schemas/']
 
-const PROBLEM = {
-  type: 'object',
-  properties: {
-    type: { type: 'string' },
-    title: { type: 'string' },
-    status: { type: 'integer' },
-    detail: { type: 'string' },
-    code: { type: 'string' },
-    request_id: { type: 'string' },
-    errors: {
-      type: 'array',
-      items: {
-        type: 'object',
-        properties: {
-          pointer: { type: 'string' },
-          detail: { type: 'string' },
-          line: { type: 'integer' },
-          column: { type: 'integer' },
-        },
+type Json = Record<string, unknown>
+
+/** OpenAPI 3.1 for these routes. Takes some 100 ms. */
+export function openApiDocument(routes: readonly Route[]): Json {
+  const components: Record<string, Json> = {}
+
+  function schemaOf(schema: z.ZodType, io: 'input' | 'output'): Json {
+    const wrapped = z.toJSONSchema(z.object({ schema }), {
+      io,
+      unrepresentable: 'any',
+      override({ jsonSchema }) {
+        if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
+        if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+        if (jsonSchema.format === 'date-time') delete jsonSchema.pattern
       },
-    },
-  },
-}
+    })
+    for (const [id, found] of Object.entries(wrapped.$defs ?? {})) components[id] = found
+    return wrapped.properties?.schema as Json
+  }
 
-function jsonSchema(schema: z.ZodType | Record<string, unknown>): Record<string, unknown> {
-  if (!(schema instanceof z.ZodType)) return schema
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Record<
-    string,
-    unknown
-  >
-  return rest
-}
+  function bodySchema(body: NonNullable<Route['body']>): Json {
+    if (body instanceof z.ZodType) return schemaOf(body, 'input')
+    const { $schema: _schema, $id, ...schema } = body
+    const name = /([a-z0-9-]+)\.json$/.exec(textOf($id))?.[1] ?? ''
+    components[name] = schema
+    return { $ref: `#/components/schemas/${name}` }
+  }
 
-/** OpenAPI 3.1 for these routes. */
-export function openApiDocument(routes: readonly Route[]): Record<string, unknown> {
-  const paths: Record<string, Record<string, unknown>> = {}
-  for (const route of routes) {
-    const parameters = [
-      ...[...route.path.matchAll(/:([a-z_]+)(\{[^}]*\})?/g)].map(([, name]) => ({
-        name,
-        in: 'path',
-        required: true,
-        schema: { type: 'string' },
-      })),
-      ...Object.entries(jsonSchema(route.query).properties ?? {}).map(([name, schema]) => ({
-        name,
-        in: 'query',
-        schema,
-      })),
-    ]
-    const { body, bodyTypes = DOCUMENT_TYPES } = route.docs
-    const responses = Object.fromEntries(
-      Object.entries(route.docs.answers).map(([status, description]) => [status, { description }]),
-    )
-    const path = route.path.replace(/:([a-z_]+)(\{[^}]*\})?/g, '{$1}')
-    paths[path] = {
-      ...paths[path],
-      [route.method]: {
-        summary: route.docs.summary,
-        tags: [route.docs.tag],
-        ...(parameters.length === 0 ? {} : { parameters }),
-        ...(body === undefined
-          ? {}
-          : {
-              requestBody: {
-                required: true,
-                content: Object.fromEntries(bodyTypes.map((type) => [type, { schema: jsonSchema(body) }])),
-              },
-            }),
-        responses: {
-          ...responses,
-          default: {
-            description: 'A problem (RFC 9457).',
-            content: { 'application/problem+json': { schema: PROBLEM } },
-          },
-        },
-        security: route.access === 'public' ? [] : [{ key: [] }],
-        'x-access': route.access,
-      },
+  function contentOf(answer: Answer): Json {
+    if (answer === null) return {}
+    const types = answer instanceof z.ZodType ? { 'application/json': answer } : answer
+    const content = Object.entries(types).map(([type, schema]) => [type, { schema: schemaOf(schema, 'output') }])
+    return { content: Object.fromEntries(content) }
+  }
+
+  function operation(route: Route): Json {
+    const { id, path, summary, access, body, bodyTypes = DOCUMENT_TYPES, headers = [] } = route
+    const names: readonly HeaderName[] = ['X-Request-Id', ...headers]
+    const query = schemaOf(route.query, 'input')
+    const required = (query.required ?? []) as string[]
+    const answers = Object.entries(route.answers).map(([status, answer]) => [
+      status,
+      { description: MEANINGS[status], headers: headersOf(names), ...contentOf(answer) },
+    ])
+    return {
+      operationId: id,
+      summary,
+      tags: [TAGS.find(({ at }) => at.test(path))?.name],
+      parameters: [
+        ...[...path.matchAll(PATH_PARAMETER)].map(([, name, pattern]) => ({
+          name,
+          in: 'path',
+          required: true,
+          schema: { type: 'string', ...(pattern === undefined ? {} : { pattern: `^(?:${pattern})$` }) },
+          ...(pattern === '.+' ? { description: 'With its slash, as it is or percent-encoded.' } : {}),
+        })),
+        ...Object.entries((query.properties ?? {}) as Record<string, Json>).map(
+          ([name, { description, ...schema }]) => ({
+            name,
+            in: 'query',
+            required: required.includes(name),
+            ...(description === undefined ? {} : { description }),
+            ...(schema.type === 'object' ? { style: 'deepObject', explode: true } : {}),
+            schema,
+          }),
+        ),
+        ...names.filter((name) => name in REQUEST_HEADERS).map(parameterRef),
+      ],
+      ...(body === undefined
+        ? {}
+        : { requestBody: { required: true, content: eachOf(bodyTypes, { schema: bodySchema(body) }) } }),
+      responses: { ...problemResponses(route), ...Object.fromEntries(answers) },
+      security: access === 'public' ? [] : [{ key: [] }],
+      'x-access': access,
     }
   }
-  return {
+
+  const paths: Record<string, Json> = {}
+  for (const route of routes) {
+    const path = route.path.replace(PATH_PARAMETER, '{$1}')
+    paths[path] = { ...paths[path], [route.method]: operation(route) }
+  }
+  const webhooks = EVENT_KINDS.map((kind) => [
+    kind,
+    {
+      post: {
+        operationId: kind,
+        summary: 'An event of a root run, by the headers and signature of Standard Webhooks',
+        tags: ['webhooks'],
+        parameters: Object.keys(WEBHOOK_HEADERS).map(parameterRef),
+        requestBody: {
+          required: true,
+          content: { 'application/json': { schema: schemaOf(webhookMessage(kind), 'output') } },
+        },
+        responses: {
+          '2XX': { description: 'It has arrived.' },
+          410: { description: 'The webhook is disabled.' },
+          default: { description: 'It is sent again, up to `max_retries` times.' },
+        },
+        security: [],
+      },
+    },
+  ])
+  const problems = Object.fromEntries(routes.flatMap((route) => byStatus(route).map((codes) => [nameOf(codes), codes])))
+  const document = {
     openapi: '3.1.0',
     info: {
       title: 'Fabrique',
@@ -94,7 +172,91 @@ export function openApiDocument(routes: readonly Route[]): Record<string, unknow
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
+    tags: TAGS.map(({ name, description }) => ({ name, description })),
     paths,
-    components: { securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key, fab_…' } } },
+    webhooks: Object.fromEntries(webhooks),
+    components: {
+      securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key, fab_…' } },
+      responses: mapped(problems, (codes) => problemResponse(codes, schemaOf(ProblemDocument, 'output'))),
+      parameters: mapped({ ...REQUEST_HEADERS, ...WEBHOOK_HEADERS }, (description, name) => ({
+        name,
+        in: 'header',
+        description,
+        schema: { type: 'string' },
+      })),
+      headers: mapped(ANSWER_HEADERS, (description) => ({ description, schema: { type: 'string' } })),
+      // Last: all of them are known by now.
+      schemas: mapped(components, (schema, name) =>
+        name in EXAMPLES ? { ...schema, examples: [(EXAMPLES as Json)[name]] } : schema,
+      ),
+    },
   }
+  return JSON.parse(JSON.stringify(document).replaceAll(DEFS, COMPONENTS)) as Json
+}
+
+const MEANINGS: Record<string, string> = {
+  200: 'What was asked for.',
+  201: 'It was made.',
+  202: 'It was accepted.',
+  204: 'There is nothing more to say.',
+  206: 'A part of it.',
+  304: 'As the client has it.',
+  416: 'There is no such range.',
+  503: 'Not at the moment.',
+}
+
+/** What can go wrong on a route: by its access, its path, its document, and what it names itself. */
+function problemsOf({ access, path, body, bodyTypes, problems = [] }: Route): ErrorCode[] {
+  const found = new Set<ErrorCode>(['bad-query', 'bad-header', 'internal', ...problems])
+  if (access !== 'public') found.add('unauthenticated').add('unavailable')
+  if (access === 'admin') found.add('forbidden')
+  if (path.includes(':')) found.add('not-found')
+  if (body !== undefined) found.add('unsupported-media-type')
+  if (body !== undefined && bodyTypes === undefined)
+    found.add('malformed-body').add('body-too-large').add('validation-failed')
+  return ERROR_CODES.filter((code) => found.has(code))
+}
+
+function byStatus(route: Route): ErrorCode[][] {
+  return [...Map.groupBy(problemsOf(route), (code) => errorRow(code).status).values()]
+}
+
+function problemResponses(route: Route): Json {
+  return Object.fromEntries(
+    byStatus(route).map((codes) => [statusOf(codes), { $ref: `#/components/responses/${nameOf(codes)}` }]),
+  )
+}
+
+const nameOf = (codes: readonly ErrorCode[]): string => codes.join('.')
+const statusOf = ([code = 'internal']: readonly ErrorCode[]): number => errorRow(code).status
+
+function problemResponse(codes: readonly ErrorCode[], schema: Json): Json {
+  const status = statusOf(codes)
+  const headers: HeaderName[] = ['X-Request-Id']
+  if (status === 401) headers.push('WWW-Authenticate')
+  if (codes.some((code) => errorRow(code).retry)) headers.push('Retry-After')
+  return {
+    description: codes.map((code) => `\`${code}\`: ${errorRow(code).title}.`).join(' '),
+    headers: headersOf(headers),
+    content: {
+      'application/problem+json': {
+        schema: { ...schema, properties: { status: { const: status }, code: { enum: codes } } },
+      },
+    },
+  }
+}
+
+const parameterRef = (name: string): Json => ({ $ref: `#/components/parameters/${name}` })
+
+function headersOf(names: readonly HeaderName[]): Json {
+  const shown = names.filter((name) => name in ANSWER_HEADERS)
+  return Object.fromEntries(shown.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
+}
+
+function eachOf(names: readonly string[], value: unknown): Json {
+  return Object.fromEntries(names.map((name) => [name, value]))
+}
+
+function mapped<Value>(of: Record<string, Value>, make: (value: Value, name: string) => unknown): Json {
+  return Object.fromEntries(Object.entries(of).map(([name, value]) => [name, make(value, name)]))
 }

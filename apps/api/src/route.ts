@@ -1,9 +1,10 @@
 // A route as a row: where it is, who may use it, what it takes and answers, and its handler.
 // Hides registration, authorization and documentation, so that none of them can be forgotten for one route.
 import type { Principal } from '@fabrique/db'
-import { FabriqueError, inWords } from '@fabrique/schema'
+import { type ErrorCode, FabriqueError, inWords, type JsonObject } from '@fabrique/schema'
 import type { Context } from 'hono'
 import { z } from 'zod'
+import type { HeaderName } from './openapi.ts'
 
 export type Access = 'public' | 'operator' | 'admin'
 
@@ -20,34 +21,38 @@ export interface Call<Query> {
   param(name: string): string
 }
 
-export interface RouteDocs {
-  summary: string
-  tag: string
-  /** A schema of the request document, for the description only; handlers parse by the front door. */
-  body?: z.ZodType | Record<string, unknown>
-  bodyTypes?: readonly string[]
-  answers: Record<number, string>
-}
+/** What an answer holds: JSON by a schema, nothing, or each of its media types with a schema. */
+export type Answer = z.ZodType | null | Record<string, z.ZodType>
 
 export interface Route {
+  /** Its name in the description: what clients call their function. */
+  id: string
   method: 'get' | 'post' | 'patch' | 'delete'
   /** In Hono's spelling; `:id{.+}` takes the rest of the path, slashes included. */
   path: string
   access: Access
   query: z.ZodObject
-  docs: RouteDocs
+  summary: string
+  /** Of the request's document, for the description only; handlers parse by the front door. */
+  body?: z.ZodType | JsonObject | undefined
+  /** Of a body that is not JSON, YAML or TOML. */
+  bodyTypes?: readonly string[]
+  /** What comes of it, by status. */
+  answers: Record<number, Answer>
+  /** What can go wrong beside what the row's other fields imply: see `problemsOf` of the description. */
+  problems?: readonly ErrorCode[]
+  /** The headers that mean something here, of the request and of the answers. */
+  headers?: readonly HeaderName[]
   handle(call: Call<never>): Promise<Response> | Response
 }
 
 /** Keeps a handler's types tied to its query schema. An undeclared or odd query parameter is a 400. */
-export function defineRoute<Query extends z.ZodObject = z.ZodObject<Record<never, never>>>(route: {
-  method: Route['method']
-  path: string
-  access: Access
-  query?: Query
-  docs: RouteDocs
-  handle(call: Call<z.infer<Query>>): Promise<Response> | Response
-}): Route {
+export function defineRoute<Query extends z.ZodObject = z.ZodObject<Record<never, never>>>(
+  route: Omit<Route, 'query' | 'handle'> & {
+    query?: Query
+    handle(call: Call<z.infer<Query>>): Promise<Response> | Response
+  },
+): Route {
   return { ...route, query: route.query ?? z.strictObject({}), handle: route.handle as Route['handle'] }
 }
 

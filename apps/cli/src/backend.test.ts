@@ -1,9 +1,9 @@
-import type { RunResource } from '@fabrique/schema'
+import type { RunGate } from '@fabrique/schema'
 import { expect, it } from 'vitest'
 import { isHeldBy, openReviewsOf } from './backend.ts'
 
 it('finds the open reviews of a run: its own first, then those of its slots in order', () => {
-  const gate = (id: string, status: string, runId?: string): RunResource['gates'][number] => ({
+  const gate = (id: string, status: RunGate['status'], runId?: string): RunGate => ({
     id,
     name: id,
     type: 'review',

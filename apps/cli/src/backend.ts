@@ -1,35 +1,9 @@
 // Where runs live, as commands see it: this process over a local record, or a server over HTTP.
 // Hides the difference: the same spec, the same events and the same resource come from both.
-import { type JsonObject, type RunEvent, type RunResource, textOf } from '@fabrique/schema'
-
-/** What a run should cost; the range and the steps are there where the engine tells them. */
-export interface Estimate {
-  currency: string
-  expected: number
-  low?: number
-  high?: number
-  pricing_version: string
-  steps?: JsonObject[]
-}
-
-/** What a dry run tells; the same shape from both backends. */
-export type DryRun = {
-  workflow: string
-  workflow_version: string
-  input: JsonObject
-  estimate: Estimate
-  warnings: string[]
-}
+import type { Artifact, DryRun, JsonObject, RunEvent, RunGate, RunResource, WorkflowResource } from '@fabrique/schema'
 
 /** A file of a run. */
-export interface FoundArtifact {
-  id: string
-  /** The run that made it: the run asked for, or one of its slots. */
-  runId: string
-  role: string
-  status: string
-  mimeType: string
-  sha256: string
+export interface FoundArtifact extends Artifact {
   /** A path of this machine, or an address. */
   place: string
 }
@@ -42,19 +16,13 @@ export interface OpenReview {
   name: string
 }
 
-/** A step of a run as the display names it, in template order. */
-export interface StepOutline {
-  id: string
-  name: string
-}
-
 export type Hear = (event: RunEvent) => void
 
 export interface Backend {
   /** The largest file that may stand in a run-spec, as bytes before they are encoded. */
   readonly inlineLimitBytes: number
   /** A workflow as it is now, drafts where they may be seen; null where there is none. Operators see outlines of steps. */
-  workflow(id: string): Promise<JsonObject | null>
+  workflow(id: string): Promise<WorkflowResource | null>
   /** The SHA-256 of the definition of that version; null where it was never listed. */
   definitionHash(workflow: string, version: string): Promise<string | null>
   /** Throws `FabriqueError` with pointers into the spec, as `submit` does. */
@@ -72,7 +40,8 @@ export interface Backend {
   events(runId: string, after: number): Promise<RunEvent[]>
   /** Throws `not-found` for an unknown run. */
   get(runId: string): Promise<RunResource>
-  steps(runId: string): Promise<StepOutline[]>
+  /** In template order. */
+  steps(runId: string): Promise<{ id: string; name?: string | undefined }[]>
   /** Decides a review; false where it cannot be decided now. The run still has to be followed. */
   decide(review: OpenReview, decision: 'approve' | 'reject', comment: string | undefined): Promise<boolean>
   /** Resolves when the run waits for a decision, or has ended; local runs are executed by this. */
@@ -83,7 +52,7 @@ export interface Backend {
   retry(runId: string): Promise<string>
   /** Newest first. */
   list(limit: number): Promise<RunResource[]>
-  workflows(): Promise<JsonObject[]>
+  workflows(): Promise<WorkflowResource[]>
   /** The run's files: those that the workflow promises first, in its order, then what was made on the way. */
   artifacts(run: RunResource): Promise<FoundArtifact[]>
   /** The bytes of an artifact, by its id. */
@@ -100,7 +69,7 @@ export function holderOf(run: Pick<RunResource, 'id' | 'caller_run_id' | 'root_r
 export function openReviewsOf({ id: own, gates }: Pick<RunResource, 'id' | 'gates'>): OpenReview[] {
   const open = gates.filter(({ status }) => status === 'open')
   // Ids of slots grow with their index.
-  const rank = ({ run_id: runId = '' }: RunResource['gates'][number]) => runId
+  const rank = ({ run_id: runId = '' }: RunGate) => runId
   return open
     .toSorted((a, b) => (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0))
     .map(({ id, name, run_id: runId = own }) => ({ runId, id, name }))
@@ -113,29 +82,20 @@ export function isHeldBy(run: Pick<RunResource, 'id' | 'gates'>, gateId: string)
 
 /** Final files by the order of the roles that the workflow promises, then the rest; the same file of a run once. */
 export function orderArtifacts(
-  artifacts: readonly JsonObject[],
+  artifacts: readonly Artifact[],
   roles: readonly string[],
-  placeOf: (artifact: JsonObject) => string,
+  placeOf: (artifact: Artifact) => string,
 ): FoundArtifact[] {
-  const rank = (artifact: JsonObject) => {
-    const index = artifact.status === 'draft' ? -1 : roles.indexOf(textOf(artifact.role))
+  const rank = ({ role, status }: Artifact) => {
+    const index = status === 'draft' ? -1 : roles.indexOf(role)
     return index < 0 ? roles.length : index
   }
   const found = new Map<string, FoundArtifact>()
   for (const artifact of artifacts.toSorted((a, b) => rank(a) - rank(b))) {
     const place = placeOf(artifact)
     // Content has one place: a file that came up twice in a run is one, but each slot has its own.
-    const key = `${textOf(artifact.run_id)} ${place}`
-    if (found.has(key)) continue
-    found.set(key, {
-      id: textOf(artifact.id),
-      runId: textOf(artifact.run_id),
-      role: textOf(artifact.role),
-      status: textOf(artifact.status),
-      mimeType: textOf(artifact.mime_type),
-      sha256: textOf(artifact.sha256),
-      place,
-    })
+    const key = `${artifact.run_id} ${place}`
+    if (!found.has(key)) found.set(key, { ...artifact, place })
   }
   return [...found.values()]
 }

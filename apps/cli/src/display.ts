@@ -3,14 +3,14 @@
 import { stepIdOf } from '@fabrique/engine/unit-key'
 import type { RunEvent } from '@fabrique/schema'
 import stringWidth from 'string-width'
-import type { StepOutline } from './backend.ts'
+import type { Backend } from './backend.ts'
 
 export interface DisplayOptions {
   say(line: string): void
   lineOf(event: RunEvent): string
   noteOn(event: RunEvent): string
   /** The steps that will be gone through; asked once, and only for a terminal. */
-  steps(): Promise<readonly StepOutline[]>
+  steps(): ReturnType<Backend['steps']>
   /** What was spent until now, in words; asked after steps have ended, and only for a terminal. */
   cost(): Promise<string>
   terminal?: Terminal
@@ -102,7 +102,7 @@ function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal
   let early: { event: RunEvent; atMs: number }[] | undefined = []
   const known = steps()
     .then((outlines) => {
-      for (const { id, name } of outlines) lines.set(id, { ...newLine(id), name })
+      for (const { id, name = '' } of outlines) lines.set(id, { ...newLine(id), name })
     })
     .catch(() => {})
     .finally(() => {

@@ -13,9 +13,9 @@ import {
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
-import { estimateResource } from '@fabrique/engine'
+import { estimateResource, type StoredTemplate } from '@fabrique/engine'
 import { artifactStoreConfig, createLog, parseEnv, systemIds } from '@fabrique/runtime'
-import { FabriqueError, isTerminal, type RunEvent, type RunResource, textOf } from '@fabrique/schema'
+import { FabriqueError, isTerminal, type RunEvent, type RunResource, type WorkflowResource } from '@fabrique/schema'
 import { openServices } from '@fabrique/services'
 import { readShippedDocuments } from '@fabrique/templates'
 import { type Backend, type Hear, orderArtifacts } from './backend.ts'
@@ -156,7 +156,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
 
     async workflow(id) {
       const found = await templates.get(id)
-      return found === null ? null : { ...found.document, visibility: found.visibility, owner: found.owner }
+      return found === null ? null : shown(found)
     },
 
     async definitionHash(workflow, version) {
@@ -194,7 +194,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
 
     async steps(runId) {
       const spec = await reader.specification(ORGANIZATION, runId)
-      return (spec?.definition.stepInstructions ?? []).map(({ id, name }) => ({ id, name: name ?? '' }))
+      return spec?.definition.stepInstructions ?? []
     },
 
     async decide({ runId, id }, decision, comment) {
@@ -237,15 +237,14 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     list: (limit) => reader.list(ORGANIZATION, {}, limit, null),
 
     async workflows() {
-      const found = await templates.list({ drafts: true })
-      return found.map(({ document, visibility, owner }) => ({ ...document, visibility, owner }))
+      return (await templates.list({ drafts: true })).map(shown)
     },
 
     async artifacts(run) {
       const spec = await reader.specification(ORGANIZATION, run.id)
       const roles = spec?.definition.artifactSchema.files.map(({ role }) => role) ?? []
       const found = await artifactReader.list(ORGANIZATION, run.id)
-      return orderArtifacts(found, roles, ({ storage_key: key }) => artifactLocation(storeConfig.address, textOf(key)))
+      return orderArtifacts(found, roles, ({ storage_key: key }) => artifactLocation(storeConfig.address, key))
     },
 
     async read(artifactId) {
@@ -258,4 +257,9 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
 
     close,
   }
+}
+
+/** A workflow as a server shows it to admins. */
+function shown({ id, document, visibility, owner }: StoredTemplate): WorkflowResource {
+  return { ...document, id, visibility, owner }
 }

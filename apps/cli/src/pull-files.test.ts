@@ -3,7 +3,6 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { FoundArtifact } from './backend.ts'
 import { pullFiles } from './pull-files.ts'
 
 function setup() {
@@ -12,9 +11,9 @@ function setup() {
   return { folder: join(folder, 'out'), force: false, order: [{ index: 0, run_id: 'r0' }] }
 }
 
-function artifact(id: string, role: string, runId = 'r0', mimeType = 'image/webp'): FoundArtifact {
+function artifact(id: string, role: string, runId = 'r0', mimeType = 'image/webp') {
   const sha256 = createHash('sha256').update(`bytes of ${id}`).digest('hex')
-  return { id, runId, role, status: 'approved', mimeType, sha256, place: id }
+  return { id, run_id: runId, role, mime_type: mimeType, sha256 }
 }
 
 const store = { read: async (id: string) => Buffer.from(`bytes of ${id}`) }

@@ -4,9 +4,11 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { extensionOf } from '@fabrique/artifacts'
-import { FabriqueError } from '@fabrique/schema'
-import type { Backend, FoundArtifact } from './backend.ts'
+import { type Artifact, FabriqueError } from '@fabrique/schema'
+import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
+
+type PulledArtifact = Pick<Artifact, 'id' | 'run_id' | 'role' | 'mime_type' | 'sha256'>
 
 export interface PulledFile {
   path: string
@@ -29,7 +31,7 @@ export interface PullOptions {
  */
 export async function pullFiles(
   backend: Pick<Backend, 'read'>,
-  artifacts: readonly FoundArtifact[],
+  artifacts: readonly PulledArtifact[],
   { folder, force, order }: PullOptions,
 ): Promise<PulledFile[]> {
   const names = namesOf(artifacts, order)
@@ -64,10 +66,10 @@ export async function pullFiles(
 }
 
 /** `role.ext`; then `role-2.ext` for the second of that name. Slots of a run with several come first: `1-role.ext`. */
-function namesOf(artifacts: readonly FoundArtifact[], order: PullOptions['order']): string[] {
+function namesOf(artifacts: readonly PulledArtifact[], order: PullOptions['order']): string[] {
   const slots = new Map(order.length > 1 ? order.map(({ run_id, index }) => [run_id, `${index}-`]) : [])
   const taken = new Set<string>()
-  return artifacts.map(({ runId, role, mimeType }) => {
+  return artifacts.map(({ run_id: runId, role, mime_type: mimeType }) => {
     const stem = (slots.get(runId) ?? '') + (role.replaceAll(/[^A-Za-z0-9_-]+/g, '-') || 'file')
     for (let count = 1; ; count += 1) {
       const name = `${stem}${count === 1 ? '' : `-${count}`}.${extensionOf(mimeType)}`

@@ -25,3 +25,12 @@ it.each([
   const remote = createRemote({ apiUrl: await serve(status, code), signal: new AbortController().signal })
   await expect(remote.retry('r')).rejects.toThrow(words)
 })
+
+it('an answer that lacks what this program needs is named with its places', async () => {
+  vi.stubEnv('FABRIQUE_API_KEY', 'fab_0000000000000000000000')
+  const remote = createRemote({ apiUrl: await serve(500, 'internal'), signal: new AbortController().signal })
+  await expect(remote.get('r')).rejects.toMatchObject({
+    code: 'internal',
+    problems: expect.arrayContaining([expect.objectContaining({ pointer: '/workflow' })]) as unknown,
+  })
+})

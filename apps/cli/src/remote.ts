@@ -2,19 +2,25 @@
 // Hides HTTP: answers become resources, problem documents become `FabriqueError`s, a lost server is `unavailable`.
 import { setTimeout as delay } from 'node:timers/promises'
 import {
-  type ErrorCode,
+  Artifact,
+  DryRun,
   FabriqueError,
-  isJsonObject,
   isTerminal,
   isTerminalKind,
+  Json,
   type JsonObject,
-  type ProblemDocument,
-  type RunEvent,
-  type RunResource,
-  textOf,
+  list,
+  pointerTo,
+  ProblemDocument,
+  PublishedVersion,
+  RunEvent,
+  RunResource,
+  Specification,
+  WorkflowResource,
 } from '@fabrique/schema'
 import { createParser } from 'eventsource-parser'
-import { type Backend, type DryRun, type Hear, openReviewsOf, orderArtifacts } from './backend.ts'
+import type { z } from 'zod'
+import { type Backend, type Hear, openReviewsOf, orderArtifacts } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 
 const RECONNECT_MS = 500
@@ -44,19 +50,33 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     return response
   }
 
-  async function json<T>(path: string, body?: JsonObject): Promise<T> {
+  /** The answer by its schema. What a newer server says besides is left out; what this program needs must be there. */
+  async function json<Schema extends z.ZodType>(
+    schema: Schema,
+    path: string,
+    body?: JsonObject,
+  ): Promise<z.infer<Schema>> {
     const accept = { accept: 'application/json' }
     const init =
       body === undefined
         ? { headers: accept }
         : { method: 'POST', headers: { ...accept, 'content-type': 'application/json' }, body: JSON.stringify(body) }
-    return (await (await send(path, init)).json()) as T
+    const parsed = schema.safeParse(await (await send(path, init)).json())
+    if (parsed.success) return parsed.data
+    const places = parsed.error.issues.map((issue) => ({ pointer: pointerTo(...issue.path), detail: issue.message }))
+    throw new FabriqueError('internal', `${base} does not answer ${path} in the way of this version.`, {
+      problems: places,
+    })
   }
 
   const workflowPath = (id: string) => `/v1/workflows/${id.split('/').map(encodeURIComponent).join('/')}`
   const pin = (version: string | undefined) => (version === undefined ? '' : `version=${encodeURIComponent(version)}`)
-  const get = (runId: string) => json<RunResource>(runPath(runId))
+  const get = (runId: string) => json(RunResource, runPath(runId))
   const runPath = (runId: string) => `/v1/workflows/runs/${encodeURIComponent(runId)}`
+
+  /** As much of it as is needed here. */
+  const specification = (runId: string) =>
+    json(Specification.pick({ stepInstructions: true, artifactSchema: true }), `${runPath(runId)}/specification`)
 
   /** What one connection brings: events, and null for a sign of life. Ends when it breaks, or nothing is left to come. */
   async function* connect(runId: string, after: number): AsyncGenerator<RunEvent | null> {
@@ -64,7 +84,8 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     if (response.body === null) return
     let heard: (RunEvent | null)[] = []
     const parser = createParser({
-      onEvent: ({ data }) => heard.push(JSON.parse(data) as RunEvent),
+      // An event of a kind that only a newer server knows is a sign of life.
+      onEvent: ({ data }) => heard.push(RunEvent.safeParse(JSON.parse(data)).data ?? null),
       onComment: () => heard.push(null),
     })
     for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
@@ -107,15 +128,14 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
 
   return {
     inlineLimitBytes: INLINE_LIMIT_BYTES,
-    workflow: (id) => json<JsonObject>(workflowPath(id)).catch(nullIfMissing),
+    workflow: (id) => json(WorkflowResource, workflowPath(id)).catch(nullIfMissing),
     async definitionHash(workflow, version) {
       const path = `/v1/workflows/versions?name=${encodeURIComponent(workflow)}`
-      const found = await json<{ data: JsonObject[] }>(path).catch(nullIfMissing)
-      const one = found?.data.find((row) => row.version === version)
-      return one === undefined ? null : textOf(one.definition_sha256)
+      const found = await json(list(PublishedVersion), path).catch(nullIfMissing)
+      return found?.data.find((row) => row.version === version)?.definition_sha256 ?? null
     },
-    dryRun: (spec, version) => json<DryRun>(`/v1/workflows/runs?dry_run=true&${pin(version)}`, spec),
-    submit: async (spec, version) => (await json<RunResource>(`/v1/workflows/runs?${pin(version)}`, spec)).id,
+    dryRun: (spec, version) => json(DryRun, `/v1/workflows/runs?dry_run=true&${pin(version)}`, spec),
+    submit: async (spec, version) => (await json(RunResource, `/v1/workflows/runs?${pin(version)}`, spec)).id,
     async follow(runId, after, hear) {
       return await listen(runId, after, hear, async (event) => {
         if (event !== null && event.kind !== 'workflow.run.waiting') return null
@@ -125,12 +145,10 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
       })
     },
     watch: (runId, after, hear) => listen(runId, after, hear, async () => null),
-    events: async (runId, after) => (await json<{ data: RunEvent[] }>(`${runPath(runId)}/events?after=${after}`)).data,
+    events: async (runId, after) => (await json(list(RunEvent), `${runPath(runId)}/events?after=${after}`)).data,
     get,
     async steps(runId) {
-      const { stepInstructions } = await json<JsonObject>(`${runPath(runId)}/specification`)
-      const steps = Array.isArray(stepInstructions) ? stepInstructions.filter(isJsonObject) : []
-      return steps.map(({ id, name }) => ({ id: textOf(id), name: textOf(name) }))
+      return (await specification(runId)).stepInstructions
     },
     async decide({ runId, id }, decision, comment) {
       const body = { decision, gate: id, ...(comment === undefined ? {} : { comment }) }
@@ -138,7 +156,7 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
         if (FabriqueError.is(error, 'no-open-gate')) return false
         throw error
       }
-      return await json(`${runPath(runId)}/review`, body).then(() => true, refused)
+      return await json(Json, `${runPath(runId)}/review`, body).then(() => true, refused)
     },
     async comeToRest(runId) {
       for (;;) {
@@ -147,10 +165,10 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
         await delay(REST_LOOK_MS, undefined, { signal })
       }
     },
-    cancel: (runId) => json<RunResource>(`${runPath(runId)}/cancel`, {}),
+    cancel: (runId) => json(RunResource, `${runPath(runId)}/cancel`, {}),
     async retry(runId) {
-      await get(runId)
-      const run = await json<RunResource>(`${runPath(runId)}/retry`, {}).catch((error: unknown) => {
+      await send(runPath(runId))
+      const run = await json(RunResource, `${runPath(runId)}/retry`, {}).catch((error: unknown) => {
         // The run is there, so what is not there is the route.
         const isUnknown = FabriqueError.is(error, 'not-found') || FabriqueError.is(error, 'method-not-allowed')
         if (!isUnknown) throw error
@@ -162,16 +180,15 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
       })
       return run.id
     },
-    list: async (limit) => (await json<{ data: RunResource[] }>(`/v1/workflows/runs?limit=${limit}`)).data,
-    workflows: async () => (await json<{ data: JsonObject[] }>('/v1/workflows')).data,
+    list: async (limit) => (await json(list(RunResource), `/v1/workflows/runs?limit=${limit}`)).data,
+    workflows: async () => (await json(list(WorkflowResource), '/v1/workflows')).data,
     async artifacts(run) {
       const [{ data }, { artifactSchema }] = await Promise.all([
-        json<{ data: JsonObject[] }>(`/v1/artifacts?run_id=${encodeURIComponent(run.id)}`),
-        json<JsonObject>(`${runPath(run.id)}/specification`),
+        json(list(Artifact), `/v1/artifacts?run_id=${encodeURIComponent(run.id)}`),
+        specification(run.id),
       ])
-      const files = isJsonObject(artifactSchema) && Array.isArray(artifactSchema.files) ? artifactSchema.files : []
-      const roles = files.map((file) => (isJsonObject(file) ? textOf(file.role) : ''))
-      return orderArtifacts(data, roles, ({ id }) => `${base}/v1/artifacts/${textOf(id)}/content`)
+      const roles = artifactSchema.files.map(({ role }) => role)
+      return orderArtifacts(data, roles, ({ id }) => `${base}/v1/artifacts/${id}/content`)
     },
     read: async (artifactId) =>
       new Uint8Array(await (await send(`/v1/artifacts/${encodeURIComponent(artifactId)}/content`)).arrayBuffer()),
@@ -188,17 +205,18 @@ function nullIfMissing(error: unknown): null {
 async function problemOf(response: Response): Promise<FabriqueError> {
   const text = await response.text()
   const problem = parse(text)
-  const code: ErrorCode = problem?.code ?? (response.status >= 500 ? 'unavailable' : 'internal')
+  const code = problem?.code ?? (response.status >= 500 ? 'unavailable' : 'internal')
   const detail = problem?.detail ?? `The server answered ${response.status}: ${text.slice(0, 200)}`
   const problems = (problem?.errors ?? []).map(({ pointer, detail: what }) => ({ pointer, detail: what }))
   return new FabriqueError(code, detail, { problems })
 }
 
-function parse(text: string): ProblemDocument | null {
+const Refusal = ProblemDocument.pick({ code: true, detail: true, errors: true })
+
+function parse(text: string): z.infer<typeof Refusal> | undefined {
   try {
-    const value: unknown = JSON.parse(text)
-    return isJsonObject(value) && typeof value.code === 'string' ? (value as unknown as ProblemDocument) : null
+    return Refusal.safeParse(JSON.parse(text)).data
   } catch {
-    return null
+    return undefined
   }
 }

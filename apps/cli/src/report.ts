@@ -1,9 +1,9 @@
 // A run as a person or a script reads it: what goes on while it goes on, then files, cost and an exit code.
 // Hides wording. Results go to stdout, everything else to stderr.
 import { slotKey } from '@fabrique/engine/unit-key'
-import type { JsonValue, RunEvent, RunResource } from '@fabrique/schema'
+import type { EstimateResource, JsonValue, RunEvent, RunResource } from '@fabrique/schema'
 import stringWidth from 'string-width'
-import { type Backend, type Estimate, openReviewsOf, type StepOutline } from './backend.ts'
+import { type Backend, openReviewsOf } from './backend.ts'
 import type { Context } from './context.ts'
 import { reviewLines } from './decide-reviews.ts'
 import { fit, openDisplay } from './display.ts'
@@ -91,7 +91,7 @@ async function follow(context: Context, runId: string, after: number): Promise<R
 }
 
 /** What has a line of its own: the slots of a run that has several, else its steps. */
-async function outlineOf(backend: Backend, runId: string): Promise<StepOutline[]> {
+async function outlineOf(backend: Backend, runId: string): ReturnType<Backend['steps']> {
   const { outputs } = await backend.get(runId)
   if (outputs.length < 2) return await backend.steps(runId)
   return outputs.map(({ index, workflow, variant_index: variant }) => ({
@@ -112,18 +112,11 @@ export function costOf({ cost, simulated }: Pick<RunResource, 'cost' | 'simulate
   return `$${cost.actual} (estimated $${cost.estimated}${note})`
 }
 
-/** An estimate as lines: the sum, and the steps where the engine tells them. */
-export function estimateLines({ expected, low, high, pricing_version, steps = [] }: Estimate): string[] {
-  const range = low === undefined || high === undefined || low === high ? '' : `, between $${low} and $${high}`
-  const rows = steps.map((step) => [
-    `  ${words(step.id) || words(step.step)}`,
-    words(step.model) || words(step.tool) || words(step.kind),
-    ['expected', 'expected_usd', 'usd'].map((key) => step[key]).find((value) => typeof value === 'number') ?? '',
-  ])
-  const lines = columns(
-    rows.map(([id = '', what = '', usd]) => [String(id), String(what), usd === '' ? '' : `$${String(usd)}`]),
-  )
-  return [`estimate: $${expected}${range} (prices of ${pricing_version})`, ...lines]
+/** An estimate as lines: the sum, and each step. */
+export function estimateLines({ expected, low, high, pricing_version: version, steps }: EstimateResource): string[] {
+  const range = low === high ? '' : `, between $${low} and $${high}`
+  const rows = steps.map((step) => [`  ${step.step}`, step.kind, `$${step.expected}`])
+  return [`estimate: $${expected}${range} (prices of ${version})`, ...columns(rows)]
 }
 
 /** The exit code that says how a run stands. */

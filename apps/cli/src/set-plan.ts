@@ -2,6 +2,7 @@
 // Hides how a fault of one stage's spec is told at its place in the manifest.
 import {
   isJsonObject,
+  type DryRun,
   type JsonObject,
   nearestKey,
   orderSetRuns,
@@ -17,7 +18,7 @@ import {
   workflowSetKeysAt,
 } from '@fabrique/schema'
 import { dirname } from 'node:path'
-import type { Backend, DryRun } from './backend.ts'
+import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 import { remedyFor } from './find-workflow.ts'
 import { type Layer, mergeLayers, placed, readSourceFile, type SourceFile } from './spec.ts'

@@ -3,10 +3,11 @@
 import { createHash, randomBytes, randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Ids } from '@fabrique/engine'
-import { sql } from 'kysely'
+import type { ApiKey, NewApiKey, Organization, Role } from '@fabrique/schema'
+import { type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
+import type { Tables } from './tables.ts'
 
-export type Role = 'admin' | 'operator'
 export const SYSTEM_ORGANIZATION = 'system'
 
 export interface Principal {
@@ -15,19 +16,9 @@ export interface Principal {
   role: Role
 }
 
-export interface ApiKey {
-  id: string
-  organization_id: string
-  role: Role
-  name: string | null
-  prefix: string
-  expires_at: string | null
-  created_at: string
-}
-
 export interface AccountStore {
-  createOrganization(name: string): Promise<{ id: string; name: string; created_at: string }>
-  listOrganizations(): Promise<{ id: string; name: string; created_at: string }[]>
+  createOrganization(name: string): Promise<Organization>
+  listOrganizations(): Promise<Organization[]>
   /** The secret is in `key` and nowhere else afterwards. Null where there is no such organization. */
   createKey(request: {
     role: Role
@@ -35,7 +26,7 @@ export interface AccountStore {
     name: string | null
     expiresAt: Date | null
     secret?: string
-  }): Promise<(ApiKey & { key: string }) | null>
+  }): Promise<NewApiKey | null>
   listKeys(): Promise<ApiKey[]>
   revokeKey(id: string): Promise<boolean>
   /** Who holds this secret now, or null; one answer for unknown, revoked and expired. */
@@ -137,15 +128,7 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
   }
 }
 
-function keyResource(row: {
-  id: string
-  organization_id: string
-  role: Role
-  name: string | null
-  prefix: string
-  expires_at: Date | null
-  created_at: Date
-}): ApiKey {
+function keyResource(row: Selectable<Tables['api_keys']>): ApiKey {
   return {
     id: row.id,
     organization_id: row.organization_id,

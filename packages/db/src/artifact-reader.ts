@@ -1,6 +1,6 @@
 // Artifacts as the outside sees them, always within one organization.
 // Hides the row; the bytes are the artifact store's.
-import type { JsonObject } from '@fabrique/schema'
+import type { Artifact } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
 import type { Tables } from './tables.ts'
@@ -10,14 +10,14 @@ type ArtifactRow = Selectable<Tables['artifacts']>
 /** An artifact in the API's spelling. */
 export function artifactResource(
   row: ArtifactRow,
-  run: { workflow: string; workflow_version: string; artifact_class?: string },
-): JsonObject {
+  run: Pick<Artifact, 'workflow' | 'workflow_version' | 'artifact_class'>,
+): Artifact {
   return {
     id: row.id,
     run_id: row.run_id,
     workflow: run.workflow,
     workflow_version: run.workflow_version,
-    ...(run.artifact_class === undefined ? {} : { artifact_class: run.artifact_class }),
+    artifact_class: run.artifact_class,
     role: row.role,
     status: row.status,
     mime_type: row.mime_type,
@@ -34,11 +34,11 @@ export function artifactResource(
 
 export interface ArtifactReader {
   /** The artifacts of a run and of its slots, oldest first; without a run, the newest 100 of the organization. */
-  list(organizationId: string, runId: string | null): Promise<JsonObject[]>
+  list(organizationId: string, runId: string | null): Promise<Artifact[]>
   get(
     organizationId: string,
     id: string,
-  ): Promise<{ resource: JsonObject; storageKey: string; sha256: string; mimeType: string } | null>
+  ): Promise<{ resource: Artifact; storageKey: string; sha256: string; mimeType: string } | null>
 }
 
 /** A reader of artifact rows. */
@@ -52,7 +52,7 @@ export function createArtifactReader(db: Db): ArtifactReader {
       .select([
         'runs.workflow',
         'runs.workflow_version',
-        sql<string>`definition ->> 'artifactClass'`.as('artifact_class'),
+        sql<Artifact['artifact_class']>`definition ->> 'artifactClass'`.as('artifact_class'),
       ])
       .where('artifacts.organization_id', '=', organizationId)
   return {

@@ -1,12 +1,17 @@
 // The rows of the record as kysely sees them; kept beside the migrations by hand.
 // JSON columns are read as values and written as JSON text.
 import type {
+  Artifact,
   DeliveryStatus,
+  EventKind,
+  LedgerEntry,
+  Role,
   JsonObject,
   JsonValue,
   Lane,
   RateTable,
   RunError,
+  RunGate,
   RunStatus,
   Visibility,
   Overlap,
@@ -28,7 +33,7 @@ export interface Tables {
   api_keys: {
     id: string
     organization_id: string
-    role: 'admin' | 'operator'
+    role: Role
     name: string | null
     prefix: string
     digest: string
@@ -148,8 +153,8 @@ export interface Tables {
     provider: string
     operation: string
     model: string
-    outcome: 'pending' | 'succeeded' | 'failed' | 'unknown' | 'cancelled'
-    status: 'estimated' | 'provider_reported'
+    outcome: LedgerEntry['outcome']
+    status: LedgerEntry['status']
     request_id: string | null
     quantity: Numeric | null
     unit: string
@@ -166,7 +171,7 @@ export interface Tables {
     run_id: string
     step_key: string
     role: string
-    status: 'draft' | 'review' | 'approved' | 'rejected'
+    status: Artifact['status']
     mime_type: string
     bytes: ColumnType<string, number, number>
     sha256: string
@@ -182,7 +187,7 @@ export interface Tables {
     id: string
     name: string
     type: string
-    status: 'passed' | 'failed' | 'open' | 'approved' | 'rejected'
+    status: RunGate['status']
     detail: string | null
     decided_by: string | null
     changed_at: Time
@@ -194,7 +199,7 @@ export interface Tables {
     id: string
     organization_id: string
     url: string
-    event_filter: string[]
+    event_filter: EventKind[]
     max_retries: number
     secret: string
     former_secret: string | null
@@ -208,7 +213,7 @@ export interface Tables {
   webhook_deliveries: {
     endpoint_id: string
     event_id: string
-    kind: string
+    kind: EventKind
     run_id: string
     body: string
     status: DeliveryStatus

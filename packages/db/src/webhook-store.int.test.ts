@@ -1,6 +1,6 @@
 // The outbox of webhooks: what is owed to whom, who may send it, and that the record of it is right.
 import { aNewRun, createSequentialIds } from '@fabrique/engine/testing'
-import { WEBHOOKS_MAX } from '@fabrique/schema'
+import { type EventKind, WEBHOOKS_MAX } from '@fabrique/schema'
 import type { Attempt } from '@fabrique/webhooks'
 import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -28,7 +28,7 @@ async function setup() {
     deliveries: createDeliveryStore(db),
     async endpoint(
       organizationId = 'system',
-      given: { url?: string; eventFilter?: string[]; maxRetries?: number } = {},
+      given: { url?: string; eventFilter?: EventKind[]; maxRetries?: number } = {},
     ) {
       const made = await webhooks.create(organizationId, {
         url: 'https://example.com/hook',
@@ -295,7 +295,7 @@ describe('an endpoint', () => {
       .values({
         endpoint_id: id,
         event_id: end?.id ?? '',
-        kind: 'k',
+        kind: 'workflow.run.created',
         run_id: 'r',
         body: '{}',
         status: 'pending',

@@ -3,7 +3,10 @@
 import { randomBytes } from 'node:crypto'
 import type { Ids } from '@fabrique/engine'
 import {
+  type CreatedWebhook,
   type DeliveryStatus,
+  type EventKind,
+  type RotatedWebhook,
   type WebhookChange,
   type WebhookDelivery,
   type WebhookResource,
@@ -21,16 +24,13 @@ export interface WebhookStore {
   /** The secret is in the answer and nowhere else afterwards. Null where the organization has as many as it may. */
   create(
     organizationId: string,
-    endpoint: { url: string; eventFilter: string[]; maxRetries: number },
-  ): Promise<(WebhookResource & { secret: string }) | null>
+    endpoint: { url: string; eventFilter: EventKind[]; maxRetries: number },
+  ): Promise<CreatedWebhook | null>
   list(organizationId: string): Promise<WebhookResource[]>
   get(organizationId: string, id: string): Promise<WebhookResource | null>
   change(organizationId: string, id: string, change: WebhookChange): Promise<WebhookResource | null>
   /** A new secret; the one before it is honoured for another 24 hours, an older one no longer. */
-  rotate(
-    organizationId: string,
-    id: string,
-  ): Promise<(WebhookResource & { secret: string; former_secret_expires_at: string }) | null>
+  rotate(organizationId: string, id: string): Promise<RotatedWebhook | null>
   /** Forgets the endpoint, its secrets and its deliveries. False where there is none. */
   remove(organizationId: string, id: string): Promise<boolean>
   /** Newest first, behind `before`. Null where there is no such endpoint. */

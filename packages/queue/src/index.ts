@@ -4,4 +4,4 @@ export { createConsumer, type Consumer, type ConsumerOptions } from './consumer.
 export { type ClosableLimits, createLimits, type LimitRule, type LimitsOptions } from './limits.ts'
 export { createMemoryRunQueue, type MemoryRunQueue } from './memory-queue.ts'
 export { createNews, type News } from './news.ts'
-export { type BullRunQueue, createRunQueue, type LaneStats, LANES, queueNames } from './run-queue.ts'
+export { type BullRunQueue, createRunQueue, LANES, queueNames } from './run-queue.ts'

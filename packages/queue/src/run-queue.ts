@@ -3,7 +3,7 @@
 // PostgreSQL says is due.
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import type { Delivery, Log, RunQueue } from '@fabrique/engine'
-import { FabriqueError, type Lane, type RunEvent } from '@fabrique/schema'
+import { FabriqueError, type Lane, type LaneStats, type QueueStats, type RunEvent } from '@fabrique/schema'
 import { Job, Queue } from 'bullmq'
 import { PRIORITY_STRIDE, placeJobs } from './fair-order.ts'
 import { connectForCommands } from './redis.ts'
@@ -63,18 +63,12 @@ function jobOf({ runId, epoch, workflow, priority, organizationId }: Delivery) {
   }
 }
 
-export interface LaneStats {
-  backlog: number
-  active: number
-  oldest_age_s: number
-}
-
 /** A delivery with its new priority and lane, and the lane that its job was added to. */
 export type MovedDelivery = Delivery & { formerLane: Lane }
 
 export interface BullRunQueue extends RunQueue {
   /** Throws `unavailable` while Redis is away. */
-  stats(): Promise<Record<string, LaneStats>>
+  stats(): Promise<QueueStats>
   /** Moves waiting jobs to their new priority and lane. Never rejects; without Redis they stay where they are. */
   reprioritise(moved: MovedDelivery[]): Promise<void>
   /** Removes waiting jobs of ended runs. Never rejects: a worker that takes such a job finds nothing to do. */

@@ -1,6 +1,8 @@
 // Every error that may leave the system has a row here: its code, its HTTP status, and whether trying again can help.
 // Hides nothing else: the wording of one occurrence belongs to whoever throws it.
 
+import { z } from 'zod'
+
 const CODES = {
   'malformed-body': { status: 400, title: 'The body cannot be parsed', retry: false },
   'bad-query': { status: 400, title: 'A query parameter is not valid', retry: false },
@@ -35,16 +37,22 @@ const CODES = {
 
 export type ErrorCode = keyof typeof CODES
 
-/** One named place in the caller's document and how to mend it. `guard` is set by the publish guards only. */
-export interface Problem {
-  pointer: string
-  detail: string
-  /** Stable name of the rule that was broken, for documentation and tests. */
-  code?: string
-  guard?: 'executability' | 'estimability'
-  line?: number
-  column?: number
-}
+/** Every code that an answer may have. */
+export const ERROR_CODES = Object.keys(CODES) as [ErrorCode, ...ErrorCode[]]
+
+/** One named place in the caller's document and how to mend it. */
+export const Problem = z.object({
+  pointer: z.string().describe('A JSON pointer into the document; `?name` for a query parameter.'),
+  detail: z.string(),
+  code: z.string().exactOptional().describe('The stable name of the rule that was broken.'),
+  guard: z
+    .enum(['executability', 'estimability'])
+    .exactOptional()
+    .describe('The publish guard that it is a matter of.'),
+  line: z.int().exactOptional(),
+  column: z.int().exactOptional(),
+})
+export type Problem = z.infer<typeof Problem>
 
 /** The row of a code: HTTP status, title, whether the caller may simply try again. */
 export function errorRow(code: ErrorCode): { status: number; title: string; retry: boolean } {
@@ -95,13 +103,16 @@ export class FabriqueError extends Error {
 }
 
 /** The body of every error answer (RFC 9457, `application/problem+json`). */
-export interface ProblemDocument {
-  type: string
-  title: string
-  status: number
-  detail: string
-  code: ErrorCode
-  instance?: string
-  request_id?: string
-  errors?: Problem[]
-}
+export const ProblemDocument = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    code: z.enum(ERROR_CODES),
+    instance: z.string().exactOptional().describe('The path that was asked for.'),
+    request_id: z.string().exactOptional(),
+    errors: z.array(Problem).exactOptional(),
+  })
+  .meta({ id: 'Problem', description: 'Why there is no other answer (RFC 9457).' })
+export type ProblemDocument = z.infer<typeof ProblemDocument>

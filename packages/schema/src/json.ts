@@ -1,5 +1,6 @@
 // Plain JSON: the only kind of value that crosses a boundary of this system.
 // Hides how two equal documents get the same text, which content addressing relies on.
+import { z } from 'zod'
 
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue }
 export type JsonObject = { [key: string]: JsonValue }
@@ -8,6 +9,13 @@ export type JsonObject = { [key: string]: JsonValue }
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
+
+/** Any JSON value, in a schema. */
+export const Json = z.custom<JsonValue>((value) => value !== undefined)
+/** Any JSON object, in a schema. */
+export const JsonRecord = z.custom<JsonObject>(isJsonObject, 'must be an object').meta({ type: 'object' })
+/** A moment in an answer: ISO 8601 in UTC. */
+export const Instant = z.string().meta({ format: 'date-time' })
 
 /** The value's one canonical text: object keys sorted, undefined members left out. Equal values give equal text. */
 export function canonicalJson(value: unknown): string {

@@ -1,4 +1,4 @@
-// Prices as data: dated versions of a rate table, and the ledger entries that were booked with them.
+// Prices as data: dated versions of a rate table.
 // Hides how a rate is found for a call; what a call uses is each provider's own knowledge.
 import { z } from 'zod'
 import { TemplateVersion } from './template.ts'
@@ -78,26 +78,4 @@ export function priceOf(rates: readonly Rate[], model: string, usages: readonly 
 /** USD to 12 decimal places: sums of token prices stay exact enough to compare. */
 export function roundUsd(amount: number): number {
   return Math.round(amount * 1e12) / 1e12
-}
-
-export type LedgerStatus = 'estimated' | 'provider_reported'
-
-/** One provider call on the books, in the seeds' spelling. `actualCostUsd` is null until the outcome is known. */
-export interface LedgerEntry {
-  id: string
-  runId: string
-  stepId: string
-  provider: string
-  providerOperation: string
-  model: string
-  quantity: number | null
-  unit: string
-  unitPriceUsd: number | null
-  estimatedCostUsd: number
-  actualCostUsd: number | null
-  status: LedgerStatus
-  outcome: 'pending' | 'succeeded' | 'failed' | 'unknown' | 'cancelled'
-  simulated: boolean
-  pricingVersion: string
-  createdAt: string
 }

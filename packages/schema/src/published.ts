@@ -1,5 +1,5 @@
 // The schemas that are published for editors and other programs, made from the ones that decide (JSON Schema 2020-12).
-// Hides what zod cannot say of itself: custom types, the older spellings, and rules between two fields.
+// Hides what zod cannot say of itself: the older spellings, and rules between two fields.
 import { z } from 'zod'
 import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
 import { BUNDLE_WORKFLOW, RESERVED_INPUT_KEYS, RunSpec } from './run-spec.ts'
@@ -71,14 +71,16 @@ function runSpecSchema(): JsonObject {
   const entry = propertyOf(propertyOf(schema, 'bundle'), 'items', true)
   const unreserved = { propertyNames: { not: { enum: [...RESERVED_INPUT_KEYS] } } }
   Object.assign(input, unreserved)
-  Object.assign(propertyOf(entry, 'input'), unreserved, { not: { required: ['variants'] } })
+  const entryInput = propertyOf(entry, 'input')
+  Object.assign(entryInput, unreserved)
+  Object.assign(entryInput.properties ?? {}, { variants: false })
   Object.assign(propertyOf(entry, 'workflow'), { not: { const: BUNDLE_WORKFLOW } })
   return {
     ...schema,
     anyOf: [
       {
         required: ['bundle'],
-        properties: { workflow: { const: BUNDLE_WORKFLOW }, input: { not: { required: ['variants'] } } },
+        properties: { workflow: { const: BUNDLE_WORKFLOW }, input: { properties: { variants: false } } },
       },
       {
         required: ['input'],
@@ -131,16 +133,7 @@ function setSchema(): JsonObject {
 }
 
 function convert(schema: z.ZodType): JsonObject {
-  const converted = z.toJSONSchema(schema, {
-    io: 'input',
-    unrepresentable: 'any',
-    override({ zodSchema, jsonSchema }) {
-      if (zodSchema._zod.def.type !== 'custom') return
-      // A custom type has no name; one that takes {} and refuses [] is a plain object.
-      const isRecord = z.safeParse(zodSchema, {}).success && !z.safeParse(zodSchema, []).success
-      if (isRecord) jsonSchema.type = 'object'
-    },
-  })
+  const converted = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
   // Plain JSON without anything that belongs to zod.
   return JSON.parse(JSON.stringify(converted)) as JsonObject
 }

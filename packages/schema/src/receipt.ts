@@ -1,6 +1,8 @@
 // The receipt of a run: what each step came to, what that cost, and what a cancel or a failure has saved.
 // Hides nothing: this is the outside shape.
-import type { RunStatus } from './run.ts'
+import { z } from 'zod'
+import { Instant } from './json.ts'
+import { RunStatusSchema } from './run.ts'
 
 /**
  * `finished_anyway`: its answer came after the stop was asked for; it is paid. `aborted_in_flight`: a provider was at
@@ -19,38 +21,51 @@ export const STEP_FATES = [
 ] as const
 export type StepFate = (typeof STEP_FATES)[number]
 
-export interface ReceiptStep {
-  step: string
-  state: StepFate
-  /** Calls of providers, those of called runs included; so are the amounts. */
-  calls: number
-  spent_usd: number
-  /** What was expected of calls that were never made. */
-  saved_usd: number
-  /** The runs that the step has called. */
-  runs: ReceiptRun[]
-}
+export const ReceiptStep = z
+  .object({
+    step: z.string().describe('A step, or `gates.<id>` of a gate that asks a model.'),
+    state: z.enum(STEP_FATES),
+    calls: z.int().describe('Calls of providers, those of called runs included; so are the amounts.'),
+    spent_usd: z.number(),
+    saved_usd: z.number().describe('What was expected of calls that were never made.'),
+    get runs(): z.ZodArray<typeof ReceiptRun> {
+      return z.array(ReceiptRun)
+    },
+  })
+  .meta({ id: 'ReceiptStep' })
+export type ReceiptStep = z.infer<typeof ReceiptStep>
 
-export interface ReceiptRun {
-  run_id: string
-  workflow: string
-  status: RunStatus
-  steps: ReceiptStep[]
-}
+export const ReceiptRun = z
+  .object({
+    run_id: z.string(),
+    workflow: z.string(),
+    status: RunStatusSchema,
+    steps: z.array(ReceiptStep),
+  })
+  .meta({ id: 'ReceiptRun' })
+export type ReceiptRun = z.infer<typeof ReceiptRun>
 
-export interface Receipt {
-  run_id: string
-  status: RunStatus
-  /** When the run, or what a failure left of it, was told to stop; null where nothing was. */
-  cancelled_at: string | null
-  /** One for a run without slots. */
-  slots: (ReceiptRun & { index: number })[]
-  totals: {
-    /** The sum of the ledger. */
-    spent_usd: number
-    saved_usd: number
-    /** What the run was expected to cost when it was accepted. */
-    estimated_usd: number
-    calls: { made: number; succeeded: number; failed: number; cancelled: number; unknown: number; pending: number }
-  }
-}
+export const Receipt = z
+  .object({
+    run_id: z.string(),
+    status: RunStatusSchema,
+    cancelled_at: Instant.nullable().describe('When the run, or what a failure left of it, was told to stop.'),
+    slots: z
+      .array(ReceiptRun.extend({ index: z.int(), steps: z.array(ReceiptStep) }))
+      .describe('One for a run without slots.'),
+    totals: z.object({
+      spent_usd: z.number().describe('The sum of the ledger.'),
+      saved_usd: z.number(),
+      estimated_usd: z.number().describe('What the run was expected to cost when it was accepted.'),
+      calls: z.object({
+        made: z.int(),
+        succeeded: z.int(),
+        failed: z.int(),
+        cancelled: z.int(),
+        unknown: z.int(),
+        pending: z.int(),
+      }),
+    }),
+  })
+  .meta({ id: 'Receipt' })
+export type Receipt = z.infer<typeof Receipt>

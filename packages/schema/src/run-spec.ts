@@ -1,7 +1,7 @@
 // The run-spec: one document that fully describes one run, the same as a file, a request body and a CLI argument.
 // Hides the rules of its keys; reading its bytes is `document.ts`, what `input` may hold is each workflow's own schema.
 import { z } from 'zod'
-import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
+import { Json, JsonRecord } from './json.ts'
 
 export const BUNDLE_WORKFLOW = 'bundle/ad-hoc'
 /** Injected by the engine for the steps; refused in a spec, and never part of `run.input`. */
@@ -25,8 +25,6 @@ export const WorkflowId = z
 
 export const RunId = z.string().regex(ULID_TEXT, 'must be a run id (26 characters, a ULID)')
 
-const json = z.custom<JsonValue>((value) => value !== undefined)
-const JsonRecord = z.custom<JsonObject>(isJsonObject, 'must be an object')
 const Annotation = JsonRecord.refine((value) => Buffer.byteLength(JSON.stringify(value)) <= ANNOTATION_BYTES, {
   message: `must be at most ${ANNOTATION_BYTES / 1024} KiB as JSON`,
 })
@@ -73,7 +71,7 @@ export const RUN_SPEC_KEYS = [
 
 export const RunSpec = z
   .strictObject({
-    $schema: json.optional().describe('For editors; ignored.'),
+    $schema: Json.optional().describe('For editors; ignored.'),
     workflow: WorkflowId.optional().describe('The workflow to run; over HTTP `?name=` may name it instead.'),
     input: Input.optional().describe("The workflow's own inputs, plus `variants` and `regenerate`."),
     metadata: Annotation.optional().describe('Free annotations, stored and searchable; no effect on the run.'),

@@ -1,7 +1,8 @@
 // A run as the API shows it, and the words for its states.
 // Hides nothing: this is the outside shape; rows and engine state are other things, mapped to this one.
 import { z } from 'zod'
-import type { JsonObject, JsonValue } from './json.ts'
+import { Artifact } from './artifact.ts'
+import { Instant, JsonRecord } from './json.ts'
 
 export const RUN_STATUSES = ['pending', 'running', 'waiting', 'completed', 'failed', 'cancelled'] as const
 export type RunStatus = (typeof RUN_STATUSES)[number]
@@ -13,62 +14,97 @@ export function isTerminal(status: RunStatus): boolean {
 }
 
 /** Why something failed, in words that an operator may read. */
-export interface RunError {
-  code: string
-  message: string
-  node_key?: string
-  retryable?: boolean
-}
+export const RunError = z
+  .object({
+    code: z.string(),
+    message: z.string(),
+    node_key: z.string().exactOptional().describe('Where: a step, an item of one, or a slot.'),
+    retryable: z.boolean().exactOptional().describe('Whether trying the same again can help.'),
+  })
+  .meta({ id: 'RunError', description: 'Why something failed.' })
+export type RunError = z.infer<typeof RunError>
 
-export interface RunCost {
-  currency: 'USD'
-  estimated: number
-  /** What the ledger says so far; calls of unknown outcome count as spent. */
-  actual: number
-  pricing_version: string
-}
+export const RunCost = z
+  .object({
+    currency: z.literal('USD'),
+    estimated: z.number().describe('What was expected when the run was accepted.'),
+    actual: z.number().describe('What the ledger says so far; calls of unknown outcome count as spent.'),
+    pricing_version: z.string(),
+  })
+  .meta({ id: 'RunCost' })
+export type RunCost = z.infer<typeof RunCost>
 
-export interface RunOutput {
-  index: number
-  workflow: string
-  variant_index: number | null
-  run_id: string
-  status: RunStatus
-  output: JsonObject | null
-  artifacts: JsonObject[]
-  error: RunError | null
-}
+export const RunOutput = z
+  .object({
+    index: z.int().describe('Of the slot; 0 for a run without slots.'),
+    workflow: z.string(),
+    variant_index: z.int().nullable().describe('Counts from 0; null where the run has no variants.'),
+    run_id: z.string(),
+    status: RunStatusSchema,
+    output: JsonRecord.nullable().describe("By the workflow's outputAliases, else by step."),
+    artifacts: z.array(Artifact),
+    error: RunError.nullable(),
+  })
+  .meta({ id: 'RunOutput' })
+export type RunOutput = z.infer<typeof RunOutput>
 
-export interface RunResource {
-  id: string
-  workflow: string
-  workflow_version: string
-  status: RunStatus
-  partial: boolean
-  priority: number
-  fail_fast: boolean
-  input: JsonObject
-  metadata: JsonObject
-  state: JsonObject | null
-  parent_run_id: string | null
-  parent_variant_index: number | null
-  root_run_id: string
-  caller_run_id: string | null
-  caller_step_id: string | null
-  retry_of: string | null
-  simulated: boolean
-  outputs: RunOutput[]
-  /** With `run_id`: an open gate of a slot or of a called run. */
-  gates: { id: string; name: string; type: string; status: string; detail: string | null; run_id?: string }[]
-  summary: { total: number; completed: number; failed: number; cancelled: number }
-  cost: RunCost
-  error: RunError | null
-  warnings: string[]
-  created_at: string
-  started_at: string | null
-  finished_at: string | null
-  urls: { self: string; events: string; cancel: string; specification: string }
-}
+export const RunGate = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    type: z.string(),
+    status: z.enum(['passed', 'failed', 'open', 'approved', 'rejected']).describe('`open` waits for a decision.'),
+    detail: z.string().nullable(),
+    run_id: z.string().exactOptional().describe('Of an open gate below the run: the slot or called run that waits.'),
+  })
+  .meta({ id: 'Gate' })
+export type RunGate = z.infer<typeof RunGate>
+
+export const RunResource = z
+  .object({
+    id: z.string(),
+    workflow: z.string(),
+    workflow_version: z.string(),
+    status: RunStatusSchema,
+    partial: z.boolean().describe('Completed, and at least one slot has failed.'),
+    priority: z.int(),
+    fail_fast: z.boolean(),
+    input: JsonRecord,
+    metadata: JsonRecord,
+    state: JsonRecord.nullable(),
+    parent_run_id: z.string().nullable().describe('The run that this one regenerates.'),
+    parent_variant_index: z.int().nullable(),
+    root_run_id: z.string().describe('Itself, unless it is a slot or was called.'),
+    caller_run_id: z.string().nullable().describe('The run whose step called this one.'),
+    caller_step_id: z.string().nullable(),
+    retry_of: z.string().nullable(),
+    simulated: z.boolean().describe('Whether a built-in simulator stands in for any provider.'),
+    outputs: z.array(RunOutput).describe('One for each slot; one for a run without slots.'),
+    gates: z.array(RunGate),
+    summary: z
+      .object({ total: z.int(), completed: z.int(), failed: z.int(), cancelled: z.int() })
+      .describe('Slots by status.'),
+    cost: RunCost,
+    error: RunError.nullable(),
+    warnings: z.array(z.string()),
+    created_at: Instant,
+    started_at: Instant.nullable(),
+    finished_at: Instant.nullable(),
+    urls: z.object({ self: z.string(), events: z.string(), cancel: z.string(), specification: z.string() }),
+  })
+  .meta({ id: 'Run' })
+export type RunResource = z.infer<typeof RunResource>
+
+/** What cancelling by a filter came to. */
+export const BulkCancellation = z
+  .object({
+    matched: z.int().describe('Runs that fit the filter.'),
+    cancelled: z.int(),
+    already_finished: z.int(),
+    dry_run: z.boolean().describe('True: none was cancelled.'),
+  })
+  .meta({ id: 'BulkCancellation' })
+export type BulkCancellation = z.infer<typeof BulkCancellation>
 
 /** Where the API keeps a run. */
 export function runUrls(runId: string): RunResource['urls'] {
@@ -82,67 +118,4 @@ export const INTERACTIVE_PRIORITY = 75
 
 export function laneOf(priority: number): Lane {
   return priority >= INTERACTIVE_PRIORITY ? 'interactive' : 'batch'
-}
-
-export const EVENT_KINDS = [
-  'workflow.run.created',
-  'workflow.run.queued',
-  'workflow.run.started',
-  'workflow.run.waiting',
-  'workflow.run.completed',
-  'workflow.run.failed',
-  'workflow.run.cancelled',
-  'workflow.node.started',
-  'workflow.node.progress',
-  'workflow.node.completed',
-  'workflow.node.failed',
-  'workflow.node.skipped',
-  'workflow.node.retrying',
-  'workflow.artifact.created',
-] as const
-export type EventKind = (typeof EVENT_KINDS)[number]
-
-const TERMINAL_KINDS: readonly EventKind[] = ['workflow.run.completed', 'workflow.run.failed', 'workflow.run.cancelled']
-
-/** True for the one event that ends a run's log. */
-export function isTerminalKind(kind: EventKind): boolean {
-  return TERMINAL_KINDS.includes(kind)
-}
-
-/** The event that ends a run: the whole outcome, so that whoever hears it has nothing left to ask. */
-export function endEvent(
-  run: { state: JsonObject | null; metadata: JsonObject },
-  end: {
-    status: 'completed' | 'failed' | 'cancelled'
-    partial: boolean
-    outputs: RunOutput[]
-    error: RunError | null
-  },
-  cost: Omit<RunCost, 'currency'>,
-): { kind: EventKind; payload: JsonObject } {
-  const { status, partial, outputs, error } = end
-  return {
-    kind: `workflow.run.${status}`,
-    payload: {
-      status,
-      partial,
-      state: run.state,
-      metadata: run.metadata,
-      outputs: outputs.map((output) => ({ ...output, error: output.error === null ? null : { ...output.error } })),
-      cost: { currency: 'USD', ...cost },
-      error: error === null ? null : { ...error },
-    },
-  }
-}
-
-/** The one event object of SSE, the JSON list, webhooks and the CLI. `seq` counts per run from 1, without gaps. */
-export interface RunEvent {
-  id: string
-  seq: number
-  kind: EventKind
-  run_id: string
-  root_run_id: string
-  node_key?: string
-  timestamp: string
-  payload: { [key: string]: JsonValue }
 }

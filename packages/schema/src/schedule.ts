@@ -1,8 +1,8 @@
 // Schedules: a run-spec that is submitted again and again, by a cron expression in a time zone.
 // Hides what counts as an expression and as a zone; when one comes due is the engine's to say.
 import { z } from 'zod'
-import type { Problem } from './error.ts'
-import { isJsonObject, type JsonObject } from './json.ts'
+import { Problem } from './error.ts'
+import { Instant, JsonRecord } from './json.ts'
 
 /** What becomes of a firing while the run of the previous one is unfinished. */
 export const OVERLAPS = ['skip', 'queue', 'cancel_other'] as const
@@ -36,9 +36,7 @@ export const ScheduleRequest = z.strictObject({
     .refine(isTimeZone, { message: 'must be an IANA time zone such as Europe/Berlin' })
     .default('UTC')
     .describe('The IANA time zone that the expression is meant in.'),
-  run_spec: z
-    .custom<JsonObject>(isJsonObject, 'must be an object: a run-spec')
-    .describe('What is submitted each time; its metadata gets the schedule_id.'),
+  run_spec: JsonRecord.describe('What is submitted each time; its metadata gets the schedule_id.'),
   overlap: z
     .enum(OVERLAPS)
     .default('skip')
@@ -50,31 +48,30 @@ export const ScheduleRequest = z.strictObject({
 })
 export type ScheduleRequest = z.infer<typeof ScheduleRequest>
 
-/** Why the latest firing made no run. `instant` is when it was due. */
-export interface ScheduleFault {
-  code: string
-  message: string
-  errors: Problem[]
-  instant: string
-}
+/** Why the latest firing made no run. */
+export const ScheduleFault = z.object({
+  code: z.string(),
+  message: z.string(),
+  errors: z.array(Problem),
+  instant: Instant.describe('When it was due.'),
+})
+export type ScheduleFault = z.infer<typeof ScheduleFault>
 
-/** A schedule as the API shows it. Times are ISO 8601 in UTC. */
-export interface ScheduleResource {
-  id: string
-  name: string | null
-  cron: string
-  timezone: string
-  run_spec: JsonObject
-  overlap: Overlap
-  enabled: boolean
-  /** When it comes due next, at most five times; one in a list. Empty while it is not enabled. */
-  next_runs: string[]
-  /** An instant that came due and waits for the previous run to finish. */
-  queued_for: string | null
-  last_fired_at: string | null
-  last_run_id: string | null
-  last_skipped_at: string | null
-  /** Null once a later firing made a run. */
-  last_error: ScheduleFault | null
-  created_at: string
-}
+/** A schedule as the API shows it. */
+export const ScheduleResource = z
+  .object({
+    ...ScheduleRequest.shape,
+    id: z.string(),
+    name: z.string().nullable(),
+    next_runs: z
+      .array(Instant)
+      .describe('When it comes due next, at most five times; one in a list. Empty while it is not enabled.'),
+    queued_for: Instant.nullable().describe('A time that came due and waits for the previous run to finish.'),
+    last_fired_at: Instant.nullable(),
+    last_run_id: z.string().nullable(),
+    last_skipped_at: Instant.nullable(),
+    last_error: ScheduleFault.nullable().describe('Null once a later firing made a run.'),
+    created_at: Instant,
+  })
+  .meta({ id: 'Schedule' })
+export type ScheduleResource = z.infer<typeof ScheduleResource>

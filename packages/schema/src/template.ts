@@ -1,7 +1,8 @@
 // The workflow template as a document: the middle level between the Workflow Schema (the rules) and a run.
 // Hides the shape only; what makes a template runnable is decided by the publish guards against a catalog.
 import { z } from 'zod'
-import { isJsonObject, type JsonObject } from './json.ts'
+import { Instant, Json, type JsonObject, JsonRecord } from './json.ts'
+import { Problem } from './error.ts'
 import { WorkflowId } from './run-spec.ts'
 
 export const SCHEMA_VERSIONS = ['workflow-schema-v1'] as const
@@ -10,10 +11,11 @@ export const ARTIFACT_CLASSES = ['visual', 'video', 'research', 'knowledge'] as 
 /** First parts of an id that routes need for themselves. */
 export const RESERVED_ID_PARTS = ['runs', 'versions', 'schema', 'scaffold', 'backtest', 'bundle'] as const
 
+export const ON_UNKNOWN_OUTCOME = ['retry', 'review', 'fail'] as const
+
 export type Visibility = (typeof VISIBILITIES)[number]
 export type ArtifactClass = (typeof ARTIFACT_CLASSES)[number]
 
-const JsonRecord = z.custom<JsonObject>(isJsonObject, 'must be an object')
 const Name = z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/, 'must be a short name of letters, digits, - and _')
 const Text = z.string().max(32_768)
 
@@ -103,7 +105,7 @@ export const TemplateDefinition = z.strictObject({
   budgetPolicy: z.union([Text, BudgetPolicy]),
   artifactSchema: ArtifactSchema,
   outputAliases: z.record(Name, z.string().max(256)).optional(),
-  onUnknownOutcome: z.enum(['retry', 'review', 'fail']).optional(),
+  onUnknownOutcome: z.enum(ON_UNKNOWN_OUTCOME).optional(),
 })
 export type TemplateDefinition = z.infer<typeof TemplateDefinition>
 
@@ -118,6 +120,46 @@ export const Template = z.strictObject({
   ...TemplateDefinition.shape,
 })
 export type Template = z.infer<typeof Template>
+
+/** What everybody may see of a step: what it is, never what it says. */
+export const StepOutline = z.object({ id: z.string(), kind: z.string(), name: z.string().exactOptional() })
+export type StepOutline = z.infer<typeof StepOutline>
+
+const Shown = {
+  visibility: z.enum(VISIBILITIES).describe('Who sees it: admins only, every key, or the public catalog too.'),
+  owner: z.string().describe('The organization that it belongs to.'),
+}
+
+/** A template as the API shows it; what a draft holds besides was never checked. */
+export const WorkflowResource = z
+  .object({ id: WorkflowId, ...Shown })
+  .catchall(Json)
+  .meta({
+    id: 'Workflow',
+    description:
+      'A template in its own spelling. A listed one has all that a catalog entry has, a draft what it was saved with; operators see outlines of its steps.',
+  })
+export type WorkflowResource = z.infer<typeof WorkflowResource>
+
+/** What an edit of a template answers. */
+export const SavedWorkflow = WorkflowResource.extend({
+  problems: z.array(Problem).describe('What keeps a draft from being listed; empty for a listed workflow.'),
+}).meta({ id: 'SavedWorkflow' })
+
+export const CatalogEntry = z
+  .object({ ...Template.shape, runtimeSteps: z.array(StepOutline), ...Shown })
+  .meta({ id: 'CatalogEntry', description: 'A public workflow, as everybody sees it.' })
+
+/** A version of a template that was listed, and cannot change. */
+export const PublishedVersion = z
+  .object({
+    version: TemplateVersion,
+    published_at: Instant,
+    definition_sha256: z.string().describe('Of the canonical JSON of what the version freezes.'),
+    current: z.boolean().describe('Whether a run gets this version unless it names another.'),
+  })
+  .meta({ id: 'PublishedVersion' })
+export type PublishedVersion = z.infer<typeof PublishedVersion>
 
 const DESCRIPTIVE_KEYS = ['id', 'name', 'description', 'category', 'cadence', 'visibility', 'version', 'owner']
 

@@ -2,7 +2,8 @@
 // Hides nothing: where an endpoint may lead is decided by whoever can look up names.
 import { z } from 'zod'
 import { nearestKey } from './document.ts'
-import { EVENT_KINDS } from './run.ts'
+import { EVENT_KINDS, type EventKind, payloadOf } from './event.ts'
+import { Instant } from './json.ts'
 
 /** The most endpoints that an organization may have. */
 export const WEBHOOKS_MAX = 50
@@ -51,32 +52,78 @@ export const DELIVERY_STATUSES = ['pending', 'delivered', 'exhausted', 'disabled
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]
 
 /** An endpoint. Its secret is shown by the answers that make one, and nowhere else. */
-export interface WebhookResource {
-  id: string
-  url: string
-  event_filter: string[]
-  max_retries: number
-  enabled: boolean
-  disabled_at: string | null
-  disabled_reason: string | null
-  /** Since when every attempt has failed; null after a success. */
-  failing_since: string | null
-  created_at: string
-}
+export const WebhookResource = z
+  .object({
+    id: z.string(),
+    url: z.string(),
+    event_filter: z
+      .array(z.enum(EVENT_KINDS))
+      .describe('The kinds that it is told of. Empty: the three that end a run.'),
+    max_retries: MaxRetries,
+    enabled: z.boolean(),
+    disabled_at: Instant.nullable(),
+    disabled_reason: z.string().nullable(),
+    failing_since: Instant.nullable().describe('Since when every attempt has failed; null after a success.'),
+    created_at: Instant,
+  })
+  .meta({ id: 'Webhook', description: 'Where events of root runs are sent.' })
+export type WebhookResource = z.infer<typeof WebhookResource>
 
-export interface WebhookDelivery {
-  id: string
-  webhook_id: string
-  kind: string
-  run_id: string
-  status: DeliveryStatus
-  attempts: number
-  /** Null once nothing more will be tried. */
-  next_attempt_at: string | null
-  last_status: number | null
-  last_error: string | null
-  created_at: string
-  finished_at: string | null
-  /** The last attempts, newest first. `error` is null for a 2xx; `status` where there was no answer. */
-  log: { number: number; at: string; status: number | null; error: string | null; duration_ms: number }[]
+export const CreatedWebhook = WebhookResource.extend({
+  secret: z.string().describe('What signs the deliveries, as Standard Webhooks spells it; shown only now.'),
+}).meta({ id: 'CreatedWebhook' })
+export type CreatedWebhook = z.infer<typeof CreatedWebhook>
+
+export const RotatedWebhook = CreatedWebhook.extend({
+  former_secret_expires_at: Instant.describe('Until then deliveries are signed with both secrets.'),
+}).meta({ id: 'RotatedWebhook' })
+export type RotatedWebhook = z.infer<typeof RotatedWebhook>
+
+export const WebhookDelivery = z
+  .object({
+    id: z.string().describe('That of its event, which receivers see as `webhook-id`.'),
+    webhook_id: z.string(),
+    kind: z.enum(EVENT_KINDS),
+    run_id: z.string(),
+    status: z.enum(DELIVERY_STATUSES),
+    attempts: z.int(),
+    next_attempt_at: Instant.nullable().describe('Null once nothing more will be tried.'),
+    last_status: z.int().nullable(),
+    last_error: z.string().nullable(),
+    created_at: Instant,
+    finished_at: Instant.nullable(),
+    log: z
+      .array(
+        z.object({
+          number: z.int(),
+          at: Instant,
+          status: z.int().nullable().describe('Null where there was no answer.'),
+          error: z.string().nullable().describe('Null for a 2xx.'),
+          duration_ms: z.int(),
+        }),
+      )
+      .describe('The last attempts, newest first.'),
+  })
+  .meta({ id: 'WebhookDelivery', description: 'An event on its way to a webhook.' })
+export type WebhookDelivery = z.infer<typeof WebhookDelivery>
+
+/** A delivery that was asked for again. */
+export const Redelivery = WebhookDelivery.pick({ id: true, webhook_id: true, status: true }).meta({ id: 'Redelivery' })
+export type Redelivery = z.infer<typeof Redelivery>
+
+/** What a webhook is sent of an event of this kind. A payload's own key gives way to the envelope's. */
+export function webhookMessage(kind: EventKind): z.ZodObject {
+  const data = {
+    id: z.string().describe('The same in every attempt.'),
+    seq: z.int(),
+    run_id: z.string(),
+    root_run_id: z.string(),
+    node_key: z.string().exactOptional(),
+    workflow: z.string(),
+  }
+  return z.object({
+    type: z.literal(kind),
+    timestamp: Instant,
+    data: payloadOf(kind, data),
+  })
 }

@@ -1,5 +1,5 @@
 // Organizations and API keys, for admins.
-import { FabriqueError } from '@fabrique/schema'
+import { ApiKey, FabriqueError, list, NewApiKey, Organization, ROLES } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
@@ -9,42 +9,44 @@ import { defineRoute, type Route } from '../route.ts'
 
 const NewOrganization = z.strictObject({ name: z.string().trim().min(1).max(200) })
 const NewKey = z.strictObject({
-  role: z.enum(['admin', 'operator']),
+  role: z.enum(ROLES),
   organization_id: z.string().max(64).optional().describe("Default: the asking key's own."),
   name: z.string().max(200).optional(),
   expires_at: z.iso.datetime({ offset: true }).optional(),
 })
 
 export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] {
-  const tag = 'accounts'
   return [
     defineRoute({
+      id: 'createOrganization',
       method: 'post',
       path: '/v1/organizations',
       access: 'admin',
-      docs: { summary: 'Create an organization', tag, body: NewOrganization, answers: { 201: 'The organization.' } },
+      summary: 'Create an organization',
+      body: NewOrganization,
+      answers: { 201: Organization },
       async handle({ c }) {
         const { name } = parseBody(NewOrganization, await readDocument(c))
         return c.json(await accounts.createOrganization(name), 201)
       },
     }),
     defineRoute({
+      id: 'listOrganizations',
       method: 'get',
       path: '/v1/organizations',
       access: 'admin',
-      docs: { summary: 'List organizations', tag, answers: { 200: 'All of them.' } },
+      summary: 'List organizations',
+      answers: { 200: list(Organization) },
       handle: async ({ c }) => c.json({ data: await accounts.listOrganizations() }),
     }),
     defineRoute({
+      id: 'createApiKey',
       method: 'post',
       path: '/v1/api-keys',
       access: 'admin',
-      docs: {
-        summary: 'Create an API key; the secret is shown once',
-        tag,
-        body: NewKey,
-        answers: { 201: 'The key, with its secret.' },
-      },
+      summary: 'Create an API key; the key itself is shown once',
+      body: NewKey,
+      answers: { 201: NewApiKey },
       async handle({ c, principal }) {
         const document = await readDocument(c)
         const request = parseBody(NewKey, document)
@@ -67,17 +69,21 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
       },
     }),
     defineRoute({
+      id: 'listApiKeys',
       method: 'get',
       path: '/v1/api-keys',
       access: 'admin',
-      docs: { summary: 'List keys, without their secrets', tag, answers: { 200: 'The keys that were not revoked.' } },
+      summary: 'List the keys that were not revoked',
+      answers: { 200: list(ApiKey) },
       handle: async ({ c }) => c.json({ data: await accounts.listKeys() }),
     }),
     defineRoute({
+      id: 'revokeApiKey',
       method: 'delete',
       path: '/v1/api-keys/:id',
       access: 'admin',
-      docs: { summary: 'Revoke a key', tag, answers: { 204: 'It stops working within seconds.' } },
+      summary: 'Revoke a key; it stops working within seconds',
+      answers: { 204: null },
       async handle({ c, param }) {
         if (!(await accounts.revokeKey(param('id')))) throw notFound('API key')
         return c.body(null, 204)

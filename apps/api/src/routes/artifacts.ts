@@ -1,30 +1,35 @@
 // Artifacts: what they are, and their bytes. Never inline where a browser would run them.
 import { extensionOf } from '@fabrique/artifacts'
-import { FabriqueError, RunId } from '@fabrique/schema'
+import { Artifact, FabriqueError, list, RunId } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
+import { isKnown } from '../entity-tag.ts'
 import { notFound } from '../errors.ts'
 import { defineRoute, type Route } from '../route.ts'
 
+const Bytes = z.unknown()
 const INLINE = /^(image\/(png|webp|jpeg|gif|avif)|audio\/|video\/)/
 
 export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'artifacts' | 'artifactStore'>): Route[] {
-  const tag = 'artifacts'
   return [
     defineRoute({
+      id: 'listArtifacts',
       method: 'get',
       path: '/v1/artifacts',
       access: 'operator',
-      query: z.strictObject({ run_id: RunId.optional() }),
-      docs: { summary: 'The artifacts of a run, or the newest ones', tag, answers: { 200: 'The artifacts.' } },
+      query: z.strictObject({ run_id: RunId.optional().describe('With the artifacts of its slots.') }),
+      summary: 'The artifacts of a run, or the newest ones',
+      answers: { 200: list(Artifact) },
       handle: async ({ c, principal, query }) =>
         c.json({ data: await artifacts.list(principal.organizationId, query.run_id ?? null) }),
     }),
     defineRoute({
+      id: 'getArtifact',
       method: 'get',
       path: '/v1/artifacts/:id',
       access: 'operator',
-      docs: { summary: 'An artifact', tag, answers: { 200: 'The artifact.' } },
+      summary: 'An artifact',
+      answers: { 200: Artifact },
       async handle({ c, principal, param }) {
         const found = await artifacts.get(principal.organizationId, param('id'))
         if (found === null) throw notFound('artifact')
@@ -32,19 +37,21 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
       },
     }),
     defineRoute({
+      id: 'getArtifactContent',
       method: 'get',
       path: '/v1/artifacts/:id/content',
       access: 'operator',
-      docs: {
-        summary: "An artifact's bytes",
-        tag,
-        answers: {
-          200: 'The bytes.',
-          206: 'One range of them.',
-          304: 'As you have them.',
-          416: 'There is no such range.',
-        },
-      },
+      summary: "An artifact's bytes, whole or a range of them",
+      answers: { 200: { '*/*': Bytes }, 206: { '*/*': Bytes }, 304: null, 416: null },
+      headers: [
+        'If-None-Match',
+        'Range',
+        'ETag',
+        'Accept-Ranges',
+        'Content-Range',
+        'Content-Disposition',
+        'Cache-Control',
+      ],
       async handle({ c, principal, param }) {
         const found = await artifacts.get(principal.organizationId, param('id'))
         if (found === null) throw notFound('artifact')
@@ -58,13 +65,7 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
           'content-security-policy': "sandbox; default-src 'none'",
           'content-disposition': `${INLINE.test(found.mimeType) ? 'inline' : 'attachment'}; filename="${param('id')}.${extensionOf(found.mimeType)}"`,
         }
-        if (
-          c.req
-            .header('if-none-match')
-            ?.split(/\s*,\s*/)
-            .includes(etag)
-        )
-          return c.body(null, 304, headers)
+        if (isKnown(c, etag)) return c.body(null, 304, headers)
         const bytes = await artifactStore.get(found.storageKey).catch((cause: unknown) => {
           throw new FabriqueError('unavailable', 'The file cannot be read at the moment.', { cause })
         })

@@ -1,7 +1,8 @@
 // Many run-specs in one request, one a line, each accepted or refused by itself; answers stream back in order.
 // Hides how much of a batch is in memory at once: a window of its lines, and the answers that were not read yet.
-import { DOCUMENT_LIMITS, errorRow, FabriqueError, parseDocument, type Problem } from '@fabrique/schema'
+import { BatchLine, DOCUMENT_LIMITS, errorRow, FabriqueError, parseDocument, type Problem } from '@fabrique/schema'
 import type { Context } from 'hono'
+import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { answersInOrder } from '../answers-in-order.ts'
 import { located, unreadable } from '../body.ts'
@@ -30,16 +31,15 @@ type BatchDeps = Pick<AppDeps, 'log' | 'submitter'>
 export function batchRoutes(deps: BatchDeps): Route[] {
   return [
     defineRoute({
+      id: 'submitBatch',
       method: 'post',
       path: '/v1/workflows/runs/batch',
       access: 'operator',
-      docs: {
-        summary: 'Submit many run-specs, one a line',
-        tag: 'runs',
-        body: { type: 'string', description: 'One run-spec a line, as JSON, at most 1 MiB each.' },
-        bodyTypes: [MEDIA_TYPE],
-        answers: { 200: 'One line per run-spec, in order: {line, run_id} or {line, error}.' },
-      },
+      summary: 'Submit many run-specs, one a line; answers one line for each, in order',
+      body: z.string().describe('One run-spec a line, as JSON, at most 1 MiB each.'),
+      bodyTypes: [MEDIA_TYPE],
+      answers: { 200: { [MEDIA_TYPE]: BatchLine } },
+      headers: ['Idempotency-Key'],
       handle: ({ c, principal }) => batch(deps, c, principal),
     }),
   ]
@@ -55,14 +55,13 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
     try {
       const outcome = await submitLine(bytes, number)
       const runId = outcome.outcome === 'accepted' ? outcome.run.id : outcome.runId
-      const replayed = outcome.outcome === 'replayed' ? { replayed: true } : {}
-      return `${JSON.stringify({ line: number, run_id: runId, ...replayed })}\n`
+      const replayed = outcome.outcome === 'replayed' ? { replayed: true as const } : {}
+      return answer({ line: number, run_id: runId, ...replayed })
     } catch (thrown) {
       const error = asFabriqueError(thrown)
       if (errorRow(error.code).status >= 500)
         deps.log.error({ request_id: c.get('requestId'), line: number, err: error.cause ?? error }, 'a line failed')
-      const problem = problemDocument(onLine(error, number), c.get('requestId'))
-      return `${JSON.stringify({ line: number, error: problem })}\n`
+      return answer({ line: number, error: problemDocument(onLine(error, number), c.get('requestId')) })
     }
   }
 
@@ -87,6 +86,10 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
   if (body === null) return c.body('', 200, headers)
   const answers = answersInOrder(readLines(body, DOCUMENT_LIMITS.bodyBytes), submit, WINDOW)
   return c.body(toStream(answers), 200, headers)
+}
+
+function answer(line: BatchLine): string {
+  return `${JSON.stringify(line)}\n`
 }
 
 /** What is wrong with a line stands on that line of the whole body. */

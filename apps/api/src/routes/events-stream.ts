@@ -1,6 +1,6 @@
 // The organization's events: one stream of all its runs, slots included, in one order for all who listen.
 // Hides nothing but the id to resume after: the order is the log's, the limits are the streams'.
-import { FabriqueError } from '@fabrique/schema'
+import { Event, FabriqueError } from '@fabrique/schema'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
@@ -9,15 +9,21 @@ import { defineRoute, type Route } from '../route.ts'
 export function eventsStreamRoutes(deps: Pick<AppDeps, 'organizationFeeds' | 'streams'>): Route[] {
   return [
     defineRoute({
+      id: 'streamEvents',
       method: 'get',
       path: '/v1/events/stream',
       access: 'operator',
-      query: z.strictObject({ after: z.string().max(64).optional() }),
-      docs: {
-        summary: "The organization's events as a stream, from now on or behind an event of the last hour",
-        tag: 'runs',
-        answers: { 200: 'Server-sent events.', 429: 'As many streams are open as may be.' },
-      },
+      query: z.strictObject({
+        after: z
+          .string()
+          .max(64)
+          .optional()
+          .describe('Only events behind the one of this id; wins over Last-Event-ID.'),
+      }),
+      summary: "The organization's events as a stream, from now on or behind an event of the last hour",
+      answers: { 200: { 'text/event-stream': Event } },
+      problems: ['quota-exceeded'],
+      headers: ['Last-Event-ID', 'Cache-Control'],
       handle({ c, principal, query }) {
         const after = eventId(query.after ?? c.req.header('last-event-id'))
         const response = c.env.outgoing

@@ -1,8 +1,12 @@
 // Health, readiness, and the API's own description.
+import { createHash } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { serveStatic } from '@hono/node-server/serve-static'
+import { Health, JsonRecord, Readiness } from '@fabrique/schema'
+import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
+import { isKnown } from '../entity-tag.ts'
 import { openApiDocument } from '../openapi.ts'
 import { defineRoute, type Route } from '../route.ts'
 
@@ -10,24 +14,24 @@ import { defineRoute, type Route } from '../route.ts'
 export function healthRoutes({ databaseReachable, queue }: Pick<AppDeps, 'databaseReachable' | 'queue'>): Route[] {
   return [
     defineRoute({
+      id: 'getHealth',
       method: 'get',
       path: '/healthz',
       access: 'public',
-      docs: { summary: 'Whether the process is alive', tag: 'health', answers: { 200: 'It is.' } },
+      summary: 'Whether the process is alive',
+      answers: { 200: Health },
       handle: ({ c }) => c.json({ status: 'ok' }),
     }),
     defineRoute({
+      id: 'getReadiness',
       method: 'get',
       path: '/readyz',
       access: 'public',
-      docs: {
-        summary: 'Whether requests can be served',
-        tag: 'health',
-        answers: { 200: 'They can.', 503: 'PostgreSQL is away.' },
-      },
+      summary: 'Whether requests can be served',
+      answers: { 200: Readiness, 503: Readiness },
       async handle({ c }) {
         const [postgres, redis] = await Promise.all([databaseReachable(), queue.reachable()])
-        const body = {
+        const body: Readiness = {
           status: postgres ? 'ready' : 'not ready',
           postgres: postgres ? 'ok' : 'away',
           redis: redis ? 'ok' : 'away',
@@ -38,6 +42,7 @@ export function healthRoutes({ databaseReachable, queue }: Pick<AppDeps, 'databa
   ]
 }
 
+const Text = z.string()
 const PAGE = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Fabrique API</title>
 <link rel="stylesheet" href="/docs/swagger-ui.css"></head>
@@ -51,34 +56,55 @@ export function docsRoutes(routes: readonly Route[]): Route[] {
     root: join(dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))),
     rewriteRequestPath: (path) => path.replace(/^\/docs/, ''),
   })
-  const page = { tag: 'health', answers: { 200: 'The document.' } }
+  let description: { bytes: Buffer<ArrayBuffer>; etag: string } | undefined
+
+  /** Made when it is first asked for: it takes as long as a hundred other answers. */
+  function described() {
+    const bytes = Buffer.from(JSON.stringify(openApiDocument(routes)))
+    return { bytes, etag: `"${createHash('sha256').update(bytes).digest('hex')}"` }
+  }
+
   return [
     defineRoute({
+      id: 'getOpenApi',
       method: 'get',
       path: '/openapi.json',
       access: 'public',
-      docs: { ...page, summary: 'This description, as OpenAPI 3.1' },
-      handle: ({ c }) => c.json(openApiDocument(routes)),
+      summary: 'This description, as OpenAPI 3.1',
+      answers: { 200: JsonRecord, 304: null },
+      headers: ['If-None-Match', 'ETag', 'Cache-Control'],
+      handle({ c }) {
+        const { bytes, etag } = (description ??= described())
+        const headers = { etag, 'cache-control': 'public, max-age=300' }
+        if (isKnown(c, etag)) return c.body(null, 304, headers)
+        return c.body(bytes, 200, { ...headers, 'content-type': 'application/json' })
+      },
     }),
     defineRoute({
+      id: 'getDocs',
       method: 'get',
       path: '/docs',
       access: 'public',
-      docs: { ...page, summary: 'This description, as a page' },
+      summary: 'This description, as a page',
+      answers: { 200: { 'text/html': Text } },
       handle: ({ c }) => c.html(PAGE, 200, { 'content-security-policy': POLICY }),
     }),
     defineRoute({
+      id: 'getDocsScript',
       method: 'get',
       path: '/docs/start.js',
       access: 'public',
-      docs: { ...page, summary: "The page's script" },
+      summary: "The page's script",
+      answers: { 200: { 'text/javascript': Text } },
       handle: ({ c }) => c.body(START, 200, { 'content-type': 'text/javascript' }),
     }),
     defineRoute({
+      id: 'getDocsAsset',
       method: 'get',
       path: '/docs/:asset{swagger-ui\\.css|swagger-ui-bundle\\.js}',
       access: 'public',
-      docs: { ...page, summary: "The page's parts" },
+      summary: "The page's parts",
+      answers: { 200: { 'text/javascript': Text, 'text/css': Text } },
       handle: async ({ c }) => (await assets(c, async () => {})) ?? c.notFound(),
     }),
   ]

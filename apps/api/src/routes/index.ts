@@ -19,7 +19,7 @@ import { workflowRoutes } from './workflows.ts'
 
 /** Every route of the API. */
 export function createRoutes(deps: AppDeps): Route[] {
-  const routes = [
+  const routes: Route[] = [
     ...healthRoutes(deps),
     ...accountRoutes(deps),
     ...runEventRoutes(deps),
@@ -36,5 +36,7 @@ export function createRoutes(deps: AppDeps): Route[] {
     ...webhookRoutes(deps),
     ...workflowRoutes(deps),
   ]
-  return [...docsRoutes(routes), ...routes]
+  // Described are its own routes too.
+  routes.unshift(...docsRoutes(routes))
+  return routes
 }

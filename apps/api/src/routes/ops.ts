@@ -1,5 +1,7 @@
 // What operations look at: queue figures for autoscalers, and metrics.
+import { QueueStats } from '@fabrique/schema'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { defineRoute, type Route } from '../route.ts'
 
@@ -18,24 +20,23 @@ export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {
         }),
       ] as const,
   )
-  const tag = 'operations'
   return [
     defineRoute({
+      id: 'getQueueStats',
       method: 'get',
       path: '/v1/queues/stats',
       access: 'admin',
-      docs: {
-        summary: 'Backlog, active and oldest age of each queue',
-        tag,
-        answers: { 200: 'The figures, zeros included.' },
-      },
+      summary: 'Backlog, active and oldest age of each queue',
+      answers: { 200: QueueStats },
       handle: async ({ c }) => c.json(await queue.stats()),
     }),
     defineRoute({
+      id: 'getMetrics',
       method: 'get',
       path: '/metrics',
       access: 'admin',
-      docs: { summary: 'Metrics in the Prometheus text format', tag, answers: { 200: 'The metrics.' } },
+      summary: 'Metrics in the Prometheus text format',
+      answers: { 200: { 'text/plain': z.string() } },
       async handle({ c }) {
         for (const [name, stats] of Object.entries(await queue.stats())) {
           for (const [figure, gauge] of figures) gauge.set({ queue: name }, stats[figure])

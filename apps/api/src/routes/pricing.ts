@@ -6,25 +6,25 @@ import { parseBody } from '../parse-body.ts'
 import { defineRoute, type Route } from '../route.ts'
 
 export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {
-  const tag = 'pricing'
   return [
     defineRoute({
+      id: 'getPricing',
       method: 'get',
       path: '/v1/pricing',
       access: 'operator',
-      docs: { summary: 'The current price list', tag, answers: { 200: 'The list, with the source of every rate.' } },
+      summary: 'The current price list, with the source of every rate',
+      answers: { 200: RateTable },
       handle: async ({ c }) => c.json(await pricing.current()),
     }),
     defineRoute({
+      id: 'publishPricing',
       method: 'post',
       path: '/v1/pricing',
       access: 'admin',
-      docs: {
-        summary: 'Publish a new price list; runs in flight keep theirs',
-        tag,
-        body: RateTable,
-        answers: { 201: 'The list, now current.', 409: 'That version exists.' },
-      },
+      summary: 'Publish a new price list; runs in flight keep theirs',
+      body: RateTable,
+      answers: { 201: RateTable },
+      problems: ['already-exists'],
       async handle({ c }) {
         const table = parseBody(RateTable, await readDocument(c))
         if (!(await pricing.add(table))) {

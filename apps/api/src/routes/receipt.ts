@@ -1,5 +1,6 @@
 // The receipt of a run: what a cancel or a failure stopped, saved and could not stop.
 import { receiptOf } from '@fabrique/engine'
+import { Receipt } from '@fabrique/schema'
 import type { AppDeps } from '../deps.ts'
 import { notFound } from '../errors.ts'
 import { defineRoute, type Route } from '../route.ts'
@@ -7,14 +8,12 @@ import { defineRoute, type Route } from '../route.ts'
 export function receiptRoutes({ recordedRun }: Pick<AppDeps, 'recordedRun'>): Route[] {
   return [
     defineRoute({
+      id: 'getReceipt',
       method: 'get',
       path: '/v1/workflows/runs/:id/receipt',
       access: 'operator',
-      docs: {
-        summary: 'What became of each step, what it cost, and what stopping the run has saved',
-        tag: 'runs',
-        answers: { 200: 'The receipt, of any run; steps of one that goes on are open.' },
-      },
+      summary: 'What became of each step, what it cost, and what stopping the run has saved',
+      answers: { 200: Receipt },
       async handle({ c, principal, param }) {
         const run = await recordedRun(principal.organizationId, param('id'))
         if (run === null) throw notFound('run')

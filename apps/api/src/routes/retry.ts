@@ -1,6 +1,6 @@
 // Retrying a run that failed or was cancelled.
 import { retryRun } from '@fabrique/engine'
-import { runUrls } from '@fabrique/schema'
+import { RunResource, runUrls } from '@fabrique/schema'
 import type { AppDeps } from '../deps.ts'
 import { notFound } from '../errors.ts'
 import { idempotencyKeyOf } from '../idempotency-key.ts'
@@ -15,14 +15,14 @@ export function retryRoutes({
 }: Pick<AppDeps, 'endedRun' | 'ids' | 'queue' | 'reader' | 'runs'>): Route[] {
   return [
     defineRoute({
+      id: 'retryRun',
       method: 'post',
       path: '/v1/workflows/runs/:id/retry',
       access: 'operator',
-      docs: {
-        summary: 'Go on where a failed or cancelled run stopped, as a new run',
-        tag: 'runs',
-        answers: { 202: 'The new run; nothing that was finished is run or paid again.', 409: 'It cannot be retried.' },
-      },
+      summary: 'Go on where a failed or cancelled run stopped, as a new run; nothing finished is paid again',
+      answers: { 202: RunResource },
+      problems: ['not-retryable', 'not-runnable', 'idempotency-mismatch'],
+      headers: ['Idempotency-Key', 'Location', 'Idempotent-Replayed'],
       async handle({ c, principal: { organizationId }, param }) {
         const idempotencyKey = idempotencyKeyOf(c)
         const outcome = await retryRun(

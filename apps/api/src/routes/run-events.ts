@@ -1,7 +1,6 @@
 // A run's events: the log as a JSON list, or as a stream that replays it and then goes on live.
 // Hides the id to resume after, and when there is nothing to stream.
-import type { RunEvent } from '@fabrique/schema'
-import { FabriqueError } from '@fabrique/schema'
+import { Event, FabriqueError, list, type RunEvent } from '@fabrique/schema'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
@@ -15,19 +14,17 @@ type EventDeps = Pick<AppDeps, 'reader' | 'runFeeds' | 'streams'>
 export function runEventRoutes(deps: EventDeps): Route[] {
   return [
     defineRoute({
+      id: 'listRunEvents',
       method: 'get',
       path: '/v1/workflows/runs/:id/events',
       access: 'operator',
-      query: z.strictObject({ after: z.string().max(12).optional() }),
-      docs: {
-        summary: "A run's events: a stream, or a list with Accept: application/json",
-        tag: 'runs',
-        answers: {
-          200: 'Server-sent events, or the list.',
-          204: 'The run has ended and nothing comes after the given id.',
-          429: 'As many streams are open as may be.',
-        },
-      },
+      query: z.strictObject({
+        after: z.string().max(12).optional().describe('Only events behind this `seq`; wins over Last-Event-ID.'),
+      }),
+      summary: "A run's events: a stream, or a list with Accept: application/json",
+      answers: { 200: { 'text/event-stream': Event, 'application/json': list(Event) }, 204: null },
+      problems: ['quota-exceeded'],
+      headers: ['Last-Event-ID', 'Cache-Control'],
       async handle({ c, principal, query, param }) {
         const runId = param('id')
         const after = sequence(query.after ?? c.req.header('last-event-id'))

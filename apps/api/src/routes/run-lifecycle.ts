@@ -1,6 +1,6 @@
 // What can still be done to runs that were accepted: cancelling many at once, and another priority before they begin.
 import { cancelRun } from '@fabrique/engine'
-import { FabriqueError, isTerminal } from '@fabrique/schema'
+import { BulkCancellation, FabriqueError, isTerminal, RunResource } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
@@ -25,8 +25,6 @@ export function runLifecycleRoutes({
   runs,
   steering,
 }: Pick<AppDeps, 'queue' | 'reader' | 'runs' | 'steering'>): Route[] {
-  const tag = 'runs'
-
   /** Cancels these, and answers the ones that had not finished. */
   async function cancelAll<Run extends { runId: string }>(page: Run[]): Promise<Run[]> {
     const cancelled: Run[] = []
@@ -40,22 +38,19 @@ export function runLifecycleRoutes({
 
   return [
     defineRoute({
+      id: 'cancelRuns',
       method: 'post',
       path: '/v1/workflows/runs/cancel',
       access: 'operator',
-      docs: {
-        summary: 'Cancel every run that fits a filter',
-        tag,
-        body: BulkCancel,
-        answers: {
-          200: 'How many runs fit, were cancelled, and had finished already. With dry_run none is cancelled.',
-        },
-      },
+      summary: 'Cancel every run that fits a filter',
+      body: BulkCancel,
+      answers: { 200: BulkCancellation },
       async handle({ c, principal }) {
         const { filter: given, dry_run: dryRun } = parseBody(BulkCancel, await readDocument(c))
         const filter = runFilter(given)
         const { matched, finished, newest } = await steering.count(principal.organizationId, filter)
-        if (dryRun) return c.json({ matched, cancelled: 0, already_finished: finished, dry_run: true })
+        const answer = (counts: BulkCancellation) => c.json(counts)
+        if (dryRun) return answer({ matched, cancelled: 0, already_finished: finished, dry_run: true })
         let cancelled = 0
         let before: string | null = null
         // Runs that are accepted from now on are not meant. A caller who has gone away has not asked for the rest.
@@ -67,19 +62,18 @@ export function runLifecycleRoutes({
           before = page.at(-1)?.runId ?? null
           if (page.length < PAGE) break
         }
-        return c.json({ matched, cancelled, already_finished: Math.max(0, matched - cancelled), dry_run: false })
+        return answer({ matched, cancelled, already_finished: Math.max(0, matched - cancelled), dry_run: false })
       },
     }),
     defineRoute({
+      id: 'changeRun',
       method: 'patch',
       path: '/v1/workflows/runs/:id',
       access: 'operator',
-      docs: {
-        summary: 'Give a queued run another priority; its queued slots follow',
-        tag,
-        body: Change,
-        answers: { 200: 'The run.', 409: 'It has begun, or finished.' },
-      },
+      summary: 'Give a queued run another priority; its queued slots follow',
+      body: Change,
+      answers: { 200: RunResource },
+      problems: ['already-started', 'already-finished'],
       async handle({ c, principal, param }) {
         const runId = param('id')
         if (!(await reader.exists(principal.organizationId, runId))) throw notFound('run')

@@ -1,5 +1,19 @@
 // Runs: submit, look, steer. Everything below belongs to the key's own organization.
-import { FabriqueError, isTerminal, RunId, type RunResource, RunSpec, runUrls } from '@fabrique/schema'
+import {
+  DryRun,
+  type ErrorCode,
+  FabriqueError,
+  isTerminal,
+  LedgerEntry,
+  list,
+  page,
+  publishedSchema,
+  RunId,
+  RunResource,
+  RunStep,
+  runUrls,
+  Specification,
+} from '@fabrique/schema'
 import { cancelRun, estimateResource, type NewRun, resolvedPrompts, specificationDocument } from '@fabrique/engine'
 import type { Context } from 'hono'
 import { z } from 'zod'
@@ -7,25 +21,32 @@ import type { AppDeps } from '../deps.ts'
 import { located, readDocument } from '../body.ts'
 import { notFound } from '../errors.ts'
 import { idempotencyKeyOf } from '../idempotency-key.ts'
+import { pageOf, paging } from '../paging.ts'
 import { parseBody } from '../parse-body.ts'
 import { type ApiContext, type Call, defineRoute, type Route } from '../route.ts'
 import { RUN_FILTER, runFilter } from '../run-filter.ts'
 import { waitForEnd } from '../wait-for-end.ts'
 
-const Name = z.string().max(128)
-const Limit = z.coerce.number().int().min(1).max(100).default(20)
+/** What a run-spec can be refused for once its document is whole. */
+export const SUBMIT_PROBLEMS: readonly ErrorCode[] = [
+  'not-found',
+  'not-runnable',
+  'budget-exceeded',
+  'provider-key-missing',
+  'tool-unavailable',
+  'idempotency-mismatch',
+]
 
 const Review = z.strictObject({
   decision: z.enum(['approve', 'reject']),
   comment: z.string().max(4000).optional(),
-  gate: z.string().max(64).optional(),
+  gate: z.string().max(64).optional().describe('Its id; needed where several are open.'),
 })
 
 type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news'>
 
 export function runRoutes(deps: RunDeps): Route[] {
   const { catalog, submitter, reader, runs, queue } = deps
-  const tag = 'runs'
 
   async function own({ principal, param }: Pick<Call<never>, 'principal' | 'param'>): Promise<RunResource> {
     const run = await reader.get(principal.organizationId, param('id'))
@@ -54,13 +75,9 @@ export function runRoutes(deps: RunDeps): Route[] {
       .catch((error: unknown) => located(error, document))
     if (outcome.outcome === 'dry-run') {
       const { workflow, workflowVersion, input, estimate, warnings } = outcome
-      return c.json({
-        workflow,
-        workflow_version: workflowVersion,
-        input,
-        estimate: estimateResource(estimate),
-        warnings,
-      })
+      const estimated = estimateResource(estimate)
+      const tried: DryRun = { workflow, workflow_version: workflowVersion, input, estimate: estimated, warnings }
+      return c.json(tried)
     }
     const runId = outcome.outcome === 'accepted' ? outcome.run.id : outcome.runId
     const headers: Record<string, string> = { location: runUrls(runId).self }
@@ -79,51 +96,50 @@ export function runRoutes(deps: RunDeps): Route[] {
   const submission = {
     access: 'operator',
     query: z.strictObject({
-      name: Name.optional(),
-      version: z.string().max(20).optional(),
-      dry_run: z.enum(['true', 'false']).optional(),
+      name: z.string().max(128).optional().describe('The workflow, where the run-spec does not name it.'),
+      version: z.string().max(20).optional().describe('A published version; default: the current one.'),
+      dry_run: z.enum(['true', 'false']).optional().describe('`true`: nothing is stored or spent.'),
     }),
-    docs: {
-      summary: 'Submit a run-spec',
-      tag,
-      body: RunSpec,
-      answers: { 200: 'With dry_run: what it would do and cost.', 202: 'Accepted: the run is on record.' },
-    },
+    summary: 'Submit a run-spec; with dry_run only say what it would do and cost',
+    body: publishedSchema('run-spec'),
+    answers: { 200: DryRun, 202: RunResource },
+    problems: SUBMIT_PROBLEMS,
+    headers: ['Idempotency-Key', 'Prefer', 'Location', 'Idempotent-Replayed', 'Preference-Applied'],
     handle: submit,
   } as const
 
   return [
-    defineRoute({ method: 'post', path: '/v1/workflows/runs', ...submission }),
-    defineRoute({ method: 'post', path: '/v1/workflows/run', ...submission }),
+    defineRoute({ id: 'submitRun', method: 'post', path: '/v1/workflows/runs', ...submission }),
+    defineRoute({ id: 'submitRunAlias', method: 'post', path: '/v1/workflows/run', ...submission }),
     defineRoute({
+      id: 'listRuns',
       method: 'get',
       path: '/v1/workflows/runs',
       access: 'operator',
-      query: z.strictObject({ ...RUN_FILTER, limit: Limit, cursor: RunId.optional() }),
-      docs: { summary: 'List runs, newest first', tag, answers: { 200: 'A page of runs and the cursor of the next.' } },
+      query: z.strictObject({ ...RUN_FILTER, ...paging(RunId) }),
+      summary: 'List runs, newest first',
+      answers: { 200: page(RunResource) },
       async handle({ c, principal, query }) {
         const { limit, cursor = null } = query
-        const found = await reader.list(principal.organizationId, runFilter(query), limit + 1, cursor)
-        const data = found.slice(0, limit)
-        return c.json({ data, next_cursor: found.length > limit ? (data.at(-1)?.id ?? null) : null })
+        return c.json(pageOf(await reader.list(principal.organizationId, runFilter(query), limit + 1, cursor), limit))
       },
     }),
     defineRoute({
+      id: 'getRun',
       method: 'get',
       path: '/v1/workflows/runs/:id',
       access: 'operator',
-      docs: { summary: 'A run', tag, answers: { 200: 'The run.' } },
+      summary: 'A run',
+      answers: { 200: RunResource },
       handle: async (call) => call.c.json(await own(call)),
     }),
     defineRoute({
+      id: 'getSpecification',
       method: 'get',
       path: '/v1/workflows/runs/:id/specification',
       access: 'operator',
-      docs: {
-        summary: 'What the run executes, frozen before it began',
-        tag,
-        answers: { 200: 'The specification; prompts for admins only.' },
-      },
+      summary: 'What the run executes, frozen before it began',
+      answers: { 200: Specification },
       async handle({ c, principal, param }) {
         const found = await reader.specification(principal.organizationId, param('id'))
         if (found === null) throw notFound('run')
@@ -134,14 +150,12 @@ export function runRoutes(deps: RunDeps): Route[] {
       },
     }),
     defineRoute({
+      id: 'listSteps',
       method: 'get',
       path: '/v1/workflows/runs/:id/steps',
       access: 'operator',
-      docs: {
-        summary: 'The steps of a run, and how far each is',
-        tag,
-        answers: { 200: 'The steps in template order.' },
-      },
+      summary: 'The steps of a run in template order, and how far each is',
+      answers: { 200: list(RunStep) },
       async handle({ c, principal, param }) {
         const data = await reader.steps(principal.organizationId, param('id'))
         if (data === null) throw notFound('run')
@@ -149,10 +163,12 @@ export function runRoutes(deps: RunDeps): Route[] {
       },
     }),
     defineRoute({
+      id: 'getLedger',
       method: 'get',
       path: '/v1/workflows/runs/:id/ledger',
       access: 'operator',
-      docs: { summary: 'Every provider call of a run, with its price', tag, answers: { 200: 'One entry per call.' } },
+      summary: 'Every provider call of a run, with its price',
+      answers: { 200: list(LedgerEntry) },
       async handle({ c, principal, param }) {
         const data = await reader.ledger(principal.organizationId, param('id'))
         if (data === null) throw notFound('run')
@@ -160,10 +176,13 @@ export function runRoutes(deps: RunDeps): Route[] {
       },
     }),
     defineRoute({
+      id: 'cancelRun',
       method: 'post',
       path: '/v1/workflows/runs/:id/cancel',
       access: 'operator',
-      docs: { summary: 'Cancel a run and its slots', tag, answers: { 202: 'The run.', 409: 'It has finished.' } },
+      summary: 'Cancel a run and its slots',
+      answers: { 202: RunResource },
+      problems: ['already-finished'],
       async handle(call) {
         const run = await own(call)
         if (isTerminal(run.status)) throw new FabriqueError('already-finished', `The run is ${run.status}.`)
@@ -173,15 +192,14 @@ export function runRoutes(deps: RunDeps): Route[] {
       },
     }),
     defineRoute({
+      id: 'reviewRun',
       method: 'post',
       path: '/v1/workflows/runs/:id/review',
       access: 'operator',
-      docs: {
-        summary: 'Decide the open review gate',
-        tag,
-        body: Review,
-        answers: { 200: 'The run, on its way.', 409: 'No gate is open.' },
-      },
+      summary: 'Decide the open review gate',
+      body: Review,
+      answers: { 200: RunResource },
+      problems: ['no-open-gate'],
       async handle(call) {
         const { c, principal } = call
         const run = await own(call)

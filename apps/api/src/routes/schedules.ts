@@ -1,12 +1,14 @@
 // Schedules: run-specs that are submitted again and again. Everything here belongs to the key's own organization.
 import { createSchedule, scheduleResource } from '@fabrique/engine'
-import { RunId, ScheduleRequest } from '@fabrique/schema'
+import { page, RunId, ScheduleRequest, ScheduleResource } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { located, readDocument } from '../body.ts'
 import { notFound } from '../errors.ts'
+import { pageOf, paging } from '../paging.ts'
 import { parseBody } from '../parse-body.ts'
 import { defineRoute, type Route } from '../route.ts'
+import { SUBMIT_PROBLEMS } from './runs.ts'
 
 export function scheduleRoutes({
   clock,
@@ -14,19 +16,18 @@ export function scheduleRoutes({
   schedules,
   submitter,
 }: Pick<AppDeps, 'clock' | 'ids' | 'schedules' | 'submitter'>): Route[] {
-  const tag = 'schedules'
   const now = () => new Date(clock.nowMs())
   return [
     defineRoute({
+      id: 'createSchedule',
       method: 'post',
       path: '/v1/schedules',
       access: 'operator',
-      docs: {
-        summary: 'Submit a run-spec again and again, by a cron expression',
-        tag,
-        body: ScheduleRequest,
-        answers: { 201: 'The schedule, with the next times that it comes due.' },
-      },
+      summary: 'Submit a run-spec again and again, by a cron expression',
+      body: ScheduleRequest,
+      answers: { 201: ScheduleResource },
+      problems: SUBMIT_PROBLEMS,
+      headers: ['Location'],
       async handle({ c, principal }) {
         const document = await readDocument(c)
         const request = parseBody(ScheduleRequest, document)
@@ -38,33 +39,27 @@ export function scheduleRoutes({
       },
     }),
     defineRoute({
+      id: 'listSchedules',
       method: 'get',
       path: '/v1/schedules',
       access: 'operator',
-      query: z.strictObject({
-        limit: z.coerce.number().int().min(1).max(100).default(20),
-        // The cursor is the last id of a page, and every id here is a ULID.
-        cursor: RunId.optional(),
-      }),
-      docs: {
-        summary: 'List schedules, newest first',
-        tag,
-        answers: { 200: 'A page of schedules and the cursor of the next.' },
-      },
+      // Every id here is a ULID, like a run's.
+      query: z.strictObject(paging(RunId)),
+      summary: 'List schedules, newest first',
+      answers: { 200: page(ScheduleResource) },
       async handle({ c, principal, query }) {
         const found = await schedules.list(principal.organizationId, query.limit + 1, query.cursor ?? null)
-        const page = found.slice(0, query.limit)
-        return c.json({
-          data: page.map((schedule) => scheduleResource(schedule, now(), 1)),
-          next_cursor: found.length > query.limit ? (page.at(-1)?.id ?? null) : null,
-        })
+        const shown = found.map((schedule) => scheduleResource(schedule, now(), 1))
+        return c.json(pageOf(shown, query.limit))
       },
     }),
     defineRoute({
+      id: 'getSchedule',
       method: 'get',
       path: '/v1/schedules/:id',
       access: 'operator',
-      docs: { summary: 'A schedule, with its next times', tag, answers: { 200: 'The schedule.' } },
+      summary: 'A schedule, with its next times',
+      answers: { 200: ScheduleResource },
       async handle({ c, principal, param }) {
         const schedule = await schedules.get(principal.organizationId, param('id'))
         if (schedule === null) throw notFound('schedule')
@@ -72,10 +67,12 @@ export function scheduleRoutes({
       },
     }),
     defineRoute({
+      id: 'deleteSchedule',
       method: 'delete',
       path: '/v1/schedules/:id',
       access: 'operator',
-      docs: { summary: 'Remove a schedule; its runs stay', tag, answers: { 204: 'It fires no more.' } },
+      summary: 'Remove a schedule; its runs stay',
+      answers: { 204: null },
       async handle({ c, principal, param }) {
         if (!(await schedules.remove(principal.organizationId, param('id')))) throw notFound('schedule')
         return c.body(null, 204)

@@ -1,17 +1,25 @@
 // Webhooks of the key's own organization: where events go, what became of each delivery, and sending one again.
 import {
+  CreatedWebhook,
   DELIVERY_STATUSES,
   DeliveryId,
   FabriqueError,
+  list,
   NewWebhook,
+  page,
   type ParsedDocument,
+  Redelivery,
+  RotatedWebhook,
   WebhookChange,
+  WebhookDelivery,
+  WebhookResource,
   WEBHOOKS_MAX,
 } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
 import { notFound } from '../errors.ts'
+import { pageOf, paging } from '../paging.ts'
 import { parseBody } from '../parse-body.ts'
 import { defineRoute, type Route } from '../route.ts'
 
@@ -19,7 +27,6 @@ export function webhookRoutes({
   webhooks,
   webhookUrlProblem,
 }: Pick<AppDeps, 'webhooks' | 'webhookUrlProblem'>): Route[] {
-  const tag = 'webhooks'
   const access = 'operator'
 
   /** Throws unless deliveries to this URL can be made from here. */
@@ -33,15 +40,14 @@ export function webhookRoutes({
 
   return [
     defineRoute({
+      id: 'createWebhook',
       method: 'post',
       path: '/v1/webhooks',
       access,
-      docs: {
-        summary: 'Register a webhook; its secret is shown once',
-        tag,
-        body: NewWebhook,
-        answers: { 201: 'The webhook, with its secret.', 422: 'The URL cannot be called from here.' },
-      },
+      summary: 'Register a webhook; its secret is shown once',
+      body: NewWebhook,
+      answers: { 201: CreatedWebhook },
+      headers: ['Location'],
       async handle({ c, principal }) {
         const document = await readDocument(c)
         const { url, event_filter: eventFilter, max_retries: maxRetries } = parseBody(NewWebhook, document)
@@ -55,17 +61,21 @@ export function webhookRoutes({
       },
     }),
     defineRoute({
+      id: 'listWebhooks',
       method: 'get',
       path: '/v1/webhooks',
       access,
-      docs: { summary: 'List webhooks, without their secrets', tag, answers: { 200: 'All of them, oldest first.' } },
+      summary: 'List webhooks, oldest first',
+      answers: { 200: list(WebhookResource) },
       handle: async ({ c, principal }) => c.json({ data: await webhooks.list(principal.organizationId) }),
     }),
     defineRoute({
+      id: 'getWebhook',
       method: 'get',
       path: '/v1/webhooks/:id',
       access,
-      docs: { summary: 'A webhook', tag, answers: { 200: 'The webhook, without its secret.' } },
+      summary: 'A webhook',
+      answers: { 200: WebhookResource },
       async handle({ c, principal, param }) {
         const found = await webhooks.get(principal.organizationId, param('id'))
         if (found === null) throw notFound('webhook')
@@ -73,15 +83,13 @@ export function webhookRoutes({
       },
     }),
     defineRoute({
+      id: 'changeWebhook',
       method: 'patch',
       path: '/v1/webhooks/:id',
       access,
-      docs: {
-        summary: 'Change a webhook, or disable and enable it',
-        tag,
-        body: WebhookChange,
-        answers: { 200: 'The webhook as it is now.', 422: 'The URL cannot be called from here.' },
-      },
+      summary: 'Change a webhook, or disable and enable it',
+      body: WebhookChange,
+      answers: { 200: WebhookResource },
       async handle({ c, principal, param }) {
         if ((await webhooks.get(principal.organizationId, param('id'))) === null) throw notFound('webhook')
         const document = await readDocument(c)
@@ -93,24 +101,24 @@ export function webhookRoutes({
       },
     }),
     defineRoute({
+      id: 'deleteWebhook',
       method: 'delete',
       path: '/v1/webhooks/:id',
       access,
-      docs: { summary: 'Delete a webhook and its deliveries', tag, answers: { 204: 'Nothing more is sent.' } },
+      summary: 'Delete a webhook and its deliveries',
+      answers: { 204: null },
       async handle({ c, principal, param }) {
         if (!(await webhooks.remove(principal.organizationId, param('id')))) throw notFound('webhook')
         return c.body(null, 204)
       },
     }),
     defineRoute({
+      id: 'rotateWebhookSecret',
       method: 'post',
       path: '/v1/webhooks/:id/rotate',
       access,
-      docs: {
-        summary: 'Replace the secret; the former one is honoured for 24 hours',
-        tag,
-        answers: { 200: 'The webhook, with its new secret.' },
-      },
+      summary: 'Replace the secret; the former one is honoured for 24 hours',
+      answers: { 200: RotatedWebhook },
       async handle({ c, principal, param }) {
         const rotated = await webhooks.rotate(principal.organizationId, param('id'))
         if (rotated === null) throw notFound('webhook')
@@ -118,19 +126,16 @@ export function webhookRoutes({
       },
     }),
     defineRoute({
+      id: 'listDeliveries',
       method: 'get',
       path: '/v1/webhooks/:id/deliveries',
       access,
       query: z.strictObject({
         status: z.enum(DELIVERY_STATUSES).optional(),
-        limit: z.coerce.number().int().min(1).max(100).default(20),
-        cursor: DeliveryId.optional(),
+        ...paging(DeliveryId),
       }),
-      docs: {
-        summary: 'Deliveries of a webhook, newest first, with their last attempts',
-        tag,
-        answers: { 200: 'A page of deliveries and the cursor of the next.' },
-      },
+      summary: 'Deliveries of a webhook, newest first, with their last attempts',
+      answers: { 200: page(WebhookDelivery) },
       async handle({ c, principal, query: { status, limit, cursor }, param }) {
         const found = await webhooks.deliveries(principal.organizationId, param('id'), {
           limit: limit + 1,
@@ -138,19 +143,17 @@ export function webhookRoutes({
           ...(status === undefined ? {} : { status }),
         })
         if (found === null) throw notFound('webhook')
-        const data = found.slice(0, limit)
-        return c.json({ data, next_cursor: found.length > limit ? (data.at(-1)?.id ?? null) : null })
+        return c.json(pageOf(found, limit))
       },
     }),
     defineRoute({
+      id: 'redeliver',
       method: 'post',
       path: '/v1/webhooks/:id/deliveries/:delivery_id/redeliver',
       access,
-      docs: {
-        summary: 'Send a delivery again: the same id and bytes',
-        tag,
-        answers: { 202: 'It is due now.', 409: 'The webhook is disabled.' },
-      },
+      summary: 'Send a delivery again: the same id and bytes',
+      answers: { 202: Redelivery },
+      problems: ['webhook-disabled'],
       async handle({ c, principal, param }) {
         const [id, deliveryId] = [param('id'), param('delivery_id')]
         const outcome = await webhooks.redeliver(principal.organizationId, id, deliveryId)
@@ -161,7 +164,8 @@ export function webhookRoutes({
             'The webhook is disabled; enable it by a PATCH with {"enabled": true}, then ask again.',
           )
         }
-        return c.json({ id: deliveryId, webhook_id: id, status: 'pending' }, 202)
+        const due: Redelivery = { id: deliveryId, webhook_id: id, status: 'pending' }
+        return c.json(due, 202)
       },
     }),
   ]

@@ -3,18 +3,25 @@
 import type { Saved, StoredTemplate } from '@fabrique/engine'
 import { backtest, draftSteps, mergePatch } from '@fabrique/engine'
 import {
+  BacktestReport,
+  CatalogEntry,
   FabriqueError,
   isJsonObject,
   type JsonObject,
+  JsonRecord,
   type JsonValue,
+  list,
   normalizeTemplate,
+  PublishedVersion,
   publishedSchema,
+  SavedWorkflow,
   scaffoldOf,
   scaffoldRunSpec,
   TemplateVersion,
   textOf,
   workflowInputSchema,
   WorkflowId,
+  WorkflowResource,
 } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
@@ -24,17 +31,18 @@ import { type Call, defineRoute, type Route } from '../route.ts'
 
 const ENGINE_OWNER = 'system'
 const MEDIA_TYPES = { yaml: 'application/yaml', toml: 'application/toml', json: 'application/json' } as const
+const Text = z.string()
 const Flag = z.enum(['true', 'false'])
 
 /** A template in its own spelling. Operators see of a step what it is, never what it says. */
 function templateResource(
-  template: Pick<StoredTemplate, 'document' | 'visibility' | 'owner'>,
+  template: Pick<StoredTemplate, 'id' | 'document' | 'visibility' | 'owner'>,
   admin: boolean,
-): JsonObject {
-  const { document } = template
+): WorkflowResource {
+  const { id, document, visibility, owner } = template
   const steps = document.runtimeSteps
   const shown: JsonObject = admin || !Array.isArray(steps) ? {} : { runtimeSteps: steps.map(outline) }
-  return { ...document, ...shown, visibility: template.visibility, owner: template.owner }
+  return { ...document, ...shown, id, visibility, owner }
 }
 
 function outline(step: JsonValue): JsonValue {
@@ -50,8 +58,6 @@ export function workflowRoutes({
   catalog,
   templates,
 }: Pick<AppDeps, 'authoring' | 'backtestRuns' | 'catalog' | 'templates'>): Route[] {
-  const tag = 'workflows'
-
   /** The template that this key may see, or a 404 that does not say why. */
   async function visible(id: string, admin: boolean): Promise<StoredTemplate> {
     const found = await templates.get(id)
@@ -72,25 +78,27 @@ export function workflowRoutes({
 
   return [
     defineRoute({
+      id: 'listWorkflows',
       method: 'get',
       path: '/v1/workflows',
       access: 'operator',
-      docs: { summary: 'List workflows', tag, answers: { 200: 'Listed ones; for admins drafts too.' } },
+      summary: 'List workflows; for admins drafts too',
+      answers: { 200: list(WorkflowResource) },
       async handle({ c, principal }) {
         const admin = principal.role === 'admin'
         return c.json({ data: (await templates.list({ drafts: admin })).map((one) => templateResource(one, admin)) })
       },
     }),
     defineRoute({
+      id: 'createWorkflow',
       method: 'post',
       path: '/v1/workflows',
       access: 'admin',
-      docs: {
-        summary: 'Create a workflow: a draft, unless it names a listed rung',
-        tag,
-        body: publishedSchema('workflow-schema-v1') ?? {},
-        answers: { 201: 'The workflow, with what keeps it from being listed.', 409: 'The id is taken.' },
-      },
+      summary: 'Create a workflow: a draft, unless it names a listed rung',
+      body: publishedSchema('workflow-schema-v1'),
+      answers: { 201: SavedWorkflow },
+      problems: ['already-exists', 'not-publishable'],
+      headers: ['Location', 'ETag'],
       async handle({ c }) {
         const document = await readDocument(c)
         // Admin-published templates are system-owned, whichever organization the admin's key belongs to.
@@ -101,28 +109,37 @@ export function workflowRoutes({
       },
     }),
     defineRoute({
+      id: 'listWorkflowVersions',
       method: 'get',
       path: '/v1/workflows/versions',
       access: 'operator',
       query: z.strictObject({ name: WorkflowId }),
-      docs: { summary: 'The published versions of a workflow, newest first', tag, answers: { 200: 'The versions.' } },
+      summary: 'The published versions of a workflow, newest first',
+      answers: { 200: list(PublishedVersion) },
+      problems: ['not-found'],
       async handle({ c, principal, query }) {
         const template = await visible(query.name, principal.role === 'admin')
-        const data = (await templates.versions(template.id)).map(({ version, publishedAt, definitionHash }) => ({
-          version,
-          published_at: publishedAt,
-          definition_sha256: definitionHash,
-          current: version === template.document.version,
-        }))
+        const versions = await templates.versions(template.id)
+        const data = versions.map(
+          ({ version, publishedAt, definitionHash }): PublishedVersion => ({
+            version,
+            published_at: publishedAt,
+            definition_sha256: definitionHash,
+            current: version === template.document.version,
+          }),
+        )
         return c.json({ data })
       },
     }),
     defineRoute({
+      id: 'getWorkflowSchema',
       method: 'get',
       path: '/v1/workflows/schema',
       access: 'operator',
       query: z.strictObject({ name: WorkflowId, side: z.enum(['input', 'output']).default('input') }),
-      docs: { summary: "A workflow's input or output as JSON Schema", tag, answers: { 200: 'The schema.' } },
+      summary: "A workflow's input or output as JSON Schema",
+      answers: { 200: JsonRecord },
+      problems: ['not-found'],
       async handle({ c, principal, query }) {
         const { document } = await visible(query.name, principal.role === 'admin')
         return c.json(
@@ -131,6 +148,7 @@ export function workflowRoutes({
       },
     }),
     defineRoute({
+      id: 'scaffoldRunSpec',
       method: 'get',
       path: '/v1/workflows/scaffold',
       access: 'operator',
@@ -140,7 +158,9 @@ export function workflowRoutes({
         optional: Flag.default('true'),
         show_output: Flag.default('false'),
       }),
-      docs: { summary: 'A run-spec to fill in', tag, answers: { 200: 'The run-spec, in the wanted format.' } },
+      summary: 'A run-spec to fill in',
+      answers: { 200: { 'application/yaml': Text, 'application/toml': Text, 'application/json': JsonRecord } },
+      problems: ['not-found'],
       async handle({ c, principal, query }) {
         const { id, document } = await visible(query.name, principal.role === 'admin')
         const text = scaffoldRunSpec(scaffoldOf({ ...document, id }), {
@@ -153,34 +173,33 @@ export function workflowRoutes({
       },
     }),
     defineRoute({
+      id: 'backtestWorkflow',
       method: 'post',
       path: '/v1/workflows/backtest',
       access: 'admin',
       query: z.strictObject({ name: WorkflowId, limit: z.coerce.number().int().min(1).max(500).default(100) }),
-      docs: {
-        summary: 'What a draft definition would make of the last real intakes; calls no provider',
-        tag,
-        body: { type: 'object', description: 'The draft definition, whole or as a merge-patch on the current one.' },
-        answers: { 200: 'How many prompts change, and how.' },
-      },
+      summary: 'What a draft definition would make of the last real intakes; calls no provider',
+      body: JsonRecord.describe('The draft definition, whole or as a merge-patch on the current one.'),
+      answers: { 200: BacktestReport },
+      problems: ['not-found'],
       async handle({ c, principal, query }) {
         const template = await visible(query.name, true)
         const { value } = await readDocument(c)
         if (!isJsonObject(value)) throw new FabriqueError('validation-failed', 'A draft definition is an object.')
         const draft = normalizeTemplate(objectOr(mergePatch(template.document, value)))
         const runs = await backtestRuns(principal.organizationId, template.id, query.limit)
-        return c.json({ workflow: template.id, ...backtest(draftSteps(draft), runs, catalog) })
+        const report: BacktestReport = { workflow: template.id, ...backtest(draftSteps(draft), runs, catalog) }
+        return c.json(report)
       },
     }),
     defineRoute({
+      id: 'getSchema',
       method: 'get',
       path: '/v1/schemas/:file',
       access: 'public',
-      docs: {
-        summary: 'A published JSON Schema: workflow-schema-v1, run-spec or workflow-set',
-        tag,
-        answers: { 200: 'The schema.' },
-      },
+      summary: 'A published JSON Schema: workflow-schema-v1, run-spec or workflow-set',
+      answers: { 200: { 'application/schema+json': JsonRecord } },
+      headers: ['Cache-Control'],
       handle({ c, param }) {
         const schema = publishedSchema(/^([a-z0-9-]+)\.json$/.exec(param('file'))?.[1] ?? '')
         if (schema === undefined) throw notFound('schema')
@@ -191,32 +210,37 @@ export function workflowRoutes({
       },
     }),
     defineRoute({
+      id: 'listCatalog',
       method: 'get',
       path: '/v1/catalog',
       access: 'public',
-      docs: { summary: 'The public catalog', tag, answers: { 200: 'Public workflows.' } },
+      summary: 'The public catalog',
+      answers: { 200: list(CatalogEntry) },
+      problems: ['unavailable'],
       async handle({ c }) {
         const listed = await templates.list({ drafts: false })
         return c.json({ data: listed.filter(isPublic).map((one) => templateResource(one, false)) })
       },
     }),
     defineRoute({
+      id: 'getCatalogEntry',
       method: 'get',
       path: '/v1/catalog/:id{.+}',
       access: 'public',
-      docs: { summary: 'A public workflow', tag, answers: { 200: 'The workflow.' } },
+      summary: 'A public workflow',
+      answers: { 200: CatalogEntry },
+      problems: ['unavailable'],
       handle: async ({ c, param }) => c.json(templateResource(await catalogued(param('id')), false)),
     }),
     defineRoute({
+      id: 'getWorkflow',
       method: 'get',
       path: '/v1/workflows/:id{.+}',
       access: 'operator',
       query: z.strictObject({ version: TemplateVersion.optional() }),
-      docs: {
-        summary: 'A workflow, as it is now or in a published version',
-        tag,
-        answers: { 200: 'The workflow; its ETag guards a PATCH.' },
-      },
+      summary: 'A workflow, as it is now or in a published version; its ETag guards a change',
+      answers: { 200: WorkflowResource },
+      headers: ['ETag'],
       async handle({ c, principal, query, param }) {
         const admin = principal.role === 'admin'
         const template = await visible(param('id'), admin)
@@ -229,19 +253,15 @@ export function workflowRoutes({
       },
     }),
     defineRoute({
+      id: 'changeWorkflow',
       method: 'patch',
       path: '/v1/workflows/:id{.+}',
       access: 'admin',
-      docs: {
-        summary: 'Change a workflow by JSON merge-patch; `visibility` promotes and demotes',
-        tag,
-        body: { type: 'object' },
-        answers: {
-          200: 'The workflow, with what keeps a draft from being listed.',
-          409: 'The id or a published version would change, or others need it.',
-          412: 'It changed since you read it.',
-        },
-      },
+      summary: 'Change a workflow by JSON merge-patch (RFC 7396); `visibility` promotes and demotes',
+      body: JsonRecord.describe('What changes; null removes a field.'),
+      answers: { 200: SavedWorkflow },
+      problems: ['id-immutable', 'version-immutable', 'workflow-in-use', 'version-conflict', 'not-publishable'],
+      headers: ['If-Match', 'ETag', 'Location'],
       async handle({ c, param }) {
         const id = param('id')
         if ((await templates.get(id)) === null) throw notFound('workflow')

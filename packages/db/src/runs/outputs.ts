@@ -1,5 +1,5 @@
 // What runs have come to, one entry each, as `outputs` of a run holds them.
-import type { RunOutput } from '@fabrique/schema'
+import type { Artifact, RunOutput } from '@fabrique/schema'
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { artifactResource } from '../artifact-reader.ts'
 import type { Tables } from '../tables.ts'
@@ -27,7 +27,7 @@ export async function outputsOf(db: Kysely<Tables> | Transaction<Tables>, rows: 
       .execute(),
     db
       .selectFrom('specifications')
-      .select(['hash', sql<string>`definition ->> 'artifactClass'`.as('class')])
+      .select(['hash', sql<Artifact['artifact_class']>`definition ->> 'artifactClass'`.as('class')])
       .where('hash', 'in', hashes)
       .execute(),
   ])
@@ -41,7 +41,10 @@ export async function outputsOf(db: Kysely<Tables> | Transaction<Tables>, rows: 
     status: row.status,
     output: row.output,
     artifacts: (ofRun.get(row.id) ?? []).map((artifact) =>
-      artifactResource(artifact, { ...row, artifact_class: classOf.get(row.definition_hash) ?? '' }),
+      artifactResource(artifact, {
+        ...row,
+        artifact_class: classOf.get(row.definition_hash) as Artifact['artifact_class'],
+      }),
     ),
     error: row.error,
   }))

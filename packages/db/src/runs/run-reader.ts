@@ -3,13 +3,13 @@
 import type { Definition, Instance } from '@fabrique/engine'
 import { isItem, slotKey, stepIdOf } from '@fabrique/engine/unit-key'
 import {
-  type JsonObject,
   type JsonValue,
   type LedgerEntry,
   type RunEvent,
   type RunOutput,
   type RunResource,
   type RunStatus,
+  type RunStep,
   roundUsd,
   runUrls,
 } from '@fabrique/schema'
@@ -30,7 +30,7 @@ export interface RunReader {
   exists(organizationId: string, runId: string): Promise<boolean>
   /** Newest first, older than `before`; root runs only unless a root is asked for. */
   list(organizationId: string, filter: RunFilter, limit: number, before: string | null): Promise<RunResource[]>
-  steps(organizationId: string, runId: string): Promise<JsonObject[] | null>
+  steps(organizationId: string, runId: string): Promise<RunStep[] | null>
   ledger(organizationId: string, runId: string): Promise<LedgerEntry[] | null>
   specification(
     organizationId: string,
@@ -71,7 +71,7 @@ export function createRunReader(db: Db): RunReader {
   }
 
   /** The slots of a run as its nodes. */
-  async function slotNodes(runId: string): Promise<JsonObject[]> {
+  async function slotNodes(runId: string): Promise<RunStep[]> {
     const slots = await db.kysely
       .selectFrom('runs')
       .selectAll()
@@ -84,7 +84,7 @@ export function createRunReader(db: Db): RunReader {
       name: slot.workflow,
       status: slot.status,
       simulated: slot.simulated,
-      error: slot.error === null ? null : { ...slot.error },
+      error: slot.error,
       started_at: slot.started_at?.toISOString() ?? null,
       finished_at: slot.finished_at?.toISOString() ?? null,
       runs: [{ run_id: slot.id, status: slot.status, key: slotKey(slot.slot_index ?? 0) }],
@@ -235,7 +235,7 @@ export function createRunReader(db: Db): RunReader {
           .executeTakeFirstOrThrow(),
       ])
       if (run.slots !== null) return await slotNodes(runId)
-      return spec.definition.stepInstructions.map((step): JsonObject => {
+      return spec.definition.stepInstructions.map((step): RunStep => {
         const row = rows.find(({ key }) => key === step.id)
         const own = calls.filter(({ step_id }) => step_id === step.id)
         const isOfStep = (key: string | null) => key !== null && stepIdOf(key) === step.id
@@ -255,7 +255,7 @@ export function createRunReader(db: Db): RunReader {
             own.reduce((sum, { actual_usd }) => sum + Number(actual_usd ?? 0), 0) +
               spent.rows.filter(({ key }) => isOfStep(key)).reduce((sum, { usd }) => sum + Number(usd ?? 0), 0),
           ),
-          error: row?.error === undefined || row.error === null ? null : { ...row.error },
+          error: row?.error ?? null,
           started_at: row?.started_at.toISOString() ?? null,
           finished_at: row?.finished_at.toISOString() ?? null,
           items: items.map(({ key, status, attempt }) => ({ key, status, attempt })),

@@ -7,6 +7,7 @@ import {
   type RateTable,
   roundUsd,
   type Step,
+  type StepEstimate,
   type Template,
   textOf,
 } from '@fabrique/schema'
@@ -20,7 +21,7 @@ import {
   notRunnable,
   type ProviderMode,
 } from '../template/compile.ts'
-import { estimateSteps, pricedFor, type StepEstimate, stepsPricedByIntake, sumOf } from '../template/estimate.ts'
+import { estimateSteps, pricedFor, stepsPricedByIntake, sumOf } from '../template/estimate.ts'
 import { type EarlierRun, inherit, stepsToReuse } from '../inheritance.ts'
 import { placeholdersIn, runScope, type Scope } from '../template/placeholders.ts'
 import type { Ids, IntakeSchemas, NewSlot, RunStore } from '../ports.ts'

@@ -2,6 +2,7 @@
 // Hides nothing about transport; API and CLI hand in the same plain tree.
 import {
   BUNDLE_WORKFLOW,
+  type EstimateResource,
   FabriqueError,
   isJsonObject,
   type JsonObject,
@@ -12,10 +13,11 @@ import {
   type RateTable,
   RUN_SPEC_KEYS,
   RunSpec,
+  type StepEstimate,
   UNIVERSAL_INPUT_KEYS,
 } from '@fabrique/schema'
 import { contentHash } from '../template/compile.ts'
-import { type StepEstimate, sumOf } from '../template/estimate.ts'
+import { sumOf } from '../template/estimate.ts'
 import type { EarlierRun } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
 import { checkDay, createPreparer, type PrepareDeps, type PreparedRun } from './prepare.ts'
@@ -69,8 +71,8 @@ export interface RunEstimate extends Estimate {
 }
 
 /** An estimate's public spelling. */
-export function estimateResource({ pricingVersion, steps, ...estimate }: RunEstimate) {
-  return { currency: 'USD' as const, ...estimate, pricing_version: pricingVersion, steps }
+export function estimateResource({ pricingVersion, steps, ...estimate }: RunEstimate): EstimateResource {
+  return { currency: 'USD', ...estimate, pricing_version: pricingVersion, steps }
 }
 
 export interface Submitter {

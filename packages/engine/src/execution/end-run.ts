@@ -1,12 +1,12 @@
 // How an execution leaves a run once none of its steps is running: judged and ended, or suspended.
 // Hides what its terminal event says, and which files become the run's own.
 import {
+  type EndOutput,
   endEvent,
   type Gate,
   type JsonObject,
   type JsonValue,
   type RunError,
-  type RunOutput,
   roundUsd,
 } from '@fabrique/schema'
 import type { EndEvidence, Verdict } from '../catalog.ts'
@@ -118,7 +118,7 @@ export async function finish(state: RunState, end: End): Promise<'finished'> {
 }
 
 /** The one entry of `outputs` that a run without slots has; a slot's own is the one of its run, by its index. */
-function ownOutput({ run, artifacts }: RunState, end: End): RunOutput {
+function ownOutput({ run, artifacts }: RunState, end: End): EndOutput {
   return {
     index: run.slotIndex ?? 0,
     workflow: run.workflow,

@@ -1,6 +1,14 @@
 // What an execution knows of its run, including the draft: what it has noted since the last commit.
 // Hides how the draft is committed and published, and what of it survives a commit that is refused.
-import { type EventKind, type JsonObject, type JsonValue, roundUsd, type RunError, type Step } from '@fabrique/schema'
+import {
+  type ArtifactSummary,
+  type EventKind,
+  type JsonObject,
+  type JsonValue,
+  roundUsd,
+  type RunError,
+  type Step,
+} from '@fabrique/schema'
 import type { Verdict } from '../catalog.ts'
 import type { ExpressionScope } from '../template/expression.ts'
 import { StepFailure } from '../failure.ts'
@@ -441,7 +449,7 @@ function isEmpty({ checkpoints, calls, artifacts, gates, events, end }: Transiti
 }
 
 /** An artifact as a step's output holds it, and as later steps refer to it. */
-export function artifactReference(record: ArtifactRecord): JsonObject {
+export function artifactReference(record: ArtifactRecord) {
   return {
     id: record.id,
     mime_type: record.mimeType,
@@ -453,7 +461,7 @@ export function artifactReference(record: ArtifactRecord): JsonObject {
 }
 
 /** An artifact as events hold it. */
-export function artifactSummary(record: ArtifactRecord): JsonObject {
+export function artifactSummary(record: ArtifactRecord): ArtifactSummary {
   return {
     ...artifactReference(record),
     role: record.role,

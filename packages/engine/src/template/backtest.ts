@@ -1,6 +1,6 @@
 // The prompt back-test: what real intakes would have become under a draft definition. Calls nobody, costs nothing.
 // Hides how a past run's prompts are made again; the same rendering serves the engine.
-import { isJsonObject, type JsonObject, type JsonValue, Lookup, type Step } from '@fabrique/schema'
+import { type BacktestReport, isJsonObject, type JsonObject, type JsonValue, Lookup, type Step } from '@fabrique/schema'
 import type { Catalog } from '../catalog.ts'
 import { renderText, resolveLookup, runScope } from './placeholders.ts'
 import type { Definition, Instance } from '../specification.ts'
@@ -14,32 +14,6 @@ export interface BacktestRun {
   definition: Definition
   /** Outputs of its finished steps, which later prompts may read. */
   outputs: Record<string, { output: JsonValue }>
-}
-
-/** One text of one step: before, under the definition that the run had, and after, under the draft. */
-export interface PromptChange {
-  step: string
-  field: string
-  before: string | null
-  after: string | null
-}
-
-export interface BacktestReport {
-  compared: number
-  /** Runs with at least one text that differs. */
-  changed: number
-  /** Runs in which a lookup of the draft has no entry for the intake and gives its default. */
-  fell_to_default: number
-  /** Runs in which a required placeholder of the draft has no value: they would fail the prompt resolution gate. */
-  unresolved: number
-  runs: {
-    run_id: string
-    changed: boolean
-    differences: PromptChange[]
-    /** `step.lookup` of each lookup that gives its default. */
-    defaults: string[]
-    missing: string[]
-  }[]
 }
 
 /** Texts in a report are cut here: 500 runs of long prompts must still be an answer that one can read. */
@@ -74,11 +48,15 @@ function renderAll(steps: readonly Step[], run: BacktestRun, catalog: Catalog): 
 }
 
 /** Compares what each run's prompts were with what the draft's steps would make of the same intake. */
-export function backtest(steps: readonly Step[], runs: readonly BacktestRun[], catalog: Catalog): BacktestReport {
+export function backtest(
+  steps: readonly Step[],
+  runs: readonly BacktestRun[],
+  catalog: Catalog,
+): Omit<BacktestReport, 'workflow'> {
   const reports = runs.map((run) => {
     const before = renderAll(run.definition.stepInstructions, run, catalog)
     const after = renderAll(steps, run, catalog)
-    const differences = [...new Set([...before.texts.keys(), ...after.texts.keys()])].flatMap((key): PromptChange[] => {
+    const differences = [...new Set([...before.texts.keys(), ...after.texts.keys()])].flatMap((key) => {
       const [was, is] = [before.texts.get(key), after.texts.get(key)]
       if (was === is) return []
       const [step, field] = JSON.parse(key) as [string, string]

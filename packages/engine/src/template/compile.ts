@@ -8,6 +8,7 @@ import {
   type JsonObject,
   type Rate,
   type RateTable,
+  type Specification,
   type Step,
   type Template,
 } from '@fabrique/schema'
@@ -180,7 +181,7 @@ export function specificationDocument(
   },
   definition: Definition,
   expanded: boolean,
-): JsonObject {
+): Specification {
   const { rates: _rates, priced: _priced, stepInstructions, subWorkflows, ...rest } = definition
   const steps = expanded
     ? stepInstructions
@@ -201,5 +202,5 @@ export function specificationDocument(
       })),
       estimatedCostUsd: run.estimatedUsd,
     }),
-  ) as JsonObject
+  ) as Specification
 }

@@ -9,19 +9,13 @@ import {
   type Rate,
   roundUsd,
   type Step,
+  type StepEstimate,
   type Template,
 } from '@fabrique/schema'
 import type { Catalog, Model } from '../catalog.ts'
 import { parseTemplate, placeholdersIn, renderValue, type Scope } from './placeholders.ts'
 import { forEachOf } from './data-flow.ts'
 import type { Definition, Estimate, PricedStep } from '../specification.ts'
-
-export type StepEstimate = Estimate & {
-  step: string
-  kind: string
-  /** `reused`: taken over from an earlier run; `free`: asks no provider. */
-  plan: 'paid' | 'free' | 'reused'
-}
 
 const FREE: Estimate = { low: 0, expected: 0, high: 0 }
 /** How long a list is that no schema bounds. */

@@ -1,5 +1,5 @@
 // What the models of a run were really asked, made again from its record; shown to admins only.
-import type { JsonObject, JsonValue, Step } from '@fabrique/schema'
+import type { JsonObject, JsonValue, Specification, Step } from '@fabrique/schema'
 import type { Catalog } from '../catalog.ts'
 import { renderText, renderValue, runScope, type Scope } from './placeholders.ts'
 import { forEachOf } from './data-flow.ts'
@@ -7,12 +7,7 @@ import type { Definition, Instance } from '../specification.ts'
 import { itemKey } from '../unit-key.ts'
 
 /** A text of a step as it was resolved; of a step with forEach one for each item, by its key. */
-export interface ResolvedPrompt {
-  stepId: string
-  key: string
-  field: string
-  text: string
-}
+type ResolvedPrompt = NonNullable<Specification['resolvedPrompts']>[number]
 
 /** The texts of every step whose placeholders have their values by now, in the order of the steps. */
 export function resolvedPrompts(

@@ -7,7 +7,7 @@ import {
   roundUsd,
   type RunError,
   type RunEvent,
-  type RunOutput,
+  type EndOutput,
   type RunStatus,
 } from '@fabrique/schema'
 import { artifactSummary } from '../execution/run-state.ts'
@@ -335,7 +335,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     return append(row, [ended])
   }
 
-  function outputOf(row: Row): RunOutput {
+  function outputOf(row: Row): EndOutput {
     const files = [...row.artifacts.values()].filter(({ status }) => status !== 'draft')
     return {
       index: slotIndexOf(row.caller?.key ?? '') ?? 0,
