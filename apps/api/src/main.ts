@@ -38,6 +38,7 @@ import {
   systemIds,
 } from '@fabrique/runtime'
 import { urlProblem } from '@fabrique/safe-fetch'
+import * as simulators from '@fabrique/simulators'
 import { createProviderMode, createProviders, createStandardCatalog } from '@fabrique/steps'
 import { readShippedDocuments } from '@fabrique/templates'
 import { serve } from '@hono/node-server'
@@ -83,7 +84,7 @@ await runService(log, async (life) => {
     intake,
     catalog,
     mode: createProviderMode(providerConfig(env)),
-    missing: createProviders(providerConfig(env)).missing,
+    missing: createProviders(providerConfig(env), simulators).missing,
     ids,
     killpoint,
   })

@@ -26,6 +26,7 @@ import { createIntakeSchemas } from '@fabrique/intake'
 import { createLimits, createMemoryRunQueue, type MemoryRunQueue } from '@fabrique/queue'
 import { providerConfig, providerLimits, systemClock } from '@fabrique/runtime'
 import { FabriqueError, isTerminal, type JsonObject, laneOf, type RunEvent, type RunResource } from '@fabrique/schema'
+import * as simulators from '@fabrique/simulators'
 import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 import { holderOf } from './backend.ts'
 
@@ -82,7 +83,7 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
     },
   }
   const runs = createRunStore(db, ids, queue.publish)
-  const providers = createProviders(providerConfig(env))
+  const providers = createProviders(providerConfig(env), simulators)
   const engine = createEngine({
     store: runs,
     queue,

@@ -19,6 +19,7 @@ import {
   systemClock,
   systemIds,
 } from '@fabrique/runtime'
+import * as simulators from '@fabrique/simulators'
 import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 import { createDispatcher, createSender } from '@fabrique/webhooks'
 import { WorkerEnv } from './env.ts'
@@ -55,7 +56,7 @@ await runService(
     const limits = life.own(createLimits({ rules, shared, log }), (it) => it.close())
     const store = createRunStore(db, ids, (events) => queue.publish(events))
     const intake = life.own(createIntakeSchemas(), (it) => it.close())
-    const providers = createProviders(providerConfig(env))
+    const providers = createProviders(providerConfig(env), simulators)
     const engine = createEngine({
       store,
       queue,

@@ -3,7 +3,7 @@
  * It hides how the backdrop is recognised, flooded from the borders and unmixed from the subject's soft edge.
  */
 import sharp from 'sharp'
-import { markPng } from './mark-png.ts'
+import { drawMark, isMarked, markPng } from './mark.ts'
 
 /** The largest picture accepted, in pixels: about 200 MB of memory for its colours. */
 const MAX_PIXELS = 50_000_000
@@ -38,6 +38,7 @@ export async function cutOut(image: Buffer): Promise<Buffer> {
     raw: { width: info.width, height: info.height, channels: 4 },
     limitInputPixels: MAX_PIXELS,
   })
+    .composite(isMarked(image) ? [] : [{ input: await drawMark(info.width, info.height) }])
     .png({ compressionLevel: 7 })
     .toBuffer()
   return markPng(png)
