@@ -70,7 +70,8 @@ const WORN: Readonly<Record<string, Place>> = {
 const FACES = new Set('fox bear panda koala lion wolf frog raccoon hamster polar-bear robot'.split(' '))
 
 /** What hangs above rather than stands beside. */
-const ALOFT = /sun|moon|cloud|star|rainbow|balloon|kite|bird|plane|planet|comet|snowflake|lightning|voltage|butterfly|bee/
+const ALOFT =
+  /sun|moon|cloud|star|rainbow|balloon|kite|bird|plane|planet|comet|snowflake|lightning|voltage|butterfly|bee/
 
 /** Draws a picture and returns its PNG bytes. Throws a RangeError for sides outside 256 to 2048. */
 export async function drawPicture(request: PictureRequest): Promise<Buffer> {
@@ -83,7 +84,14 @@ export async function drawPicture(request: PictureRequest): Promise<Buffer> {
   const short = Math.min(widthPx, heightPx)
   const [w, h] = [(widthPx / short) * SHORT, (heightPx / short) * SHORT]
   const style = styleOf(prompt)
-  const scene = await compose(prompt, style, w, h, background === 'transparent', createChance(`${prompt.trim()}\n${seed}`))
+  const scene = await compose(
+    prompt,
+    style,
+    w,
+    h,
+    background === 'transparent',
+    createChance(`${prompt.trim()}\n${seed}`),
+  )
   const mark = await markSvg(w, h, style.isLine ? 'line' : 'badge')
   const sized = (content: string, columns: number, rows: number) =>
     Buffer.from(
@@ -91,10 +99,16 @@ export async function drawPicture(request: PictureRequest): Promise<Buffer> {
         `preserveAspectRatio="none">${content}</svg>`,
     )
   if (style.cells === undefined) {
-    return markPng(await sharp(sized(scene + mark, widthPx, heightPx)).png({ compressionLevel: 7 }).toBuffer())
+    return markPng(
+      await sharp(sized(scene + mark, widthPx, heightPx))
+        .png({ compressionLevel: 7 })
+        .toBuffer(),
+    )
   }
   const cell = short / style.cells
-  const small = await sharp(sized(scene, Math.round(widthPx / cell), Math.round(heightPx / cell))).png().toBuffer()
+  const small = await sharp(sized(scene, Math.round(widthPx / cell), Math.round(heightPx / cell)))
+    .png()
+    .toBuffer()
   const squares = await sharp(small).resize(widthPx, heightPx, { fit: 'fill', kernel: 'nearest' }).png().toBuffer()
   const marked = sharp(squares).composite([{ input: sized(mark, widthPx, heightPx) }])
   return markPng(await marked.png({ compressionLevel: 7 }).toBuffer())
@@ -108,8 +122,15 @@ async function compose(prompt: string, style: Style, w: number, h: number, isCle
   const backdrop = isClear
     ? ''
     : `<rect width="${w}" height="${h}" fill="${style.isLine ? '#ffffff' : isAlone ? '#fbfaf7' : palette.paper}"/>`
-  const scenery = isBare ? (style.isLine && !isAlone && !isClear ? ground(w, h, chance) : '') : setting(w, h, palette, chance)
-  const figures = label === null ? placed(icons, style, w, h, isBare && !style.isLine, chance) : await card(label, style, palette, w, h)
+  const scenery = isBare
+    ? style.isLine && !isAlone && !isClear
+      ? ground(w, h, chance)
+      : ''
+    : setting(w, h, palette, chance)
+  const figures =
+    label === null
+      ? placed(icons, style, w, h, isBare && !style.isLine, chance)
+      : await card(label, style, palette, w, h)
   const filters =
     `<filter id="style" x="-25%" y="-25%" width="150%" height="150%" color-interpolation-filters="sRGB">${style.filter ?? ''}</filter>` +
     `<filter id="over" x="0" y="0" width="100%" height="100%" color-interpolation-filters="sRGB">${style.over ?? ''}</filter>`
@@ -118,7 +139,14 @@ async function compose(prompt: string, style: Style, w: number, h: number, isCle
 }
 
 /** The icons in their places; each in a group of its own, so that the style's filter takes it whole. */
-function placed(icons: readonly string[], style: Style, w: number, h: number, isCentred: boolean, chance: Chance): string {
+function placed(
+  icons: readonly string[],
+  style: Style,
+  w: number,
+  h: number,
+  isCentred: boolean,
+  chance: Chance,
+): string {
   const [named = '', ...others] = icons
   const face = others.some((icon) => icon in WORN) && iconBody(`${named}-face`) !== null ? `${named}-face` : named
   const hasFace = FACES.has(face) || face.endsWith('-face') || iconsOf('People & Body').includes(face)
@@ -128,7 +156,9 @@ function placed(icons: readonly string[], style: Style, w: number, h: number, is
   const isScarfed = worn.some((icon) => (WORN[icon]?.y ?? 0) > 0.4)
   // A crowd of three stands in a row, two as a pair, one alone fills most of the picture.
   const side = room * ([isScarfed ? 0.54 : 0.62, 0.46, 0.38][beside.length] ?? 0.38)
-  const baseline = isCentred ? h / 2 + side * (isScarfed ? 0.42 : 0.5) : h * (h > w ? 0.64 : 0.8) - (isScarfed ? side * 0.12 : 0)
+  const baseline = isCentred
+    ? h / 2 + side * (isScarfed ? 0.42 : 0.5)
+    : h * (h > w ? 0.64 : 0.8) - (isScarfed ? side * 0.12 : 0)
   const way = chance.next() < 0.5 ? -1 : 1
   const shift = beside.length === 1 ? -way * side * 0.34 : 0
   const main: Place = { x: w / 2 + shift, y: baseline - side / 2, side }
@@ -161,8 +191,7 @@ function setting(w: number, h: number, { calm, ground: land, accent }: Palette, 
   const kind = chance.pick(['hills', 'disc', 'arch'] as const)
   const horizon = h * (h > w ? 0.6 : 0.72)
   const tilt = chance.between(-30, 30)
-  const floor =
-    `<path fill="${land}" d="M0 ${horizon + tilt}C${w * 0.3} ${horizon - 34} ${w * 0.65} ${horizon + 40} ${w} ${horizon - tilt}V${h}H0Z"/>`
+  const floor = `<path fill="${land}" d="M0 ${horizon + tilt}C${w * 0.3} ${horizon - 34} ${w * 0.65} ${horizon + 40} ${w} ${horizon - tilt}V${h}H0Z"/>`
   const back =
     kind === 'hills'
       ? `<path fill="${calm}" d="M0 ${horizon - 50}C${w * 0.25} ${horizon - 150} ${w * 0.5} ${horizon - 10} ${w * 0.72} ${horizon - 90}S${w * 0.95} ${horizon - 70} ${w} ${horizon - 110}V${h}H0Z"/>`

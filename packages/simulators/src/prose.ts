@@ -125,7 +125,8 @@ export function createWriter(prompt: string, chance: Chance): Writer {
   const topic = topicOf(prompt)
   // A word that is the subject's own would stutter: "between foxes and foxes".
   const others = words.filter((word) => !topic.toLowerCase().includes(word))
-  const beside = others.length > 0 ? others.slice(0, 6) : ['patience', 'chance', 'habit', 'light', 'weather', 'distance']
+  const beside =
+    others.length > 0 ? others.slice(0, 6) : ['patience', 'chance', 'habit', 'light', 'weather', 'distance']
 
   /** Goes through all pairs of two stocks, so that neighbours differ in both; begins anew after the last. */
   function pairs<A, B>(one: readonly A[], other: readonly B[]): () => readonly [A, B] {

@@ -95,6 +95,9 @@ const FLAT: Style = { name: 'flat', asked: /(?:)/ }
 
 /** The style that a prompt asks for; flat where it names none. What it denies ("no outline") does not count. */
 export function styleOf(prompt: string): Style {
-  const text = prompt.slice(0, 4_000).toLowerCase().replaceAll(/\b(?:no|without)\s[^.,;]*/g, '')
+  const text = prompt
+    .slice(0, 4_000)
+    .toLowerCase()
+    .replaceAll(/\b(?:no|without)\s[^.,;]*/g, '')
   return STYLES.find(({ asked }) => asked.test(text)) ?? FLAT
 }

@@ -24,7 +24,9 @@ const THINGS = ['Animals & Nature', 'Food & Drink', 'Activities', 'Objects', 'Tr
 
 /** Names of icons that a prompt's words mostly mean differently: verbs, properties, parts of a layout. */
 const NEVER = new Set(
-  'watch pick fly link label memo customs construction foggy seat plus minus hook locked unlocked goal net receipt keyboard'.split(' '),
+  'watch pick fly link label memo customs construction foggy seat plus minus hook locked unlocked goal net receipt keyboard'.split(
+    ' ',
+  ),
 )
 
 /** Plain names for icons with another one: `icon: names`. Only true names; whatever merely goes with it stands not here. */
@@ -88,7 +90,17 @@ brain: brain; anatomical-heart: human heart; tooth: tooth, teeth; bone: bone; ey
 const PERSON = 'person'
 
 /** A phrase that holds a thing's name and means another one without an icon. */
-const COMPOUNDS = new Set(['hot air balloon', 'space station', 'ice cream truck', 'sea horse', 'star fish', 'guinea pig', 'fire fly', 'dragon fly', 'sugar glider'])
+const COMPOUNDS = new Set([
+  'hot air balloon',
+  'space station',
+  'ice cream truck',
+  'sea horse',
+  'star fish',
+  'guinea pig',
+  'fire fly',
+  'dragon fly',
+  'sugar glider',
+])
 
 /** Words that describe; alone, as in "cute, friendly", they name nothing. */
 const QUALITIES = new Set(
@@ -152,7 +164,7 @@ interface NounPhrase {
 function nounPhrases(sentence: string): NounPhrase[] {
   const found: NounPhrase[] = []
   for (const clause of sentence.split(/[,:()"“”\n]+/)) {
-    const words = clause.match(/[\p{L}\p{N}]+/gu) ?? []
+    const words: string[] = clause.match(/[\p{L}\p{N}]+/gu) ?? []
     let open: NounPhrase | null = null
     for (let at = 0; at < words.length; ) {
       const word = words[at] ?? ''
@@ -182,9 +194,15 @@ function nounPhrases(sentence: string): NounPhrase[] {
 
 /** What a prompt asks to be shown. The subject named first is the main one; the rest of its sentence keeps it company. */
 export function subjectsOf(prompt: string): Subjects {
-  const text = prompt.slice(0, PROMPT_CHARACTERS_MAX).toLowerCase().replaceAll(/['’]s\b/g, '')
+  const text = prompt
+    .slice(0, PROMPT_CHARACTERS_MAX)
+    .toLowerCase()
+    .replaceAll(/['’]s\b/g, '')
   const [asked = '', style] = text.split(/\b(?:style|medium|the series|palette|format)\s*:/)
-  const sentences = asked.split(/[.;!?]+(?=\s|$)/).map(nounPhrases).filter((found) => found.length > 0)
+  const sentences = asked
+    .split(/[.;!?]+(?=\s|$)/)
+    .map(nounPhrases)
+    .filter((found) => found.length > 0)
   const found = style === undefined ? (sentences[0] ?? []) : sentences.flat()
   const [main] = found
   if (main === undefined || main.icon === null) {
