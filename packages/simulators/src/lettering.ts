@@ -6,23 +6,18 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import type { Font } from 'opentype.js'
 
-/** Letters of Western, Central European and Cyrillic alphabets, in this order of preference. */
-const SUBSETS = ['latin', 'latin-ext', 'cyrillic']
-
 let opened: Promise<Font[]> | undefined
 
-/** The font's subsets, read at the first word. */
+/** Letters of Western, Central European and Cyrillic alphabets, in this order of preference; read at the first word. */
 async function openFonts(): Promise<Font[]> {
   const require = createRequire(import.meta.url)
   const { parse } = require('opentype.js') as { parse(bytes: ArrayBuffer): Font }
-  return await Promise.all(
-    SUBSETS.map(async (subset) => {
-      const { buffer, byteOffset, byteLength } = await readFile(
-        require.resolve(`@fontsource/nunito/files/nunito-${subset}-800-normal.woff`),
-      )
-      return parse(buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer)
-    }),
-  )
+  const files = [
+    require.resolve('@fontsource/nunito/files/nunito-latin-800-normal.woff'),
+    require.resolve('@fontsource/nunito/files/nunito-latin-ext-800-normal.woff'),
+    require.resolve('@fontsource/nunito/files/nunito-cyrillic-800-normal.woff'),
+  ]
+  return await Promise.all(files.map(async (file) => parse(new Uint8Array(await readFile(file)).buffer)))
 }
 
 /** A line of text as the `d` of a path that begins at 0,0 on its baseline. */
