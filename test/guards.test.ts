@@ -35,6 +35,14 @@ function changed(change: (document: JsonObject, steps: JsonObject[]) => void): J
 const step = (steps: JsonObject[], id: string): JsonObject => steps.find((one) => one.id === id) as JsonObject
 const call = (workflow: string): JsonObject => ({ id: 'sub', kind: 'workflow', workflow, input: {} })
 
+const telling = (outputSchema: JsonObject): JsonObject => ({
+  id: 'tell',
+  kind: 'llm',
+  model: 'openai/gpt-5-mini',
+  promptTemplate: 'Tell.',
+  outputSchema,
+})
+
 /** One row per rule: the code, where it points, and the smallest change that breaks it. */
 const RULES: [code: string, pointer: string, change: (document: JsonObject, steps: JsonObject[]) => void][] = [
   ['no-steps', '/runtimeSteps', (d) => (d.runtimeSteps = [])],
@@ -48,6 +56,26 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
   ['unknown-schema-version', '/schemaVersion', (d) => (d.schemaVersion = 'workflow-schema-v9')],
   ['duplicate-step-id', '/runtimeSteps/1/id', (_, steps) => (step(steps, 'cutout').id = 'render')],
   ['unknown-step-kind', '/runtimeSteps/0/kind', (_, steps) => (step(steps, 'render').kind = 'imagine')],
+  [
+    'invalid-output-schema',
+    '/runtimeSteps/0/outputSchema/properties/a/pattern',
+    (_, steps) => (steps[0] = telling({ properties: { a: { pattern: '(?=a)b' } } })),
+  ],
+  [
+    'invalid-output-schema',
+    '/runtimeSteps/0/outputSchema/properties/a/$ref',
+    (_, steps) =>
+      (steps[0] = {
+        ...telling({ properties: { a: { $ref: 'https://example.org/s.json' } } }),
+        kind: 'agent',
+        tools: ['value.pass'],
+      }),
+  ],
+  [
+    'invalid-output-schema',
+    '/runtimeSteps/0/outputSchema/type',
+    (_, steps) => (steps[0] = telling({ type: 'objekt' })),
+  ],
   ['invalid-step', '/runtimeSteps/0/promptTemplate', (_, steps) => delete step(steps, 'render').promptTemplate],
   ['unknown-step-field', '/runtimeSteps/0/promptTemplte', (_, steps) => (step(steps, 'render').promptTemplte = 'x')],
   ['invalid-condition', '/runtimeSteps/0/when', (_, steps) => (step(steps, 'render').when = 'intake.style ==')],

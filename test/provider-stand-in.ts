@@ -92,7 +92,7 @@ export async function createProviderStandIn(): Promise<ProviderStandIn> {
           usage: IMAGE_USAGE,
         })
       case 'text':
-        return json(textAnswer)
+        return json(saying('Five words from a stand-in.').body)
       case 'speech':
         return { status: 200, type: 'audio/wav', body: silence() }
       case 'submit': {
@@ -231,21 +231,19 @@ async function pictures(): Promise<{ picture: Buffer; cutOut: Buffer }> {
   }
 }
 
-const textAnswer = {
+/** An answer of the text operation, for `script`. */
+export const saying = (text: string) => ({
+  body: { ...TEXT_ANSWER, output: [{ ...MESSAGE, content: [{ ...SAID, text }] }] },
+})
+
+const SAID = { type: 'output_text', annotations: [] }
+const MESSAGE = { id: 'msg_1', type: 'message', role: 'assistant', status: 'completed' }
+const TEXT_ANSWER = {
   id: 'resp_1',
   object: 'response',
   created_at: 1_700_000_000,
   status: 'completed',
   model: 'gpt-5-mini',
-  output: [
-    {
-      id: 'msg_1',
-      type: 'message',
-      role: 'assistant',
-      status: 'completed',
-      content: [{ type: 'output_text', text: 'Five words from a stand-in.', annotations: [] }],
-    },
-  ],
   usage: {
     input_tokens: 20,
     input_tokens_details: { cached_tokens: 0 },

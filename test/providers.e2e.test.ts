@@ -3,11 +3,26 @@
 import type { LedgerEntry } from '@fabrique/schema'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Fabrique, FOX, startFabrique } from './harness.ts'
-import { createProviderStandIn, FAL_KEY, OPENAI_KEY, type ProviderStandIn } from './provider-stand-in.ts'
+import { createProviderStandIn, FAL_KEY, OPENAI_KEY, type ProviderStandIn, saying } from './provider-stand-in.ts'
 
 /** The stand-in's usage at the seeded rates: 50 text tokens and 1,056 picture tokens. */
 const PICTURE_USD = 0.03193
 const MATTE_USD = 0.0003
+
+/** A template but for its name and its steps. */
+const PLAIN = {
+  artifactClass: 'knowledge',
+  version: '2026.11.01',
+  schemaVersion: 'workflow-schema-v1',
+  cadence: 'On demand',
+  intakeSchema: { type: 'object' },
+  providers: {},
+  gates: [],
+  budgetPolicy: {},
+  artifactSchema: { artifactType: 'text', files: [], metadata: {} },
+  outputAliases: {},
+  onUnknownOutcome: 'retry',
+}
 
 let providers: ProviderStandIn
 let fabrique: Fabrique
@@ -91,14 +106,10 @@ describe('a run with live providers', () => {
 
   it('speaks the text and speech operations too', async () => {
     await addTemplate({
+      ...PLAIN,
       id: 'say-it',
       name: 'Say it',
-      artifactClass: 'knowledge',
-      version: '2026.11.01',
-      schemaVersion: 'workflow-schema-v1',
-      cadence: 'On demand',
       intakeSchema: { type: 'object', properties: { topic: { type: 'string' } }, required: ['topic'] },
-      providers: {},
       runtimeSteps: [
         {
           id: 'words',
@@ -109,11 +120,7 @@ describe('a run with live providers', () => {
         },
         { id: 'voice', kind: 'tool', tool: 'openai/gpt-4o-mini-tts', args: { text: '{steps.words.output.text}' } },
       ],
-      gates: [],
-      budgetPolicy: {},
       artifactSchema: { artifactType: 'speech', files: [], metadata: {} },
-      outputAliases: {},
-      onUnknownOutcome: 'retry',
     })
     const run = await fabrique.submit({ workflow: 'say-it', input: { topic: 'hello' } })
     await fabrique.finish(run.id)
@@ -129,6 +136,49 @@ describe('a run with live providers', () => {
     const [file] = await fabrique.artifacts(run.id)
     expect(file).toMatchObject({ mime_type: 'audio/wav', duration_ms: 100 })
     expect((await fabrique.run(run.id)).status).toBe('completed')
+  })
+})
+
+describe('a structured answer', () => {
+  const outputSchema = {
+    type: 'object',
+    required: ['words'],
+    properties: { words: { type: 'array', items: { type: 'string' } } },
+    additionalProperties: false,
+  }
+  beforeAll(async () => {
+    const retry = { maxAttempts: 2, backoffMs: 100, on: ['bad_output'] }
+    for (const [id, more] of [
+      ['list-words', {}],
+      ['list-words-again', { retry }],
+    ] as const) {
+      const step = { id: 'list', kind: 'llm', model: 'openai/gpt-5-mini', promptTemplate: 'List words.', outputSchema }
+      await addTemplate({ ...PLAIN, id, name: id, runtimeSteps: [{ ...step, ...more }] })
+    }
+  })
+
+  it('that the schema does not allow fails the run with the place, and is paid for', async () => {
+    providers.script('text', saying('{"wrong":1}'))
+    const run = await fabrique.submit({ workflow: 'list-words', input: {} })
+    await fabrique.finish(run.id)
+    expect(await fabrique.run(run.id)).toMatchObject({
+      status: 'failed',
+      error: { code: 'bad-output', message: expect.stringContaining('/words is required'), node_key: 'list' },
+    })
+    expect(providers.asked('text')).toMatchObject([
+      { body: { text: { format: { type: 'json_schema', schema: outputSchema, strict: true } } } },
+    ])
+    const [entry] = await fabrique.ledger(run.id)
+    expect(entry).toMatchObject({ outcome: 'succeeded', status: 'provider_reported' })
+    expect(entry?.actualCostUsd).toBeGreaterThan(0)
+  })
+
+  it('is asked for again where the step says so, until it is allowed', async () => {
+    providers.script('text', saying('no JSON'), saying('{"words":["one"]}'))
+    const run = await fabrique.submit({ workflow: 'list-words-again', input: {} })
+    await fabrique.finish(run.id)
+    expect((await fabrique.run(run.id)).status).toBe('completed')
+    expect((await fabrique.ledger(run.id)).map(({ outcome }) => outcome)).toEqual(['succeeded', 'succeeded'])
   })
 })
 

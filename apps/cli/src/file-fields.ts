@@ -2,7 +2,7 @@
 // Hides which places of an intake schema take a file, and where a relative name is looked for.
 import { readFile, stat } from 'node:fs/promises'
 import { extname, resolve } from 'node:path'
-import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, pathOf, pointerTo } from '@fabrique/schema'
 import { InvalidRequest } from './failure.ts'
 
 const MEDIA_TYPES: Record<string, string> = {
@@ -26,7 +26,7 @@ const MEDIA_TYPES: Record<string, string> = {
 }
 
 export interface FileFieldOptions {
-  /** Pointers as `fileFields` of the intake package gives them, `*` for any item. */
+  /** Pointers as `fileFields` of the schema package gives them, `*` for any item. */
   fields: readonly string[]
   limitBytes: number
   /** The folder that a name at this pointer is relative to, and the place to tell. */
@@ -37,11 +37,11 @@ export interface FileFieldOptions {
 
 /** The input with every file in it; the same object where it names none. Throws `InvalidRequest` at a file's place. */
 export async function inlineFiles(input: JsonObject, options: FileFieldOptions): Promise<JsonObject> {
-  const wanted = options.fields.map((pointer) => pointer.split('/').slice(1).map(unescape))
+  const wanted = options.fields.map(pathOf)
 
   async function walk(value: JsonValue, path: string[], fields: readonly string[][]): Promise<JsonValue> {
     if (fields.length === 0) return value
-    const pointer = path.map((part) => `/${part.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+    const pointer = pointerTo(...path)
     if (fields.some((field) => field.length === path.length)) {
       const inlined = await inline(value, pointer, options)
       if (inlined !== undefined) return inlined
@@ -86,8 +86,4 @@ function dataUri(bytes: Uint8Array, mimeType: string, pointer: string, options: 
 
 function tooLarge(place: string, name: string, size: number, limit: number): InvalidRequest {
   return new InvalidRequest(`${place}: ${name} has ${size} bytes; within a run-spec a file may have at most ${limit}`)
-}
-
-function unescape(part: string): string {
-  return part.replaceAll('~1', '/').replaceAll('~0', '~')
 }

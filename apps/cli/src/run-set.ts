@@ -1,7 +1,7 @@
 // `--run-set FILE`: several runs, where outputs of some become inputs of others.
 // Hides when a stage may start: its sources are complete, nothing before it has stopped the set, and there is room.
-import { fileFields } from '@fabrique/intake'
 import {
+  fileFields,
   isJsonObject,
   type JsonObject,
   type JsonValue,

@@ -1,7 +1,6 @@
 // One run-spec from its files and arguments, tried out or run.
 // Hides the order of things: layers, files, lock, and only then a backend that may start something.
-import { fileFields } from '@fabrique/intake'
-import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
+import { fileFields, isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
 import type { Backend, DryRun } from './backend.ts'
 import type { Context } from './context.ts'
 import { EXIT } from './exit.ts'

@@ -5,6 +5,7 @@ import {
   type JsonObject,
   nearestKey,
   orderSetRuns,
+  pointerTo,
   problemsOf,
   readInputSource,
   sampleSetInputs,
@@ -130,7 +131,7 @@ function sourceFaults(manifest: Manifest, index: number, documents: ReadonlyMap<
     const source = readInputSource(text)
     const from = set.runs.find(({ name }) => name === source?.run)
     if (source === undefined || from === undefined) return []
-    const place = placeOf(`/runs/${index}/inputs_from/${field.replaceAll('~', '~0').replaceAll('/', '~1')}`)
+    const place = placeOf(pointerTo('runs', index, 'inputs_from', field))
     const variants = { ...set.shared_input, ...from.input }.variants ?? 1
     if (source.variant >= variants) {
       return [

@@ -10,6 +10,8 @@ import {
   type JsonObject,
   type JsonValue,
   parseDocument,
+  pathOf,
+  valueAtPointer,
 } from '@fabrique/schema'
 import { coerce } from './coerce.ts'
 import { InvalidRequest } from './failure.ts'
@@ -100,24 +102,14 @@ function invalidAt(layers: readonly Layer[], pointer: string, detail: string): I
 
 /** The highest layer that says something at the pointer and its place there; else the lowest, at the nearest place. */
 export function placeIn(layers: readonly Layer[], pointer: string): [Layer | undefined, string] {
-  const layer = layers.findLast(({ value }) => has(value, pointer)) ?? layers[0]
+  const layer = layers.findLast(({ value }) => valueAtPointer(value, pointer) !== undefined) ?? layers[0]
   return [layer, layer?.placeOf(pointer) ?? 'the run-spec']
 }
 
 /** A detail that does not name its place itself begins with it. */
 function withName(pointer: string, detail: string): string {
-  const [, ...path] = pointer.split('/').map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+  const path = pathOf(pointer)
   return path.length === 0 || /^[/"]/.test(detail) ? detail : `${path.join('.')} ${detail}`
-}
-
-function has(value: JsonValue, pointer: string): boolean {
-  let found: JsonValue | undefined = value
-  for (const part of pointer.split('/').slice(1)) {
-    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, key)) return false
-    found = (found as JsonObject)[key]
-  }
-  return found !== undefined
 }
 
 /** Built from entries, so that no key can reach a prototype. */

@@ -93,6 +93,12 @@ export interface StepContext {
   once(name: string, work: () => Promise<JsonValue>): Promise<JsonValue>
   /** Runs the step's sub-workflow with this input and answers its output. The step rests until that run has ended. */
   callWorkflow(input: JsonObject): Promise<JsonObject>
+  /**
+   * Makes a JSON Schema of the template ready, each once however often it is met. Fails as `invalid` where it cannot be
+   * used, so ask before anything is paid. The answer is the value with the schema's defaults; it fails as `bad_output`,
+   * with the places, where the value does not fit.
+   */
+  schema(schema: JsonObject): Promise<(value: JsonValue) => Promise<JsonValue>>
   /** The tool a step names, where it is a local one. */
   tool(name: string): Tool | undefined
 }

@@ -342,13 +342,20 @@ export type Inspect = (
   promisedType: string,
 ) => Promise<{ mimeType: string; width: number | null; height: number | null; durationMs: number | null }>
 
-/** Checks intake against a template's own schema; see the intake package. */
+/** Checks values against a template's own schemas, each compiled once; see the intake package. */
 export interface IntakeSchemas {
+  /** `showsValues: false` keeps the value itself out of the problems. */
   validate(
     schemaHash: string,
     schema: JsonObject,
-    value: JsonObject,
-  ): Promise<{ problems: Problem[]; value: unknown; undeclared: string[] }>
+    value: JsonValue,
+    options?: { showsValues?: boolean },
+  ): Promise<{
+    failure?: 'unusable-schema' | 'too-slow'
+    problems: Problem[]
+    value: unknown
+    undeclared: string[]
+  }>
 }
 
 export interface Clock {

@@ -240,6 +240,24 @@ describe('validate', () => {
     expect(details.join()).not.toMatch(/hunter[23]/)
   })
 
+  test('keeps the value out of every sentence where that is asked for, here and in the thread', async () => {
+    const text = { type: 'string', pattern: '^[a-z]+$', maxLength: 3 }
+    const parts = {
+      a: text,
+      b: { enum: ['left'] },
+      c: { anyOf: [{ type: 'integer' }, { minLength: 99 }] },
+      d: { not: text },
+    }
+    const many = Object.fromEntries(Array.from({ length: 2_000 }, (_, index) => [`p${index}`, {}]))
+    const value = { a: 'HUNTER', b: 'HUNTER', c: 'HUNTER', d: 'abc', e: 'HUNTER' }
+    for (const more of [{}, many]) {
+      const schema = { properties: { ...parts, ...more }, additionalProperties: false }
+      const { problems } = await setup().validate('s', schema, value, { showsValues: false })
+      expect(problems.map(({ pointer }) => pointer)).toEqual(['/a', '/a', '/b', '/c', '/d', '/e'])
+      expect(JSON.stringify(problems)).not.toMatch(/HUNTER|abc/)
+    }
+  })
+
   test('gives a hundred problems at the most, by place', async () => {
     const { problems } = await setup().validate(
       'h',
@@ -263,6 +281,8 @@ describe('validate', () => {
   test('tells about a schema that is not usable instead of throwing', async () => {
     const details = await detailsOf({ properties: { a: { pattern: '(?=a)' } } }, {})
     expect(details).toEqual([expect.stringContaining('is not usable: /properties/a/pattern')])
+    expect(await setup().validate('u', { type: 'objekt' }, {})).toMatchObject({ failure: 'unusable-schema' })
+    expect((await setup().validate('v', { type: 'string' }, {})).failure).toBeUndefined()
   })
 
   test('compiles once for concurrent and later calls of one hash', async () => {

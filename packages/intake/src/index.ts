@@ -2,6 +2,7 @@
 // process. Hides Ajv, the thread that compiles first, and where each validation runs: here when its effort is bounded,
 // there when not.
 
+import { type JsonValue, sidesOf } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { compileLinearPattern, type LinearPattern } from './linear-pattern.ts'
 import { SCHEMA_LIMITS, type SchemaProblem, type SchemaShape, shapeSchema } from './schema-shape.ts'
@@ -10,11 +11,12 @@ import { createThread, type Outcome } from './thread.ts'
 import type { Validator } from './validator.ts'
 import { copyValue, type ValueCopy } from './value-copy.ts'
 
-export { fileFields, type IntakeField, orderedFields } from './fields.ts'
 export type { SchemaProblem } from './schema-shape.ts'
 export type { ValueProblem } from './sentences.ts'
 
 export interface Validation {
+  /** Why the value was not judged by the schema itself; `problems` has the sentence. Absent where it was. */
+  failure?: 'unusable-schema' | 'too-slow'
   /** Sorted by place, 100 at the most; empty when the value is valid. */
   problems: ValueProblem[]
   /** A copy of the value with the schema's defaults filled in; undefined where the value could not be looked at. */
@@ -34,9 +36,14 @@ export interface IntakeSchemas {
   /**
    * Validates a copy of the value and fills in defaults. `schemaHash` names the content of the schema: the same hash
    * means the same schema, checked and compiled once. A schema with problems is told as one problem of the value, at
-   * its top.
+   * its top. With `showsValues: false` no sentence has anything of the value but names of its keys.
    */
-  validate(schemaHash: string, schema: unknown, value: unknown): Promise<Validation>
+  validate(
+    schemaHash: string,
+    schema: unknown,
+    value: unknown,
+    options?: { showsValues?: boolean },
+  ): Promise<Validation>
   /** Ends the thread; calls still open reject, if they need it. Idempotent. */
   close(): Promise<void>
 }
@@ -46,6 +53,12 @@ interface Accepted {
   shape: SchemaShape
   isDeclared(key: string): boolean
   validator: Validator | undefined
+}
+
+/** A schema that did not pass; `transient` where another time it may. */
+interface Refused {
+  problems: SchemaProblem[]
+  transient: boolean
 }
 
 // Measured: compiling at this size takes 10 to 40 ms by the kind of schema, 60 where it is all patterns of \p{…}. Larger
@@ -67,7 +80,7 @@ export function createIntakeSchemas(options: { timeoutMs?: number; cacheEntries?
   const timeoutMs = options.timeoutMs ?? 1_000
   const thread = createThread({ timeoutMs })
   /** Promises, so that concurrent first calls compile once. */
-  const cache = new LRUCache<string, Promise<Accepted | SchemaProblem[]>>({ max: options.cacheEntries ?? 200 })
+  const cache = new LRUCache<string, Promise<Accepted | Refused>>({ max: options.cacheEntries ?? 200 })
 
   const failureText = (outcome: Outcome, what: string): string =>
     'failure' in outcome && outcome.failure === 'too-slow'
@@ -87,10 +100,10 @@ export function createIntakeSchemas(options: { timeoutMs?: number; cacheEntries?
     return { problems: [{ pointer: '', detail: failureText(outcome, 'compiling the schema') }], transient: true }
   }
 
-  const accept = async (hash: string, schema: unknown): Promise<Accepted | SchemaProblem[]> => {
-    const { problems, shape, transient } = await inspect(schema)
-    if (transient === true) cache.delete(hash)
-    if (shape === undefined || problems.length > 0) return problems
+  const accept = async (hash: string, schema: unknown): Promise<Accepted | Refused> => {
+    const { problems, shape, transient = false } = await inspect(schema)
+    if (transient) cache.delete(hash)
+    if (shape === undefined || problems.length > 0) return { problems, transient }
     const { compileValidator } = await import('./validator.ts')
     return {
       shape,
@@ -99,7 +112,7 @@ export function createIntakeSchemas(options: { timeoutMs?: number; cacheEntries?
     }
   }
 
-  const acceptedOf = (hash: string, schema: unknown): Promise<Accepted | SchemaProblem[]> => {
+  const acceptedOf = (hash: string, schema: unknown): Promise<Accepted | Refused> => {
     const cached = cache.get(hash)
     if (cached !== undefined) return cached
     const fresh = accept(hash, schema)
@@ -113,19 +126,23 @@ export function createIntakeSchemas(options: { timeoutMs?: number; cacheEntries?
       return (await inspect(schema)).problems
     },
 
-    async validate(schemaHash, schema, value) {
+    async validate(schemaHash, schema, value, { showsValues = true } = {}) {
       const accepted = await acceptedOf(schemaHash, schema)
-      if (Array.isArray(accepted)) return { problems: [unusable(accepted)], value: undefined, undeclared: [] }
+      if ('problems' in accepted) {
+        const failure = accepted.transient ? 'too-slow' : 'unusable-schema'
+        return { failure, problems: [unusable(accepted.problems)], value: undefined, undeclared: [] }
+      }
       const copy = copyValue(value)
       if (copy.problems.length > 0) return { problems: copy.problems, value: undefined, undeclared: [] }
       const undeclared = isObject(copy.value) ? Object.keys(copy.value).filter((key) => !accepted.isDeclared(key)) : []
       if (accepted.validator !== undefined && effortNs(accepted.shape, copy) <= MAX_EFFORT_HERE_NS) {
-        return { problems: accepted.validator(copy.value), value: copy.value, undeclared }
+        return { problems: accepted.validator(copy.value, showsValues), value: copy.value, undeclared }
       }
       const { clean } = accepted.shape
-      const outcome = await thread.run({ kind: 'validate', hash: schemaHash, clean, value: copy.value })
+      const outcome = await thread.run({ kind: 'validate', hash: schemaHash, clean, value: copy.value, showsValues })
       if ('answer' in outcome) return { problems: outcome.answer.problems, value: outcome.answer.value, undeclared }
       return {
+        failure: 'too-slow',
         problems: [{ pointer: '', detail: failureText(outcome, 'validating this value') }],
         value: copy.value,
         undeclared,
@@ -153,17 +170,11 @@ function effortNs(shape: SchemaShape, value: ValueCopy): number {
 function declaredBy(shape: SchemaShape): (key: string) => boolean {
   const names = new Set<string>()
   const patterns: LinearPattern[] = []
-  const visit = (schema: unknown): void => {
-    if (!isObject(schema)) return
-    for (const name of Object.keys((schema.properties as object | undefined) ?? {})) names.add(name)
-    for (const source of Object.keys((schema.patternProperties as object | undefined) ?? {})) {
-      patterns.push(compileLinearPattern(source))
-    }
-    for (const list of [schema.allOf, schema.anyOf, schema.oneOf]) if (Array.isArray(list)) list.forEach(visit)
-    for (const part of [schema.if, schema.then, schema.else]) visit(part)
-    for (const part of Object.values((schema.dependentSchemas as object | undefined) ?? {})) visit(part)
+  // References are written out in a clean schema.
+  for (const side of sidesOf(shape.clean as JsonValue, { target: () => undefined })) {
+    for (const name of Object.keys(side.properties ?? {})) names.add(name)
+    for (const source of Object.keys(side.patternProperties ?? {})) patterns.push(compileLinearPattern(source))
   }
-  visit(shape.clean)
   return (key) => names.has(key) || patterns.some((pattern) => pattern.test(key))
 }
 

@@ -1,7 +1,7 @@
 // What of a stranger's schema reaches the compiler: bounded, understood keyword by keyword, references written out.
 // Hides JSON Schema's vocabulary, and the sum that says how long any value can keep a validator busy.
 
-import { pointerTo } from '@fabrique/schema'
+import { createReferences, type JsonObject as Json, pointerTo } from '@fabrique/schema'
 import { compileLinearPattern, PatternRefused } from './linear-pattern.ts'
 import { nearestName } from './sentences.ts'
 import { isPrototypeKey } from './value-copy.ts'
@@ -196,7 +196,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
   const problems = new Map<string, SchemaProblem>()
   const effort: Effort = { once: 0, perNode: 0, stepsOnce: 0, stepsPerCharacter: 0 }
   const patterns = new Map<string, number>()
-  const anchors = anchorsOf(root)
+  const references = createReferences(root as Json)
   let nodes = 0
   let subschemas = 0
   let patternStates = 0
@@ -340,8 +340,8 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
       )
       return clean
     }
-    const target = reference === '#' ? '' : (anchors.get(reference.slice(1)) ?? fragmentOf(reference))
-    const found = target === undefined ? undefined : valueAt(root, target)
+    const target = references.pointerOf(reference)
+    const found = references.target(reference)
     if (target === undefined || (typeof found !== 'boolean' && !isObject(found))) {
       report(
         pointer,
@@ -389,37 +389,6 @@ function unknownKeyword(keyword: string): string {
 function formatRemedy(format: string): string {
   const meant = nearestName(format, FORMATS)
   return meant === undefined ? `use one of ${FORMATS.join(', ')}` : `did you mean ${meant}?`
-}
-
-function anchorsOf(root: JsonObject): Map<string, string> {
-  const anchors = new Map<string, string>()
-  const search = (value: unknown, pointer: string): void => {
-    if (typeof value !== 'object' || value === null) return
-    if (isObject(value) && typeof value.$anchor === 'string') anchors.set(value.$anchor, pointer)
-    for (const [key, member] of Object.entries(value)) search(member, pointer + pointerTo(key))
-  }
-  search(root, '')
-  return anchors
-}
-
-/** The pointer inside `#/…`, percent-decoded; undefined where it is no pointer. */
-function fragmentOf(reference: string): string | undefined {
-  if (!reference.startsWith('#/')) return undefined
-  try {
-    return decodeURIComponent(reference.slice(1))
-  } catch {
-    return undefined
-  }
-}
-
-function valueAt(root: JsonObject, pointer: string): unknown {
-  let value: unknown = root
-  for (const part of pointer.split('/').slice(1)) {
-    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
-    value = (value as JsonObject)[key]
-  }
-  return value
 }
 
 function countNodes(value: unknown): number {

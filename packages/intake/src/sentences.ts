@@ -33,11 +33,16 @@ interface Finding {
   expects?: string
 }
 
-/** The sentences for a list of Ajv errors (made with `verbose`), by place, each once, 100 at the most. */
-export function describeErrors(errors: readonly ErrorObject[]): ValueProblem[] {
+/**
+ * The sentences for a list of Ajv errors (made with `verbose`), by place, each once, 100 at the most. Without
+ * `showsValues` every field is treated like a secret one.
+ */
+export function describeErrors(errors: readonly ErrorObject[], showsValues = true): ValueProblem[] {
   const findings: Finding[] = []
-  for (const error of errors) {
-    if (error.keyword === 'if') continue
+  for (const found of errors) {
+    if (found.keyword === 'if') continue
+    const secret = { writeOnly: { value: true } }
+    const error = showsValues ? found : { ...found, parentSchema: Object.create(found.parentSchema ?? null, secret) }
     const children = GATHERING.has(error.keyword) ? takeChildren(findings, error) : []
     findings.push(findingOf(error, children))
   }

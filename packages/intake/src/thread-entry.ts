@@ -31,7 +31,7 @@ function answer(job: Job): Answer {
     if (validators.size >= KEPT_VALIDATORS && oldest.done !== true) validators.delete(oldest.value)
     validators.set(job.hash, validator)
   }
-  const problems = validator(job.value)
+  const problems = validator(job.value, job.showsValues)
   return { problems, value: job.value }
 }
 

@@ -7,7 +7,7 @@ import type { CleanSchema } from './schema-shape.ts'
 export type Job =
   /** Without `clean` only the schema's own rules are checked: it has other problems already. */
   | { kind: 'check'; schema: object; clean: CleanSchema | undefined }
-  | { kind: 'validate'; hash: string; clean: CleanSchema; value: unknown }
+  | { kind: 'validate'; hash: string; clean: CleanSchema; value: unknown; showsValues: boolean }
 
 export interface Answer {
   problems: { pointer: string; detail: string }[]

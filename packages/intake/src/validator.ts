@@ -10,7 +10,7 @@ import { FORMATS } from './schema-shape.ts'
 import { describeErrors, type ValueProblem } from './sentences.ts'
 
 /** Checks a value and writes defaults into it: hand over a copy. */
-export type Validator = (value: unknown) => ValueProblem[]
+export type Validator = (value: unknown, showsValues: boolean) => ValueProblem[]
 
 const MAX_EMAIL = 320
 const MAX_REGEX = 500
@@ -43,12 +43,12 @@ export function compileValidator(clean: CleanSchema): Validator {
     validate: createUniqueItems(),
   })
   const validate = ajv.compile(clean)
-  return (value) => {
+  return (value, showsValues) => {
     if (validate(value)) return []
     const errors: ErrorObject[] = validate.errors ?? []
     // Ajv keeps the last errors, and through them the last value, on the function.
     validate.errors = null
-    return describeErrors(errors)
+    return describeErrors(errors, showsValues)
   }
 }
 

@@ -1,6 +1,7 @@
 // JSON text to a tree, in one pass over the characters: grammar, duplicate keys and limits, then the engine's own parser.
 // Hides why both are needed: `JSON.parse` keeps the last of two equal keys, rounds numbers, and has no limits or positions.
-import { type JsonValue, pointerTo } from './json.ts'
+import type { JsonValue } from './json.ts'
+import { pointerTo } from './json-schema/pointer.ts'
 import type { Reading, Rules } from './document-rules.ts'
 
 const QUOTE = 0x22

@@ -1,6 +1,7 @@
 // What every document must satisfy, whatever its format: the limits, the keys, the text and the numbers, with one wording.
 // Hides how findings are collected: what cannot be parsed (400) ends the reading, what is refused (422) is gathered.
-import { type JsonValue, pointerTo } from './json.ts'
+import type { JsonValue } from './json.ts'
+import { pointerTo } from './json-schema/pointer.ts'
 
 export type DocumentFormat = 'json' | 'yaml' | 'toml'
 

@@ -2,7 +2,8 @@
 // Hides a scan of our own before the parser's: it bounds what the parser is given, and knows where each value stands.
 import { parse, TomlError } from 'smol-toml'
 import { clip, type Path, placeOf, type Reading, type Rules } from './document-rules.ts'
-import { type JsonValue, pointerTo } from './json.ts'
+import type { JsonValue } from './json.ts'
+import { pointerTo } from './json-schema/pointer.ts'
 
 /** Key parts a document may have per allowed value, in headers and dotted keys; the parser makes a table for each. */
 const KEY_PARTS_PER_NODE = 4

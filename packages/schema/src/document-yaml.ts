@@ -13,7 +13,8 @@ import {
   type Node,
   Parser,
 } from 'yaml'
-import { type JsonValue, pointerTo } from './json.ts'
+import type { JsonValue } from './json.ts'
+import { pointerTo } from './json-schema/pointer.ts'
 import { clip, type Path, placeOf, type Reading, type Rules } from './document-rules.ts'
 
 /** Tokens a value may take with its key, indentation, comment and line end; plain `  key: value` takes eight. */

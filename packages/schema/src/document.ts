@@ -13,7 +13,8 @@ import {
 } from './document-rules.ts'
 import { readToml } from './document-toml.ts'
 import { readYaml } from './document-yaml.ts'
-import { type JsonValue, pointerTo } from './json.ts'
+import type { JsonValue } from './json.ts'
+import { pointerTo } from './json-schema/pointer.ts'
 
 export { DOCUMENT_LIMITS, type DocumentFormat, type DocumentLimits, type Position } from './document-rules.ts'
 

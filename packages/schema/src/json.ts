@@ -20,11 +20,6 @@ export function canonicalJson(value: unknown): string {
   return `{${members.join(',')}}`
 }
 
-/** Joins keys to a JSON pointer (RFC 6901): `pointerTo('input', 'a/b')` is `/input/a~1b`. */
-export function pointerTo(...path: PropertyKey[]): string {
-  return path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
-}
-
 /** The text of a scalar; the empty text for anything that has none of its own. */
 export function textOf(value: unknown): string {
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : ''

@@ -3,7 +3,7 @@
 import { z } from 'zod'
 import { nearestKey } from './document.ts'
 import type { Problem } from './error.ts'
-import { pointerTo } from './json.ts'
+import { pointerTo } from './json-schema/pointer.ts'
 
 /** Every problem of a failed parse, one per unknown key. `keysAt` names the keys at a path, `what` a key in words. */
 export function problemsOf(

@@ -4,7 +4,7 @@ import { parseDocument } from './document.ts'
 import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
 import { RunSpec } from './run-spec.ts'
 import { type ScaffoldOptions, scaffoldRunSpec } from './scaffold.ts'
-import { createPlaceholders } from './scaffold-placeholder.ts'
+import { createPlaceholders } from './json-schema/placeholder.ts'
 
 const FORMATS = ['yaml', 'toml', 'json'] as const
 const EVERYTHING = { optional: true, showOutput: true, schemaUrl: 'https://example.com/v1/schemas/run-spec.json' }
@@ -256,7 +256,7 @@ describe('a placeholder', () => {
     ['is a value rather than null', { type: ['null', 'integer'], default: null }, 1],
     ['is null where nothing else is left', { enum: [null] }, null],
     ['is named after its field', {}, 'field'],
-    ['is long enough', { type: 'string', minLength: 12 }, 'field field '.replace(/ $/, 's')],
+    ['is long enough', { type: 'string', minLength: 12 }, 'field field field'],
     ['is short enough', { type: 'string', maxLength: 3 }, 'fie'],
     ['counts characters, not code units', { type: 'string', minLength: 2, examples: ['🦊', '🦊🦊'] }, '🦊🦊'],
     ['matches a pattern', { type: 'string', pattern: '^[a-z]{3}-\\d+$', minLength: 8 }, 'aaa-1111'],
@@ -294,11 +294,7 @@ describe('a placeholder', () => {
     ],
     ['follows references', { $ref: '#/$defs/colour', description: 'x' }, 'red'],
     ['meets all parts', { allOf: [{ type: 'integer', minimum: 3 }, { minimum: 7 }] }, 7],
-    [
-      'meets one alternative',
-      { anyOf: [{ type: 'null' }, { type: 'string', minLength: 6 }] },
-      'field f'.slice(0, 6).replace(/ $/, 's'),
-    ],
+    ['meets one alternative', { anyOf: [{ type: 'null' }, { type: 'string', minLength: 6 }] }, 'field field'],
     [
       'heeds a condition that holds',
       {

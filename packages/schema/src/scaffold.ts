@@ -1,9 +1,11 @@
 // A run-spec to start from, written out of a template: required inputs with values that are valid as they stand.
 // Hides how comments and values are written so that nothing in a template's own words can change the document.
 import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
-import { universalInputProperties } from './published.ts'
+import { createPlaceholders } from './json-schema/placeholder.ts'
+import type { SchemaField } from './json-schema/rules.ts'
+import type { Sampler } from './json-schema/sample.ts'
+import { workflowInputSchema } from './published.ts'
 import { RESERVED_INPUT_KEYS } from './run-spec.ts'
-import { createPlaceholders, type Placeholders, type SchemaField } from './scaffold-placeholder.ts'
 
 /** What a scaffold is made from; a stored template has it all. */
 export interface ScaffoldTemplate {
@@ -40,14 +42,13 @@ const CHOICES = 30
 /**
  * The text of a run-spec for the template, ending with a line break; it parses in its format to a valid run-spec.
  * JSON has no comments, so there `optional` and `showOutput` change nothing. TOML has no null: a required field that
- * takes nothing else is named in a comment. A placeholder may miss a rule that `Placeholders.placeholder` names.
+ * takes nothing else is named in a comment. What `Sampler.sample` cannot find may break the schema.
  */
 export function scaffoldRunSpec(template: ScaffoldTemplate, options: ScaffoldOptions): string {
-  const placeholders = createPlaceholders(template.intakeSchema)
-  const fields = inputFields(placeholders, template.intakeSchema)
+  const { fields, placeholders } = readInput(template.intakeSchema)
   const required = fields.filter((field) => field.required)
   if (options.format === 'json') {
-    const input = Object.fromEntries(required.map(({ name, schema }) => [name, placeholders.placeholder(schema, name)]))
+    const input = Object.fromEntries(required.map(({ name, value }) => [name, value]))
     const editor = options.schemaUrl === undefined ? {} : { $schema: inline(options.schemaUrl) }
     return `${JSON.stringify({ ...editor, workflow: template.id, input }, null, 2)}\n`
   }
@@ -68,33 +69,35 @@ export function scaffoldRunSpec(template: ScaffoldTemplate, options: ScaffoldOpt
   return `${lines.join('\n')}\n`
 }
 
-/** The intake's own fields, then the universal ones unless the author ordered them among the rest. */
-function inputFields(placeholders: Placeholders, intakeSchema: JsonObject): SchemaField[] {
-  const universal: Record<string, JsonObject> = universalInputProperties()
-  const own = placeholders
-    .fields(intakeSchema)
-    .filter(({ name }) => !(RESERVED_INPUT_KEYS as readonly string[]).includes(name))
-    .map((field) => ({
-      ...field,
-      schema: (Object.hasOwn(universal, field.name) && universal[field.name]) || field.schema,
-    }))
-  const missing = Object.entries(universal).filter(([name]) => !own.some((field) => field.name === name))
-  return [...own, ...missing.map(([name, schema]) => ({ name, required: false, schema }))]
+type InputField = SchemaField & { value: JsonValue }
+
+/** The fields of an input that the schema accepts; `required` are those that it holds. */
+function readInput(intakeSchema: JsonObject): { fields: InputField[]; placeholders: Sampler } {
+  const schema = workflowInputSchema(intakeSchema)
+  const placeholders = createPlaceholders(schema)
+  const sample = placeholders.sample(schema, 'input')
+  const input = isJsonObject(sample) ? sample : {}
+  const fields = placeholders.fields(schema, input).map((field): InputField => {
+    const value = Object.hasOwn(input, field.name) ? input[field.name] : undefined
+    const required = field.required || value !== undefined
+    return { ...field, required, value: value ?? placeholders.sample(field.schema, field.name) }
+  })
+  return { fields: fields.filter(({ name }) => !RESERVED_INPUT_KEYS.some((key) => key === name)), placeholders }
 }
 
 function optionalLines(
-  placeholders: Placeholders,
+  placeholders: Sampler,
   notation: Notation,
-  fields: SchemaField[],
+  fields: InputField[],
   isInputEmpty: boolean,
 ): string[] {
   const lines = [`# Optional fields: copy any line below \`${notation.inputName}\` and uncomment it.`]
   if (notation.indent !== '') lines.push('# Indent it there by two spaces.')
   if (isInputEmpty && notation.indent !== '') lines.push('# Then `input:` stands alone, without the `{}`.')
-  for (const { name, schema } of fields) {
+  for (const { name, schema, value } of fields) {
     const known = placeholders.hints(schema)
     const hasDefault = schema.default !== undefined && known.includes(schema.default)
-    const sample = firstPair(notation, name, [...known, placeholders.placeholder(schema, name)], VALUE_LENGTH)
+    const sample = firstPair(notation, name, [...known, value], VALUE_LENGTH)
     lines.push('#', ...fieldComments(placeholders, schema, hasDefault ? [] : ['no default']))
     lines.push(sample === undefined ? `# ${inline(name)}: ${NOT_WRITABLE}` : `# ${sample}`)
   }
@@ -103,8 +106,8 @@ function optionalLines(
 
 const NOT_WRITABLE = 'no short value that this format can hold'
 
-function requiredLines(placeholders: Placeholders, notation: Notation, { name, schema }: SchemaField): string[] {
-  const pair = firstPair(notation, name, [placeholders.placeholder(schema, name), ...placeholders.hints(schema)])
+function requiredLines(placeholders: Sampler, notation: Notation, { name, schema, value }: InputField): string[] {
+  const pair = firstPair(notation, name, [value, ...placeholders.hints(schema)])
   return [...fieldComments(placeholders, schema), pair ?? `# ${inline(name)}: ${NOT_WRITABLE}`]
 }
 
@@ -114,7 +117,7 @@ function firstPair(notation: Notation, name: string, values: JsonValue[], most =
 }
 
 /** The description, the constraints, then one line for each member of an object or of a list's objects. */
-function fieldComments(placeholders: Placeholders, schema: JsonObject, notes: string[] = []): string[] {
+function fieldComments(placeholders: Sampler, schema: JsonObject, notes: string[] = []): string[] {
   const lines = [...comments(schema.description ?? schema.title)]
   const rules = [...constraints(schema), ...notes]
   if (rules.length > 0) lines.push(`# [${rules.join(', ')}]`)

@@ -1,10 +1,10 @@
 // The reference page of a workflow, in Markdown, written out of its row and nothing else.
 // Hides how an author's words become cells and lines that cannot change the page around them.
 import { isJsonObject, type JsonObject, type JsonValue, textOf } from './json.ts'
-import { universalInputProperties } from './published.ts'
+import { createRules, typesOf } from './json-schema/rules.ts'
+import { workflowInputSchema } from './published.ts'
 import { RESERVED_INPUT_KEYS } from './run-spec.ts'
 import { scaffoldRunSpec, type ScaffoldTemplate } from './scaffold.ts'
-import { createPlaceholders, type SchemaField } from './scaffold-placeholder.ts'
 
 const CHOICES_MAX = 20
 const TEXT_MAX = 2000
@@ -71,14 +71,10 @@ export function scaffoldOf(document: JsonObject): ScaffoldTemplate {
 
 /** Every field by name, the universal ones among them. */
 function inputTable(intakeSchema: JsonObject): string {
-  const universal = universalInputProperties()
-  const own = createPlaceholders(intakeSchema)
-    .fields(intakeSchema)
-    .filter(({ name }) => !Object.hasOwn(universal, name) && !(RESERVED_INPUT_KEYS as readonly string[]).includes(name))
-  const fields: SchemaField[] = [
-    ...own,
-    ...Object.entries(universal).map(([name, schema]) => ({ name, required: false, schema })),
-  ]
+  const schema = workflowInputSchema(intakeSchema)
+  const fields = createRules(schema)
+    .fields(schema)
+    .filter(({ name }) => !RESERVED_INPUT_KEYS.some((key) => key === name))
   const rows = fields
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, required, schema }) => [
@@ -91,12 +87,9 @@ function inputTable(intakeSchema: JsonObject): string {
 }
 
 function typeOf(schema: JsonObject): string {
-  const type = Array.isArray(schema.type) ? schema.type.find((one) => one !== 'null') : schema.type
+  const [type = 'any'] = typesOf(schema)
   if (type === 'array') return `${isJsonObject(schema.items) ? typeOf(schema.items) : 'any'}[]`
-  if (typeof type === 'string') return schema.format === 'file' ? 'file' : type
-  const [first] = listOf(schema.enum)
-  if (first !== undefined) return Array.isArray(first) ? 'any[]' : typeof first
-  return isJsonObject(schema.properties) ? 'object' : 'any'
+  return type === 'string' && schema.format === 'file' ? 'file' : type
 }
 
 /** The constraints that somebody who fills in the field has to know, in words. */

@@ -3,7 +3,7 @@
 import { z } from 'zod'
 import { nearestKey } from './document.ts'
 import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
-import { createPlaceholders } from './scaffold-placeholder.ts'
+import { createPlaceholders } from './json-schema/placeholder.ts'
 import { BUNDLE_WORKFLOW, RunSpec, WorkflowId } from './run-spec.ts'
 
 const RUN_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/
@@ -157,5 +157,5 @@ export function setOutputNames(template: JsonObject): string[] {
 export function sampleSetInputs(intakeSchema: JsonObject, names: readonly string[]): JsonObject {
   const placeholders = createPlaceholders(intakeSchema)
   const fields = new Map(placeholders.fields(intakeSchema).map(({ name, schema }) => [name, schema]))
-  return Object.fromEntries(names.map((name) => [name, placeholders.placeholder(fields.get(name) ?? true, name)]))
+  return Object.fromEntries(names.map((name) => [name, placeholders.sample(fields.get(name) ?? true, name)]))
 }

@@ -119,6 +119,7 @@ describe('the simulated client for agents', () => {
         open: () => Promise.reject(new Error('no file is opened here')),
         store: () => Promise.reject(new Error('no file is made here')),
         callWorkflow: () => Promise.reject(new Error('no run is started here')),
+        schema: async () => async (value) => value,
       },
     )
     return { output: output as JsonObject, used }

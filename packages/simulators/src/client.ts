@@ -8,7 +8,7 @@ import {
   type ProviderRequest,
   StepFailure,
 } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
 import type { AgentTurn, ToolCall } from '@fabrique/steps'
 import { ffmpegMissing } from '@fabrique/steps/ffmpeg'
 import { cutOut } from './cut-out.ts'
@@ -52,7 +52,7 @@ const MAKERS: Partial<Record<Capability, Make>> = {
     const next = turns.length + 1 < maxTurns ? tools[turns.length] : undefined
     if (next !== undefined) {
       const { json } = writeText({ ...asked, outputSchema: next.parameters })
-      const call: ToolCall = { id: `call-${turns.length + 1}`, name: next.name, arguments: json as JsonValue }
+      const call: ToolCall = { id: `call-${turns.length + 1}`, name: next.name, arguments: json ?? null }
       return { output: { text: '', calls: [call], items: [{ type: 'simulated_call', ...call }] }, files: [] }
     }
     const { text } = writeText({ ...asked, ...(schema === undefined ? {} : { outputSchema: schema }) })

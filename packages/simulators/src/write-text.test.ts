@@ -1,20 +1,19 @@
+import type { JsonObject } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
-import { matchingText } from './match-pattern.ts'
-import { createChance } from './chance.ts'
-import { type JsonSchema, writeText } from './write-text.ts'
+import { writeText } from './write-text.ts'
 
 const seeds = Array.from({ length: 40 }, (_, i) => i)
 const prompt = 'Write a visual essay about the golden age of lighthouses for curious readers'
 
 /** Writes with many seeds and hands each value to the check. */
-function forEverySeed(outputSchema: JsonSchema, check: (value: Record<string, unknown>) => void): void {
+function forEverySeed(outputSchema: JsonObject, check: (value: Record<string, unknown>) => void): void {
   for (const seed of seeds) {
     const { text, json } = writeText({ prompt, outputSchema, seed })
     expect(JSON.parse(text)).toEqual(json)
     check(json as Record<string, unknown>)
   }
 }
-const object = (properties: Record<string, JsonSchema>, required = Object.keys(properties)): JsonSchema => ({
+const object = (properties: Record<string, JsonObject>, required = Object.keys(properties)): JsonObject => ({
   type: 'object',
   properties,
   required,
@@ -92,7 +91,7 @@ describe('writeText with a schema', () => {
   })
 
   it('respects enum, const, type lists, oneOf, anyOf, allOf and local references', () => {
-    const schema: JsonSchema = {
+    const schema: JsonObject = {
       ...object({
         tone: { enum: ['warm', 'dry', 7] },
         kind: { const: { a: [1] } },
@@ -113,7 +112,7 @@ describe('writeText with a schema', () => {
       expect(value['kind']).toEqual({ a: [1] })
       expect(typeof value['maybe']).toBe('boolean')
       expect(value['one']).toBe(4)
-      expect(value['any']).toBeNull()
+      expect(typeof value['any']).toBe('string')
       expect(String(value['all']).length).toBeLessThanOrEqual(3)
       expect(typeof (value['person'] as { name: unknown }).name).toBe('string')
     })
@@ -180,11 +179,6 @@ describe('writeText with a schema', () => {
     )
   })
 
-  it('gives up on a pattern beyond it instead of writing a wrong match', () => {
-    expect(matchingText('^(?=.*x)a\\1$', 0, 99, createChance('x'))).toBeUndefined()
-    expect(matchingText('(', 0, 99, createChance('x'))).toBeUndefined()
-  })
-
   it('writes what a field is called', () => {
     const { json } = writeText({
       prompt,
@@ -202,12 +196,12 @@ describe('writeText with a schema', () => {
   })
 
   it('stays bounded for schemas that demand too much', () => {
-    const recursive: JsonSchema = {
+    const recursive: JsonObject = {
       type: 'object',
       required: ['next', 'other'],
       properties: { next: { $ref: '#' }, other: { $ref: '#' } },
     }
-    const knot: JsonSchema = { allOf: [{ $ref: '#' }, { $ref: '#' }] }
+    const knot: JsonObject = { allOf: [{ $ref: '#' }, { $ref: '#' }] }
     for (const outputSchema of [
       recursive,
       knot,

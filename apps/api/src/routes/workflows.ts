@@ -9,6 +9,7 @@ import {
   type JsonValue,
   normalizeTemplate,
   publishedSchema,
+  scaffoldOf,
   scaffoldRunSpec,
   TemplateVersion,
   textOf,
@@ -142,24 +143,12 @@ export function workflowRoutes({
       docs: { summary: 'A run-spec to fill in', tag, answers: { 200: 'The run-spec, in the wanted format.' } },
       async handle({ c, principal, query }) {
         const { id, document } = await visible(query.name, principal.role === 'admin')
-        const text = scaffoldRunSpec(
-          {
-            id,
-            intakeSchema: objectOr(document.intakeSchema),
-            ...(typeof document.name === 'string' ? { name: document.name } : {}),
-            ...(typeof document.description === 'string' ? { description: document.description } : {}),
-            ...(isJsonObject(document.outputAliases)
-              ? { outputAliases: document.outputAliases as Record<string, string> }
-              : {}),
-            ...(isJsonObject(document.artifactSchema) ? { artifactSchema: document.artifactSchema } : {}),
-          },
-          {
-            format: query.format,
-            optional: query.optional === 'true',
-            showOutput: query.show_output === 'true',
-            schemaUrl: `${new URL(c.req.url).origin}/v1/schemas/run-spec.json`,
-          },
-        )
+        const text = scaffoldRunSpec(scaffoldOf({ ...document, id }), {
+          format: query.format,
+          optional: query.optional === 'true',
+          showOutput: query.show_output === 'true',
+          schemaUrl: `${new URL(c.req.url).origin}/v1/schemas/run-spec.json`,
+        })
         return c.body(text, 200, { 'content-type': `${MEDIA_TYPES[query.format]}; charset=utf-8` })
       },
     }),

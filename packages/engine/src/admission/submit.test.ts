@@ -1,4 +1,4 @@
-import type { JsonValue, Template } from '@fabrique/schema'
+import { isJsonObject, type JsonValue, type Template } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { createSubmitter, type Submission } from './submit.ts'
 import { aCall, aTransition } from '../testing/factories.ts'
@@ -49,8 +49,8 @@ function setup(unitPriceUsd: number | null = 0.25, template: Template = TEMPLATE
     intake: {
       validate: async (_hash, _schema, value) => ({
         value,
-        problems: value.bad === undefined ? [] : [{ pointer: '/bad', detail: 'is bad' }],
-        undeclared: value.extra === undefined ? [] : ['extra'],
+        problems: hasMember(value, 'bad') ? [{ pointer: '/bad', detail: 'is bad' }] : [],
+        undeclared: hasMember(value, 'extra') ? ['extra'] : [],
       }),
     },
     catalog: createTestCatalog(),
@@ -162,3 +162,7 @@ describe('submitting', () => {
     expect(delivered).toEqual([])
   })
 })
+
+function hasMember(value: JsonValue, name: string): boolean {
+  return isJsonObject(value) && value[name] !== undefined
+}

@@ -19,7 +19,17 @@ import { renderText, renderValue, runScope, type Scope, valueAt } from '../templ
 import { type BoundGate, unknownOutcomeGate } from './plan.ts'
 import { forEachOf } from '../template/data-flow.ts'
 import { gateBinding } from '../specification.ts'
-import type { ArtifactRecord, ArtifactStore, CallRecord, Inspect, Limits, Log, NewEvent } from '../ports.ts'
+import type {
+  ArtifactRecord,
+  ArtifactStore,
+  CallRecord,
+  Inspect,
+  IntakeSchemas,
+  Limits,
+  Log,
+  NewEvent,
+} from '../ports.ts'
+import { contentHash } from '../template/compile.ts'
 import { artifactReference, type Attempt, RunTaken, type RunState, type Unit } from './run-state.ts'
 
 export interface RunStepDeps extends SubWorkflowDeps {
@@ -33,6 +43,9 @@ export interface RunStepDeps extends SubWorkflowDeps {
 
 /** Items of one step. A list beyond it is a mistake of the template, found before anything is paid. */
 const ITEMS_MAX = 200
+/** Of what is wrong with an answer. */
+const PROBLEMS_TOLD = 3
+const MESSAGE_LENGTH = 600
 
 /** Attempts a step until it is settled, rests, or `state.stop` is aborted. Throws `RunTaken`, or `unavailable` of the record. */
 export async function runStep(deps: RunStepDeps, state: RunState, step: Step): Promise<void> {
@@ -284,6 +297,7 @@ function createContext(
     call: (request, files = {}) =>
       payForCall(deps, state, unit, attempt, signal, { binding: unit.step.id, request, files }),
     callWorkflow: (input) => callWorkflow(deps, state, unit, attempt, input),
+    schema: (schema) => openSchema(deps.intake, schema),
 
     async once(name, work) {
       const partKey = `${key}#${name}`
@@ -323,6 +337,29 @@ function createContext(
       deps.killpoint?.('W7')
       return artifactReference(record)
     },
+  }
+}
+
+/** As `StepContext.schema`. A schema that could not be compiled in time is tried again like a server that is busy. */
+async function openSchema(
+  intake: IntakeSchemas,
+  schema: JsonObject,
+): Promise<(value: JsonValue) => Promise<JsonValue>> {
+  const hash = contentHash(schema)
+  const judge = (value: JsonValue) => intake.validate(hash, schema, value, { showsValues: false })
+  const { failure, problems } = await judge(null)
+  if (failure !== undefined) {
+    throw new StepFailure(failure === 'too-slow' ? 'server' : 'invalid', `${problems[0]?.detail ?? failure}.`, {
+      code: 'output-schema',
+    })
+  }
+  return async (value) => {
+    const checked = await judge(value)
+    if (checked.problems.length === 0) return checked.value as JsonValue
+    const shown = checked.problems.slice(0, PROBLEMS_TOLD).map(({ detail }) => detail)
+    const more = checked.problems.length - shown.length
+    const message = `The answer does not fit the schema: ${shown.join('; ')}${more > 0 ? `; and ${more} more` : ''}.`
+    throw new StepFailure('bad_output', message.slice(0, MESSAGE_LENGTH), { billed: 'yes' })
   }
 }
 

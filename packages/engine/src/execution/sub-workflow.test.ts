@@ -186,7 +186,7 @@ describe('a called workflow', () => {
         intake: {
           validate: async (_hash, _schema, value) => ({
             problems: [],
-            value: { ...value, prompt: 'by default' },
+            value: { ...(value as JsonObject), prompt: 'by default' },
             undeclared: [],
           }),
         },

@@ -1,6 +1,7 @@
 // What a run should cost before it begins: at least, likely, and at most, step by step.
 // Hides how lists and conditions stretch an estimate, and what a list that is made on the way may grow to.
 import {
+  createRules,
   isJsonObject,
   type JsonObject,
   type JsonValue,
@@ -104,12 +105,12 @@ function likelyLength(list: JsonValue, { runtimeSteps }: Pick<Template, 'runtime
   if (typeof only !== 'object' || only.root !== 'steps') return ITEMS_UNBOUNDED
   const [id, , , ...path] = only.path
   const source = runtimeSteps.find((step) => step.id === id)
-  const schema = path.reduce<JsonValue | undefined>(
-    (at, key) => (isJsonObject(at) && isJsonObject(at.properties) ? at.properties[key] : undefined),
-    source?.outputSchema as JsonValue | undefined,
-  )
-  if (!isJsonObject(schema)) return ITEMS_UNBOUNDED
-  const { minItems, maxItems } = schema
+  if (!isJsonObject(source?.outputSchema)) return ITEMS_UNBOUNDED
+  const { read } = createRules(source.outputSchema)
+  const { minItems, maxItems } = path.reduce<JsonObject>((at, key) => {
+    const { properties } = at
+    return read(isJsonObject(properties) ? properties[String(key)] : undefined)
+  }, read(source.outputSchema))
   const least = typeof minItems === 'number' ? minItems : ITEMS_UNBOUNDED.low
   const high = typeof maxItems === 'number' ? maxItems : Math.max(least, ITEMS_UNBOUNDED.high)
   const low = Math.min(least, high)

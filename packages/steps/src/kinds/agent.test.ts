@@ -58,6 +58,13 @@ function createBench(
       open: () => Promise.reject(new Error('no file is opened here')),
       store: () => Promise.reject(new Error('no file is made here')),
       callWorkflow: () => Promise.reject(new Error('no run is started here')),
+      schema:
+        async ({ required }) =>
+        async (value) => {
+          const names = Array.isArray(required) ? required.map(String) : []
+          if (names.every((name) => Object.hasOwn(value as object, name))) return value
+          throw new StepFailure('bad_output', 'The answer does not fit.', { billed: 'yes' })
+        },
     }
     return (await agent.run(fields, context)) as JsonObject
   }
@@ -204,21 +211,24 @@ describe('an agent', () => {
     expect(untold.asked).toHaveLength(8)
   })
 
-  it('answers JSON by an output schema, and asks the last turn again where it was none', async () => {
-    const outputSchema: JsonObject = { type: 'object', required: ['words'] }
-    const bench = createBench([wants(call('a', 'words.count', { text: 'x' })), says('two'), says('{"words":2}')])
-    const failed = bench.run({ ...FIELDS, outputSchema })
-    await expect(failed).rejects.toMatchObject({ failureClass: 'bad_output', billed: 'yes' })
-    expect(await bench.run({ ...FIELDS, outputSchema })).toMatchObject({
-      text: '{"words":2}',
-      json: { words: 2 },
-      turns: 2,
-    })
-    expect(bench.asked).toHaveLength(3)
-    expect(bench.asked[2]).toEqual(bench.asked[1])
-    expect(bench.asked[0]).toMatchObject({ outputSchema })
-    expect(bench.counted).toHaveLength(1)
-  })
+  it.each(['two', '{"wrong":1}'])(
+    'answers what fits its output schema, and asks the last turn again where it was %s',
+    async (wrong) => {
+      const outputSchema: JsonObject = { type: 'object', required: ['words'] }
+      const bench = createBench([wants(call('a', 'words.count', { text: 'x' })), says(wrong), says('{"words":2}')])
+      const failed = bench.run({ ...FIELDS, outputSchema })
+      await expect(failed).rejects.toMatchObject({ failureClass: 'bad_output', billed: 'yes' })
+      expect(await bench.run({ ...FIELDS, outputSchema })).toMatchObject({
+        text: '{"words":2}',
+        json: { words: 2 },
+        turns: 2,
+      })
+      expect(bench.asked).toHaveLength(3)
+      expect(bench.asked[2]).toEqual(bench.asked[1])
+      expect(bench.asked[0]).toMatchObject({ outputSchema })
+      expect(bench.counted).toHaveLength(1)
+    },
+  )
 
   it('begins nothing more once it is stopped', async () => {
     const stop = new AbortController()

@@ -3,7 +3,7 @@
 import { type StepContext, StepFailure, type StepKind, type Tool } from '@fabrique/engine'
 import { type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import { z } from 'zod'
-import { ModelChoice, OutputSchema, Params, parsedAnswer } from './fields.ts'
+import { answerReader, ModelChoice, OutputSchema, Params } from './fields.ts'
 
 const TURNS_DEFAULT = 8
 const TURNS_MAX = 50
@@ -62,6 +62,7 @@ export const agent: StepKind = {
   }),
   async run(fields, context) {
     const tools = openTools(fields.tools, context)
+    const read = await answerReader(fields.outputSchema, context)
     const maxTurns = turnsAllowed(fields.maxTurns)
     const turns: PastTurn[] = []
     const usage: Record<string, number> = {}
@@ -76,11 +77,11 @@ export const agent: StepKind = {
     for (let turn = 1; turn <= maxTurns; turn += 1) {
       context.signal.throwIfAborted()
       const { text, calls, items, ...used } = (await context.once(`turn-${turn}`, () =>
-        takeTurn({ ...request, turns: [...turns] }, turn, context),
+        takeTurn({ ...request, turns: [...turns] }, turn, read, context),
       )) as Answered
       for (const [unit, quantity] of Object.entries(used.usage)) usage[unit] = (usage[unit] ?? 0) + quantity
       if (calls.length === 0) {
-        return { text, ...(fields.outputSchema === undefined ? {} : { json: parsedAnswer(text) }), turns: turn, usage }
+        return { text, ...(read === undefined ? {} : { json: await read(text) }), turns: turn, usage }
       }
       // Nobody would read the results of the last turn.
       if (turn < maxTurns) turns.push({ items, results: await answerCalls(calls, turn, tools, context) })
@@ -112,11 +113,16 @@ function offered({ name, description, args }: Tool): OfferedTool {
 }
 
 /** One answer of the model. A last answer that is not what was asked for fails here, so that it is not kept. */
-async function takeTurn(request: AgentTurn & JsonObject, turn: number, context: StepContext): Promise<Answered> {
+async function takeTurn(
+  request: AgentTurn & JsonObject,
+  turn: number,
+  read: Awaited<ReturnType<typeof answerReader>>,
+  context: StepContext,
+): Promise<Answered> {
   const answer = await context.call(request)
   const { calls = [], items = [] } = answer.output as Partial<Answered>
   const text = textOf(answer.output.text)
-  if (calls.length === 0 && request.outputSchema !== undefined) parsedAnswer(text)
+  if (calls.length === 0) await read?.(text)
   const known = request.tools.map(({ name }) => name).filter((name) => calls.some((call) => call.name === name))
   context.progress({ turn, max_turns: request.maxTurns, tools: known })
   return { text, calls, items, usage: Object.fromEntries(answer.usage.map(({ unit, quantity }) => [unit, quantity])) }

@@ -1,5 +1,5 @@
 // What step kinds with a model share: their fields, and how a structured answer is read.
-import { StepFailure } from '@fabrique/engine'
+import { type StepContext, StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
 import { z } from 'zod'
 
@@ -10,14 +10,21 @@ export const Params = z.custom<JsonObject>(isJsonObject, 'must be an object').op
 
 export const OutputSchema = z.custom<JsonObject>(isJsonObject, 'must be a JSON Schema').optional()
 
-/** The value of a model's structured answer. Throws `bad_output` where it is not JSON. */
-export function parsedAnswer(text: string): JsonValue {
+/** Reads a model's structured answer by the step's schema; fails as `bad_output` for what is not JSON or does not fit. */
+export async function answerReader(
+  schema: JsonValue | undefined,
+  context: Pick<StepContext, 'schema'>,
+): Promise<((text: string) => Promise<JsonValue>) | undefined> {
+  if (!isJsonObject(schema)) return undefined
+  const fit = await context.schema(schema)
+  return async (text) => await fit(parsed(text))
+}
+
+function parsed(text: string): JsonValue {
   try {
     return JSON.parse(text) as JsonValue
-  } catch (error) {
-    throw new StepFailure('bad_output', 'The model answered something that is not JSON.', {
-      billed: 'yes',
-      cause: error,
-    })
+  } catch {
+    // Without the cause, whose message has a piece of the answer.
+    throw new StepFailure('bad_output', 'The model answered something that is not JSON.', { billed: 'yes' })
   }
 }

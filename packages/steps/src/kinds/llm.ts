@@ -2,9 +2,9 @@
 import type { StepKind } from '@fabrique/engine'
 import { type JsonObject, textOf } from '@fabrique/schema'
 import { z } from 'zod'
-import { ModelChoice, OutputSchema, Params, parsedAnswer } from './fields.ts'
+import { answerReader, ModelChoice, OutputSchema, Params } from './fields.ts'
 
-/** `{text, json?, usage}`; `json` is there when the step has an `outputSchema`. */
+/** `{text, json?, usage}`; `json` is there when the step has an `outputSchema`, and fits it. */
 export const llm: StepKind = {
   kind: 'llm',
   fields: z.strictObject({
@@ -28,6 +28,7 @@ export const llm: StepKind = {
   }),
   async run(fields, context) {
     const schema = fields.outputSchema
+    const read = await answerReader(schema, context)
     const answer = await context.call({
       prompt: textOf(fields.promptTemplate),
       system: fields.system ?? null,
@@ -36,7 +37,6 @@ export const llm: StepKind = {
     })
     const text = textOf(answer.output.text)
     const usage = Object.fromEntries(answer.usage.map(({ unit, quantity }) => [unit, quantity]))
-    if (schema === undefined) return { text, usage }
-    return { text, json: parsedAnswer(text), usage }
+    return { text, ...(read === undefined ? {} : { json: await read(text) }), usage }
   },
 }

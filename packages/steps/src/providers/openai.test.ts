@@ -191,6 +191,13 @@ describe("an agent's turn at OpenAI", () => {
     expect(asked[0]?.body.tools).toMatchObject([{ name: 'image_convert' }, { name: 'text_save' }])
   })
 
+  it('is held to an output schema that strict mode takes', async () => {
+    answers = [{ body: responding(words('{}')) }]
+    const schema = { type: 'object', properties: {}, required: [], additionalProperties: false }
+    await call('openai/gpt-5-mini', { ...AGENT, outputSchema: schema })
+    expect(asked[0]?.body).toMatchObject({ text: { format: { type: 'json_schema', schema, strict: true } } })
+  })
+
   it('fails as refused where the model refuses, and as bad output where it was cut off; both are billed', async () => {
     answers = [
       { body: responding(message({ type: 'refusal', refusal: 'I cannot.' })) },

@@ -6,6 +6,7 @@ import { isJsonObject, type JsonObject, type JsonValue, textOf, type Usage } fro
 import type OpenAI from 'openai'
 import type { AgentTurn, OfferedTool, ToolCall } from '../kinds/agent.ts'
 import { connectionFailure, httpFailure, type ProviderAdapter } from './adapter.ts'
+import { isStrictSchema } from './strict-schema.ts'
 
 const TIMEOUT_MS = 600_000
 /** Characters of prose per token, for estimates only. */
@@ -157,7 +158,7 @@ const OPERATE: Record<Offered, Operate> = {
   async text(client, { model, request, files, signal, callId }) {
     const schema = request.outputSchema
     const format = isJsonObject(schema)
-      ? { text: { format: { type: 'json_schema', name: 'output', schema, strict: false } } }
+      ? { text: { format: { type: 'json_schema', name: 'output', schema, strict: isStrictSchema(schema) } } }
       : {}
     const response = await client.responses.create(
       {

@@ -29,6 +29,7 @@ export function createToolBench(signal: AbortSignal = new AbortController().sign
     signal,
     call: () => Promise.reject(new Error('a tool calls no model')),
     callWorkflow: () => Promise.reject(new Error('a tool starts no run')),
+    schema: () => Promise.reject(new Error('a tool has no schema')),
     open: async (reference) => fileOf(reference),
     store: async ({ bytes, mimeType }) => await put(bytes, mimeType),
     progress: (payload) => void progress.push(payload),

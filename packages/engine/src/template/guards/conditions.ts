@@ -1,5 +1,5 @@
 // What decides whether and how often a step runs, and what gates ask: conditions, lists, and the gates' own fields.
-import { inWords, isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
+import { declaredFields, inWords, isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import type { Catalog, GateKind } from '../../catalog.ts'
 import { ExpressionError, parseExpression, type Reference } from '../expression.ts'
 import { placeholdersIn } from '../placeholders.ts'
@@ -45,14 +45,11 @@ interface Intake {
   declared: string[]
 }
 
-function intakeOf(document: JsonObject): Intake | null {
-  const { intakeSchema } = document
-  if (!isJsonObject(intakeSchema) || !isJsonObject(intakeSchema.properties)) return null
-  const required = Array.isArray(intakeSchema.required) ? intakeSchema.required.map(textOf) : []
-  const withDefault = Object.entries(intakeSchema.properties).flatMap(([key, schema]) =>
-    isJsonObject(schema) && schema.default !== undefined ? [key] : [],
-  )
-  return { certain: [...required, ...withDefault], declared: Object.keys(intakeSchema.properties) }
+function intakeOf({ intakeSchema }: JsonObject): Intake | null {
+  const fields = declaredFields(intakeSchema)
+  if (fields === null) return null
+  const certain = fields.filter(({ required, schema }) => required || schema.default !== undefined)
+  return { certain: certain.map(({ name }) => name), declared: fields.map(({ name }) => name) }
 }
 
 function checkExpression(

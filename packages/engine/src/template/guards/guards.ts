@@ -61,12 +61,22 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   const steps = stepsOf(document)
   checkSteps(document, steps, deps.catalog, executability)
   checkReferences(document, steps, deps.catalog, executability)
+  await checkOutputSchemas(steps, deps, executability)
   checkConditions(document, steps, executability)
   checkGates(document, steps, deps.catalog, executability)
   checkArtifacts(document, executability)
   await checkCalls(document, steps, deps, executability)
   checkPrices(document, steps, deps.catalog, (await deps.pricing.current()).rates, report('estimability'))
   return problems
+}
+
+/** What models are to answer with: usable as it stands, or every answer would fail after it was paid for. */
+async function checkOutputSchemas(steps: IndexedStep[], { intake }: GuardDeps, report: Report): Promise<void> {
+  for (const { step, at } of steps) {
+    if (!isJsonObject(step.outputSchema)) continue
+    for (const { pointer, detail } of await intake.check(step.outputSchema))
+      report(`${at}/outputSchema${pointer}`, 'invalid-output-schema', detail)
+  }
 }
 
 /** Fields, types, the version's date, the schema version. */

@@ -1,5 +1,5 @@
 // Everything in a template that points somewhere: placeholders, needs, lookups, aliases, files, gates.
-import { isJsonObject, type JsonObject, pointerTo, type Step } from '@fabrique/schema'
+import { declaredFields, isJsonObject, type JsonObject, pointerTo, type Step } from '@fabrique/schema'
 import type { Catalog } from '../../catalog.ts'
 import { type Placeholder, parsePath, placeholdersIn } from '../placeholders.ts'
 import { dependenciesOf, findCycle } from '../data-flow.ts'
@@ -12,10 +12,7 @@ const UNIVERSAL_FIELDS = ['variants', 'regenerate', 'output_dir']
 /** Everything that points somewhere: placeholders, needs, lookups, aliases, files, and the cycles they make. */
 export function checkReferences(document: JsonObject, steps: IndexedStep[], catalog: Catalog, report: Report): void {
   const byId = new Map(steps.map((entry) => [entry.step.id, entry.step]))
-  const intake =
-    isJsonObject(document.intakeSchema) && isJsonObject(document.intakeSchema.properties)
-      ? Object.keys(document.intakeSchema.properties)
-      : null
+  const intake = declaredFields(document.intakeSchema)?.map(({ name }) => name) ?? null
 
   function checkOutput(pointer: string, placeholder: Placeholder): void {
     const [id, slot, ...inside] = placeholder.path

@@ -39,6 +39,7 @@ export const TEMPLATE_PROBLEMS = [
   'unlisted-sub-workflow',
   'cyclic-sub-workflow',
   'invalid-intake-schema',
+  'invalid-output-schema',
   'unknown-rate',
 ] as const
 

@@ -1,26 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { fileFields, orderedFields } from './index.ts'
-
-describe('orderedFields', () => {
-  test('gives the names of x-order first, then by number, then as declared', () => {
-    const schema = {
-      'x-order': ['z', 'missing'],
-      required: ['b'],
-      properties: { a: {}, b: { 'x-order': 2 }, c: { 'x-order': 1 }, d: true, z: { 'x-order': 9 } },
-    }
-    expect(orderedFields(schema)).toEqual([
-      { name: 'z', required: false, schema: { 'x-order': 9 } },
-      { name: 'c', required: false, schema: { 'x-order': 1 } },
-      { name: 'b', required: true, schema: { 'x-order': 2 } },
-      { name: 'a', required: false, schema: {} },
-      { name: 'd', required: false, schema: true },
-    ])
-  })
-
-  test.each([undefined, null, 5, [], {}, { properties: [] }, { properties: 'x' }])('gives nothing for %j', (schema) => {
-    expect(orderedFields(schema)).toEqual([])
-  })
-})
+import { fileFields } from './places.ts'
 
 describe('fileFields', () => {
   test('finds files in members, lists, alternatives and definitions', () => {
