@@ -20,8 +20,7 @@ async function alphaOf(png: Buffer) {
 const disc = (background: string, fill = '#c03050', size = 200): Promise<Buffer> =>
   sharp(
     Buffer.from(
-      `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}"><defs><linearGradient id="g" x2="0" y2="1">` +
-        `<stop offset="0" stop-color="#fdfbf5"/><stop offset="1" stop-color="#e6e2d6"/></linearGradient></defs>` +
+      `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}">` +
         `<rect width="${size}" height="${size}" fill="${background}"/><circle cx="100" cy="100" r="60" fill="${fill}"/></svg>`,
     ),
   )
@@ -93,9 +92,7 @@ describe('cutOut', () => {
     expect((await alphaOf(await cutOut(ring))).at(50, 50)).toEqual([255, 255, 255, 255])
   })
 
-  it('removes a backdrop that is a gentle gradient, and a JPEG one', async () => {
-    const gradient = await alphaOf(await cutOut(await disc('url(#g)')))
-    expect(gradient.share((alpha) => alpha === 0)).toBeGreaterThan(0.68)
+  it('removes the backdrop of a JPEG', async () => {
     const jpeg = await sharp(await disc('#f4f1ea'))
       .jpeg({ quality: 70 })
       .toBuffer()

@@ -121,7 +121,7 @@ async function compose(prompt: string, style: Style, w: number, h: number, isCle
   const isBare = isClear || isAlone || style.isLine === true
   const backdrop = isClear
     ? ''
-    : `<rect width="${w}" height="${h}" fill="${style.isLine ? '#ffffff' : isAlone ? '#fbfaf7' : palette.paper}"/>`
+    : `<rect width="${w}" height="${h}" fill="${style.isLine ? '#ffffff' : isAlone ? (style.name === 'sticker' ? palette.calm : '#fbfaf7') : palette.paper}"/>`
   const scenery = isBare
     ? style.isLine && !isAlone && !isClear
       ? ground(w, h, chance)
@@ -130,7 +130,7 @@ async function compose(prompt: string, style: Style, w: number, h: number, isCle
   const figures =
     label === null
       ? placed(icons, style, w, h, isBare && !style.isLine, chance)
-      : await card(label, style, palette, w, h)
+      : await card(label, icons, style, palette, w, h)
   const filters =
     `<filter id="style" x="-25%" y="-25%" width="150%" height="150%" color-interpolation-filters="sRGB">${style.filter ?? ''}</filter>` +
     `<filter id="over" x="0" y="0" width="100%" height="100%" color-interpolation-filters="sRGB">${style.over ?? ''}</filter>`
@@ -152,15 +152,15 @@ function placed(
   const hasFace = FACES.has(face) || face.endsWith('-face') || iconsOf('People & Body').includes(face)
   const worn = hasFace ? others.filter((icon) => icon in WORN) : []
   const beside = others.filter((icon) => !worn.includes(icon))
-  const room = Math.min(w, h * 1.25, SHORT * 1.25)
   const isScarfed = worn.some((icon) => (WORN[icon]?.y ?? 0) > 0.4)
-  // A crowd of three stands in a row, two as a pair, one alone fills most of the picture.
-  const side = room * ([isScarfed ? 0.54 : 0.62, 0.46, 0.38][beside.length] ?? 0.38)
-  const baseline = isCentred
-    ? h / 2 + side * (isScarfed ? 0.42 : 0.5)
-    : h * (h > w ? 0.64 : 0.8) - (isScarfed ? side * 0.12 : 0)
+  const isUpright = h > w * 1.2 && !isCentred
+  const room = Math.min(w, h * 1.25, SHORT * 1.25)
+  // One alone fills most of the picture, two are a pair, three stand in a row; an upright picture has room below.
+  const side = room * (isUpright ? 0.64 : ([isScarfed ? 0.54 : 0.62, 0.46, 0.38][beside.length] ?? 0.38))
+  const level = isUpright ? 0.6 : 0.8
+  const baseline = isCentred ? h / 2 + side * (isScarfed ? 0.42 : 0.5) : h * level - (isScarfed ? side * 0.12 : 0)
   const way = chance.next() < 0.5 ? -1 : 1
-  const shift = beside.length === 1 ? -way * side * 0.34 : 0
+  const shift = beside.length === 1 && !isUpright ? -way * side * 0.34 : 0
   const main: Place = { x: w / 2 + shift, y: baseline - side / 2, side }
   const figures = [figure(face, main, style, 0)]
   for (const [i, icon] of worn.entries()) {
@@ -168,10 +168,11 @@ function placed(
     figures.push(figure(icon, { x: main.x + x * side, y: main.y + y * side, side: side * share }, style, i + 1))
   }
   for (const [i, icon] of beside.entries()) {
-    const small = side * (i === 0 ? 0.66 : 0.56)
     const toThe = i === 0 ? way : -way
-    const x = main.x + toThe * (side * 0.5 + small * 0.46)
-    const y = ALOFT.test(icon) ? main.y - side * 0.52 : baseline - small / 2 + SHORT * 0.015
+    const small = side * (isUpright ? 0.5 : i === 0 ? 0.66 : 0.56)
+    const x = isUpright ? w / 2 + toThe * w * 0.27 : main.x + toThe * (side * 0.5 + small * 0.46)
+    const aloft = isUpright ? main.y - side * 0.55 : main.y - side * 0.52
+    const y = ALOFT.test(icon) ? aloft : isUpright ? baseline + small * 0.42 : baseline - small / 2 + SHORT * 0.015
     figures.push(figure(icon, { x, y, side: small }, style, i + 10))
   }
   const tilt = isCentred ? chance.between(-6, 6) : chance.between(-2, 2)
@@ -189,7 +190,7 @@ function figure(icon: string, { x, y, side }: Place, style: Style, number: numbe
 /** A quiet place around the subject: hills, a disc or an arch, with a few dots in the air. */
 function setting(w: number, h: number, { calm, ground: land, accent }: Palette, chance: Chance): string {
   const kind = chance.pick(['hills', 'disc', 'arch'] as const)
-  const horizon = h * (h > w ? 0.6 : 0.72)
+  const horizon = h * (h > w * 1.2 ? 0.58 : 0.72)
   const tilt = chance.between(-30, 30)
   const floor = `<path fill="${land}" d="M0 ${horizon + tilt}C${w * 0.3} ${horizon - 34} ${w * 0.65} ${horizon + 40} ${w} ${horizon - tilt}V${h}H0Z"/>`
   const back =
@@ -207,7 +208,7 @@ function setting(w: number, h: number, { calm, ground: land, accent }: Palette, 
 
 /** What a page to colour in has around its subject: a hill and two clouds, open to the margin. */
 function ground(w: number, h: number, chance: Chance): string {
-  const level = h * (h > w ? 0.64 : 0.8)
+  const level = h * (h > w * 1.2 ? 0.6 : 0.8)
   const cloud = (x: number, y: number, size: number): string =>
     `<path transform="translate(${x.toFixed(1)} ${y.toFixed(1)}) scale(${size})" d="M0 0a14 14 0 0 1 4-27 20 20 0 0 1 37-6 16 16 0 0 1 24 12 11 11 0 0 1 1 21Z"/>`
   const [near, far] = [chance.between(0.1, 0.2), chance.between(0.62, 0.72)]
@@ -221,7 +222,14 @@ function ground(w: number, h: number, chance: Chance): string {
 }
 
 /** The subject's name in type: what has no icon is never drawn as something else. */
-async function card(label: string, style: Style, palette: Palette, w: number, h: number): Promise<string> {
+async function card(
+  label: string,
+  beside: readonly string[],
+  style: Style,
+  palette: Palette,
+  w: number,
+  h: number,
+): Promise<string> {
   const [width, height] = [Math.min(w * 0.78, SHORT * 1.5), Math.min(h * 0.56, SHORT * 0.6)]
   const text = `${label.charAt(0).toUpperCase()}${label.slice(1)}`
   const { lines, letters } = await setText(text, SHORT * 0.16, width * 0.84, height * 0.76)
@@ -236,5 +244,16 @@ async function card(label: string, style: Style, palette: Palette, w: number, h:
   const rect = (inset: number, attributes: string): string =>
     `<rect x="${left + inset}" y="${top + inset}" width="${width - inset * 2}" height="${height - inset * 2}" rx="${26 - inset}" ${attributes}/>`
   const frame = rect(0, `fill="${fill}"${style.isLine ? ` stroke="${line}" stroke-width="3"` : ''}`)
-  return frame + rect(9, `fill="none" stroke="${line}" stroke-width="${style.isLine ? 2 : 1.6}"`) + words.join('')
+  // What goes with it stands at the corners, aloft or on the ground.
+  const companions = beside.map((icon, i) => {
+    const side = SHORT * 0.26
+    const x = i === 0 ? left + width - side * 0.3 : left + side * 0.3
+    return figure(icon, { x, y: ALOFT.test(icon) ? top - side * 0.12 : top + height - side * 0.1, side }, style, i)
+  })
+  return (
+    frame +
+    rect(9, `fill="none" stroke="${line}" stroke-width="${style.isLine ? 2 : 1.6}"`) +
+    words.join('') +
+    companions.join('')
+  )
 }

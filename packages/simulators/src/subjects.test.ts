@@ -32,7 +32,12 @@ describe('subjectsOf', () => {
     ['ein Fuchs im Schnee', 'ein fuchs im schnee'],
     ['constructor', 'constructor'],
   ])('sets %s in type rather than draw something else', (prompt, label) => {
-    expect(subjectsOf(prompt)).toEqual({ icons: [], label })
+    expect(subjectsOf(prompt).label).toBe(label)
+  })
+
+  it('lets what has an icon keep a card company', () => {
+    expect(subjectsOf('a lighthouse in the rain')).toEqual({ icons: ['cloud-with-rain'], label: 'lighthouse' })
+    expect(subjectsOf('a lighthouse')).toEqual({ icons: [], label: 'lighthouse' })
   })
 
   it('shows what goes with the subject, in the order of the words, at most three things', () => {

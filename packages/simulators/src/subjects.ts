@@ -7,7 +7,7 @@ import { isFiller } from './prose.ts'
 
 /** What a picture shows. */
 export interface Subjects {
-  /** Names of icons, the main one first; none where the main subject has no icon. */
+  /** Names of icons, the main one first; where the main subject has none, those of what goes with it. */
   readonly icons: readonly string[]
   /** The main subject in the prompt's words, for a card; null where it has an icon. */
   readonly label: string | null
@@ -205,13 +205,13 @@ export function subjectsOf(prompt: string): Subjects {
     .filter((found) => found.length > 0)
   const found = style === undefined ? (sentences[0] ?? []) : sentences.flat()
   const [main] = found
+  const icons = [...new Set(found.flatMap(({ icon }) => icon ?? []))]
   if (main === undefined || main.icon === null) {
     const words = main?.words.join(' ') ?? asked.trim().split(/\s+/).slice(0, 6).join(' ')
-    return { icons: [], label: words.slice(0, LABEL_CHARACTERS_MAX) }
+    return { icons: icons.slice(0, ICONS_MAX - 1), label: words.slice(0, LABEL_CHARACTERS_MAX) }
   }
-  const icons = [...new Set(found.flatMap(({ icon }) => icon ?? []))]
-  const people = icons.some((icon) => icon !== PERSON && isPerson(icon))
-  const told = icons.filter((icon) => icon !== PERSON || !people).slice(0, ICONS_MAX)
+  const saysMore = icons.some((icon) => icon !== PERSON && isPerson(icon))
+  const told = icons.filter((icon) => icon !== PERSON || !saysMore).slice(0, ICONS_MAX)
   if (told[0] === PERSON && /\b(?:she|her)\b/.test(asked)) told[0] = 'woman'
   if (told[0] === PERSON && /\b(?:he|his)\b/.test(asked)) told[0] = 'man'
   return { icons: told, label: null }

@@ -89,6 +89,18 @@ const usualRange = (name: string): readonly [number, number] =>
         ? [3, 12]
         : [1, 20]
 
+/** Where a described picture plays: each names something that can be drawn as well. */
+const SETTINGS: readonly string[] = [
+  'in the rain',
+  'under a crescent moon',
+  'in the morning sun',
+  'beside an old tree',
+  'on a mountain',
+  'under a cloud',
+  'among flowers',
+  'under a rainbow',
+]
+
 /** What a field's name says about its text, the first match counts. */
 const fieldTexts: readonly (readonly [RegExp, (writer: Writer, prompt: string, chance: Chance) => string])[] = [
   [
@@ -101,8 +113,7 @@ const fieldTexts: readonly (readonly [RegExp, (writer: Writer, prompt: string, c
   [/hook|opener|opening|teaser/i, (writer) => writer.hook()],
   [
     /(image|visual|picture|illustration|scene|art).*(prompt|description)|prompt/i,
-    (_, prompt, chance) =>
-      `An illustration of ${topicOf(prompt)}, ${chance.pick(['flat vector style', 'watercolor', 'hand-drawn doodle style', 'cartoon style'])}`,
+    (_, prompt, chance) => `A picture of ${topicOf(prompt)} ${chance.pick(SETTINGS)}.`,
   ],
   [/title|headline|heading|name$|label|subject/i, (writer) => writer.title()],
   [/caption|alt|tagline|subtitle|description|dek|blurb/i, (writer) => writer.sentence()],
