@@ -50,7 +50,6 @@ const STYLES: readonly Style[] = [
     name: 'sticker',
     asked: /sticker/,
     draw: (body) => bordered(body, '#ffffff', 2.6),
-    filter: '<feDropShadow dx="0" dy="3" stdDeviation="4" flood-color="#1c1530" flood-opacity="0.4"/>',
   },
   { name: 'watercolor', asked: /water[ -]?colou?r|gouache|\bwash(?:es)?\b/, filter: `${waver(0.035, 9)}${GRAIN}` },
   {

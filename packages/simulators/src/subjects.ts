@@ -31,51 +31,49 @@ const NEVER = new Set(
 
 /** Plain names for icons with another one: `icon: names`. Only true names; whatever merely goes with it stands not here. */
 const NAMES = `
-honeybee: bee, bumblebee, honey bee; lady-beetle: ladybug, ladybird; bug: caterpillar; paw-prints: paw print; lion: lioness
-rabbit: bunny, hare; dog: puppy, doggy, hound; cat: kitten, kitty; pig: piglet, hog; horse: pony, mare, stallion
-chicken: hen; baby-chick: chick; rooster: cockerel; rhinoceros: rhino; hippopotamus: hippo; frog: toad; turtle: tortoise
-crocodile: alligator; whale: humpback whale, blue whale; spiral-shell: seashell, shell; t-rex: tyrannosaurus, dinosaur
-sauropod: brontosaurus, brachiosaurus; ewe: sheep, lamb; deer: stag, fawn, reindeer; ox: bullock; bison: buffalo
-camel: dromedary; two-hump-camel: bactrian camel; blowfish: pufferfish; chipmunk: ground squirrel; bird: songbird; mouse: mice
-microbe: bacteria, germ, virus; unicorn: unicorn; phoenix-bird: phoenix; goose: geese; poodle: poodle; orangutan: ape
-deciduous-tree: tree, oak, oak tree; evergreen-tree: pine tree, fir tree, conifer, pine, fir; palm-tree: palm
-fallen-leaf: autumn leaf; leaf-fluttering-in-wind: leaf; four-leaf-clover: clover; seedling: sprout, sapling; blossom: flower, daisy
-sheaf-of-rice: wheat; potted-plant: houseplant, pot plant; cherry-blossom: sakura; bouquet: bunch of flowers; red-apple: apple
-tangerine: mandarin, clementine; kiwi-fruit: kiwi; ear-of-corn: corn, maize, sweetcorn; hot-pepper: chili, chilli; bell-pepper: paprika
-leafy-green: lettuce, cabbage; eggplant: aubergine; cucumber: gherkin; peanuts: peanut; bread: loaf, loaf of bread; baguette-bread: baguette
-cheese-wedge: cheese; cut-of-meat: steak; french-fries: fries; hamburger: burger, cheeseburger; hot-dog: hotdog; cooking: fried egg
-pot-of-food: stew; green-salad: salad; cooked-rice: rice; curry-rice: curry; steaming-bowl: noodles, ramen, soup; fried-shrimp: prawn
-fish-cake-with-swirl: fish cake; shortcake: cake slice, slice of cake; birthday-cake: cake; doughnut: donut; chocolate-bar: chocolate
-soft-ice-cream: ice cream cone; honey-pot: honey, honey jar, jar of honey; glass-of-milk: milk, glass of milk; baby-bottle: bottle of milk
+honeybee: bee, bumblebee, honey bee; lady-beetle: ladybug, ladybird; bug: caterpillar; paw-prints: paw print; lion: lioness; rabbit: bunny, hare
+dog: puppy, doggy, hound; cat: kitten, kitty; pig: piglet, hog; horse: pony, mare, stallion; chicken: hen; baby-chick: chick; rooster: cockerel
+rhinoceros: rhino; hippopotamus: hippo; frog: toad; turtle: tortoise; crocodile: alligator; whale: humpback whale, blue whale
+spiral-shell: seashell, shell; t-rex: tyrannosaurus, dinosaur; sauropod: brontosaurus, brachiosaurus; ewe: sheep, lamb; deer: stag, fawn, reindeer
+ox: bullock; bison: buffalo; camel: dromedary; two-hump-camel: bactrian camel; blowfish: pufferfish; chipmunk: ground squirrel; bird: songbird
+mouse: mice; microbe: bacteria, germ, virus; phoenix-bird: phoenix; goose: geese; orangutan: ape; deciduous-tree: tree, oak, oak tree
+evergreen-tree: pine tree, fir tree, conifer, pine, fir; palm-tree: palm; fallen-leaf: autumn leaf; leaf-fluttering-in-wind: leaf
+four-leaf-clover: clover; seedling: sprout, sapling; blossom: flower, daisy; sheaf-of-rice: wheat; potted-plant: houseplant, pot plant
+cherry-blossom: sakura; bouquet: bunch of flowers; red-apple: apple; tangerine: mandarin, clementine; kiwi-fruit: kiwi
+ear-of-corn: corn, maize, sweetcorn; hot-pepper: chili, chilli; bell-pepper: paprika; leafy-green: lettuce, cabbage; eggplant: aubergine
+cucumber: gherkin; peanuts: peanut; bread: loaf, loaf of bread; baguette-bread: baguette; cheese-wedge: cheese; cut-of-meat: steak
+french-fries: fries; hamburger: burger, cheeseburger; hot-dog: hotdog; cooking: fried egg; pot-of-food: stew; green-salad: salad; cooked-rice: rice
+curry-rice: curry; steaming-bowl: noodles, ramen, soup; fried-shrimp: prawn; fish-cake-with-swirl: fish cake; shortcake: cake slice, slice of cake
+birthday-cake: cake; doughnut: donut; chocolate-bar: chocolate; soft-ice-cream: ice cream cone; honey-pot: honey, honey jar, jar of honey
+glass-of-milk: milk; baby-bottle: bottle of milk
 hot-beverage: coffee, tea, cup of coffee, cup of tea, coffee cup, teacup, mug, hot chocolate, espresso; wine-glass: wine, glass of wine
 beer-mug: beer; cocktail-glass: cocktail, martini; bottle-with-popping-cork: champagne; fork-and-knife: cutlery; kitchen-knife: knife
 bubble-tea: boba; automobile: car; racing-car: race car; sport-utility-vehicle: suv; delivery-truck: truck, lorry; airplane: plane, aeroplane
 bicycle: bike; motorcycle: motorbike; motor-scooter: moped, vespa; kick-scooter: scooter; locomotive: steam train, steam engine, steam locomotive
 sailboat: sailing boat, sail boat, yacht, boat; motor-boat: motorboat; passenger-ship: cruise ship, ocean liner; tram-car: streetcar
-police-car: patrol car; fire-engine: fire truck; flying-saucer: ufo; satellite: satellite; world-map: map; compass: compass
-globe-showing-europe-africa: globe, earth, planet earth, world; ringed-planet: planet, saturn; sun: sunshine; crescent-moon: moon
-star: star; cloud-with-rain: rain cloud, rain; high-voltage: lightning, lightning bolt, thunderbolt; water-wave: wave, ocean, sea
-snow-capped-mountain: snowy mountain, alps; beach-with-umbrella: beach; desert-island: island, tropical island; droplet: water drop, drop of water, raindrop
-house: home, cottage, cabin; house-with-garden: garden house; office-building: building, skyscraper; classical-building: temple, museum
-bridge-at-night: bridge; cityscape: city, skyline; school: schoolhouse; derelict-house: haunted house, ruin; tokyo-tower: tokyo tower
-statue-of-liberty: statue of liberty; japanese-castle: japanese castle; circus-tent: circus; roller-coaster: rollercoaster
-carousel-horse: carousel, merry go round; hourglass-done: hourglass; mantelpiece-clock: clock; alarm-clock: alarm clock; watch: wristwatch, wrist watch
-speaker-high-volume: speaker, loudspeaker box; headphone: headphones, headset; studio-microphone: mic; musical-note: note, music; musical-keyboard: piano
-guitar: acoustic guitar, electric guitar; long-drum: conga; television: tv, tv set; mobile-phone: phone, smartphone, cell phone, cellphone
-telephone: rotary phone; desktop-computer: computer, monitor; floppy-disk: diskette; camera: photo camera; movie-camera: film camera; video-camera: camcorder
-magnifying-glass-tilted-left: magnifying glass, magnifier; light-bulb: lightbulb, bulb, lamp; flashlight: torch; red-paper-lantern: paper lantern, lantern
-closed-book: textbook; open-book: book, novel; books: stack of books, pile of books; scroll: parchment; newspaper: news paper; envelope: letter, mail
-package: parcel, cardboard box, box; postbox: mailbox, letterbox; pencil: pencil; paintbrush: brush, paint brush; artist-palette: palette of paint, paint palette
-spiral-calendar: calendar; pushpin: thumbtack; straight-ruler: ruler; wastebasket: trash can, waste basket, bin; file-cabinet: filing cabinet
-key: key; old-key: antique key; hammer: hammer; axe: hatchet; wrench: spanner; gear: cog, cogwheel; bow-and-arrow: bow and arrow; balance-scale: scales
-couch-and-lamp: sofa, couch; chair: armchair, stool; bathtub: bath tub; soap: bar of soap; roll-of-paper: toilet paper; shopping-cart: shopping trolley
-crossed-swords: swords; shield: shield; dagger: sword; crown: crown; top-hat: hat; billed-cap: cap, baseball cap; womans-hat: sun hat, straw hat
-glasses: eyeglasses, spectacles; t-shirt: tshirt, shirt; jeans: trousers, pants; necktie: tie; running-shoe: sneaker, shoe, trainers; high-heeled-shoe: high heel
-hiking-boot: boot; handbag: bag; backpack: rucksack; gem-stone: diamond, gem, jewel; ring: engagement ring; closed-umbrella: closed umbrella
-balloon: balloon; party-popper: confetti; wrapped-gift: gift, present; christmas-tree: christmas tree; jack-o-lantern: halloween pumpkin, pumpkin; teddy-bear: teddy
-soccer-ball: football, soccer, ball; american-football: american football; trophy: cup trophy; video-game: game controller, gamepad, controller; puzzle-piece: jigsaw piece, puzzle
-game-die: dice, die; chess-pawn: pawn; artist-palette: palette; sewing-needle: needle; yarn: ball of yarn, wool; thread: spool of thread; kite: kite
-robot: robot, android; ghost: ghost; alien: alien; skull: skull; red-heart: heart; pile-of-poo: poop; snowman: snowman; fire: flame, campfire, bonfire
+police-car: patrol car; fire-engine: fire truck; flying-saucer: ufo; world-map: map; globe-showing-europe-africa: globe, earth, planet earth, world
+ringed-planet: planet, saturn; sun: sunshine; crescent-moon: moon; cloud-with-rain: rain cloud, rain
+high-voltage: lightning, lightning bolt, thunderbolt; water-wave: wave, ocean, sea; snow-capped-mountain: snowy mountain, alps
+beach-with-umbrella: beach; desert-island: island, tropical island; droplet: water drop, drop of water, raindrop; house: home, cottage, cabin
+house-with-garden: garden house; office-building: building, skyscraper; classical-building: temple, museum; bridge-at-night: bridge
+cityscape: city, skyline; school: schoolhouse; derelict-house: haunted house, ruin; circus-tent: circus; roller-coaster: rollercoaster
+carousel-horse: carousel, merry go round; hourglass-done: hourglass; mantelpiece-clock: clock; watch: wristwatch, wrist watch
+speaker-high-volume: speaker, loudspeaker box; headphone: headphones, headset; studio-microphone: mic; musical-note: note, music
+musical-keyboard: piano; guitar: acoustic guitar, electric guitar; long-drum: conga; television: tv, tv set
+mobile-phone: phone, smartphone, cell phone, cellphone; telephone: rotary phone; desktop-computer: computer, monitor; floppy-disk: diskette
+camera: photo camera; movie-camera: film camera; video-camera: camcorder; magnifying-glass-tilted-left: magnifying glass, magnifier
+light-bulb: lightbulb, bulb, lamp; flashlight: torch; red-paper-lantern: paper lantern, lantern; closed-book: textbook; open-book: book, novel
+books: stack of books, pile of books; scroll: parchment; newspaper: news paper; envelope: letter, mail; package: parcel, cardboard box, box
+postbox: mailbox, letterbox; paintbrush: brush, paint brush; artist-palette: palette of paint, paint palette, palette; spiral-calendar: calendar
+pushpin: thumbtack; straight-ruler: ruler; wastebasket: trash can, waste basket, bin; file-cabinet: filing cabinet; old-key: antique key; axe: hatchet
+wrench: spanner; gear: cog, cogwheel; balance-scale: scales; couch-and-lamp: sofa, couch; chair: armchair, stool; bathtub: bath tub; soap: bar of soap
+roll-of-paper: toilet paper; shopping-cart: shopping trolley; crossed-swords: swords; dagger: sword; top-hat: hat; billed-cap: cap, baseball cap
+womans-hat: sun hat, straw hat; glasses: eyeglasses, spectacles; t-shirt: tshirt, shirt; jeans: trousers, pants; necktie: tie
+running-shoe: sneaker, shoe, trainers; high-heeled-shoe: high heel; hiking-boot: boot; handbag: bag; backpack: rucksack
+gem-stone: diamond, gem, jewel; ring: engagement ring; party-popper: confetti; wrapped-gift: gift, present; jack-o-lantern: halloween pumpkin, pumpkin
+teddy-bear: teddy; soccer-ball: football, soccer, ball; trophy: cup trophy; video-game: game controller, gamepad, controller
+puzzle-piece: jigsaw piece, puzzle; game-die: dice, die; chess-pawn: pawn; sewing-needle: needle; yarn: ball of yarn, wool; thread: spool of thread
+robot: robot, android; ghost: ghost; alien: alien; skull: skull; red-heart: heart; pile-of-poo: poop; fire: flame, campfire, bonfire
 baby: baby, infant; boy: boy; girl: girl; man: man, father, dad, gentleman; woman: woman, mother, mom, lady; person: person, human, someone
 old-woman: grandmother, grandma, old woman; old-man: grandfather, grandpa, old man; child: child, kid, toddler; people-hugging: hug
 astronaut: astronaut, cosmonaut; farmer: farmer; teacher: teacher; cook: chef, cook; firefighter: firefighter, fireman; detective: detective
@@ -83,8 +81,9 @@ police-officer: police officer, policeman; health-worker: doctor, nurse; scienti
 student: student, pupil; artist: painter, artist; singer: singer; judge: judge; technologist: programmer, developer; guard: royal guard; ninja: ninja
 construction-worker: construction worker, builder; princess: princess; prince: prince; person-with-crown: king, queen; person-mage: wizard, witch
 person-fairy: fairy; person-merpeople: mermaid; person-elf: elf; santa-claus: santa, santa claus; person-vampire: vampire; person-superhero: superhero
-person-surfing: surfer; person-swimming: swimmer; person-running: runner; person-biking: cyclist; snowboarder: snowboarder; skier: skier; woman-dancing: dancer
-brain: brain; anatomical-heart: human heart; tooth: tooth, teeth; bone: bone; eye: eye; ear: ear; lungs: lungs; handshake: handshake; footprints: footprint`
+person-surfing: surfer; person-swimming: swimmer; person-running: runner; person-biking: cyclist; snowboarder: snowboarder; skier: skier
+woman-dancing: dancer; brain: brain; anatomical-heart: human heart; tooth: tooth, teeth; bone: bone; eye: eye; ear: ear; lungs: lungs
+handshake: handshake; footprints: footprint`
 
 /** Which icons are people: the plain "person" gives way to one that says more. */
 const PERSON = 'person'
