@@ -172,7 +172,7 @@ function placed(
     const small = side * (isUpright ? 0.5 : i === 0 ? 0.66 : 0.56)
     const x = isUpright ? w / 2 + toThe * w * 0.27 : main.x + toThe * (side * 0.5 + small * 0.46)
     const aloft = isUpright ? main.y - side * 0.55 : main.y - side * 0.52
-    const y = ALOFT.test(icon) ? aloft : isUpright ? baseline + small * 0.42 : baseline - small / 2 + SHORT * 0.015
+    const y = ALOFT.test(icon) ? aloft : isUpright ? baseline + small * 0.15 : baseline - small / 2 + SHORT * 0.015
     figures.push(figure(icon, { x, y, side: small }, style, i + 10))
   }
   const tilt = isCentred ? chance.between(-6, 6) : chance.between(-2, 2)

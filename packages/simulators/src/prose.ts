@@ -14,7 +14,7 @@ const stopWords = new Set(
     'return same schema sentence sentences several shall short should show so some something style such suitable tell text than that the their ' +
     'them then there these they thing this those three through title to tone topic two under until up us use used user using very want was we ' +
     'were what when where which while who why will with without word words would write written you your audience essay script video image ' +
-    'second seconds minute minutes visual curious readers reader viewers audience punchy busy modern simple subject scene scenes hooks point points number aspect ratio summary caption headline body section sections' +
+    'second seconds minute minutes visual curious readers reader viewers audience punchy busy modern simple subject scene scenes hooks point points number aspect ratio summary caption headline body section sections beat beats line lines voice label' +
     ' make makes made jump jumps run runs ran sit sits sat sleep sleeps stand stands read reads drink drinks eat eats ate play plays fly ' +
     'flies swim swims hold holds held dance dances walk walks ride rides rode look looks build builds live lives grow grows go goes ' +
     'went come comes came work works see sees say says become becomes turn turns move moves carry carries help helps learn learns wear ' +
@@ -81,15 +81,15 @@ const HOOKS: readonly Pattern[] = [
 /** A sentence is an opening and an ending: few patterns, many sentences, each with the subject in it. */
 const OPENINGS: readonly Pattern[] = [
   (topic) => `Every story about ${topic} begins`,
-  (topic, word) => `Look closely at ${topic}, and ${word} begins`,
+  (topic, word) => `Look closely at ${topic}, and you find ${word}`,
   (topic) => `Most of what we know about ${topic} started`,
-  (topic, word) => `What ${word} has to do with ${topic} shows`,
-  (topic) => `The best way into ${topic} leads`,
-  (topic, word) => `Talk about ${topic} for long enough, and ${word} comes up`,
-  (topic) => `The charm of ${topic} lies`,
-  (topic, word) => `Between ${topic} and ${word} there is a link that starts`,
-  (topic) => `Anyone who returns to ${topic} returns`,
-  (topic, word) => `The part that ${word} plays in ${topic} is clearest`,
+  (topic, word) => `To see what ${topic} and ${word} share, begin`,
+  (topic) => `The best way into ${topic} starts`,
+  (topic, word) => `Talk about ${topic} for long enough, and you come to ${word}`,
+  (topic) => `You meet the charm of ${topic}`,
+  (topic, word) => `The link between ${topic} and ${word} was found`,
+  (topic) => `Those who return to ${topic} do so`,
+  (topic, word) => `The place of ${word} among ${topic} is clearest`,
 ]
 
 const ENDINGS: readonly string[] = [
@@ -99,12 +99,24 @@ const ENDINGS: readonly string[] = [
   'in the details, not in the summary.',
   'with a question that a child would ask.',
   'where two habits meet and neither gives way.',
-  'in plain words and short lists.',
+  'in plain words, on one page.',
   'with a mistake that turned out well.',
   'in the time it takes to boil water.',
   'a little to the left of where one expects it.',
   'with patience, and a good pencil.',
   'in the hour after the rain.',
+]
+
+/** Where a described picture plays: each names something that can be drawn as well. */
+const SETTINGS: readonly string[] = [
+  'in the rain',
+  'under a crescent moon',
+  'in the morning sun',
+  'beside an old tree',
+  'on a mountain',
+  'under a cloud',
+  'among flowers',
+  'under a rainbow',
 ]
 
 const PHRASES: readonly string[] = ['in detail', 'at a glance', 'up close', 'over time', 'in practice', 'from afar']
@@ -117,6 +129,10 @@ export interface Writer {
   paragraph(sentences: number): string
   /** A few words, no full stop. */
   phrase(): string
+  /** The subject and what goes with it, as one short line. */
+  caption(): string
+  /** A picture of the subject, somewhere. */
+  scene(): string
 }
 
 /** Starts a writer on the subject of a prompt. */
@@ -142,7 +158,9 @@ export function createWriter(prompt: string, chance: Chance): Writer {
   }
   const [titles, hooks, phrases] = [pairs(TITLES, beside), pairs(HOOKS, beside), pairs(PHRASES, words.slice(0, 6))]
   const openings = pairs(OPENINGS, ENDINGS)
+  const captions = pairs(PHRASES, beside)
   let said = 0
+  let place = Math.floor(chance.next() * SETTINGS.length)
   const sentence = (): string => {
     const [opening, ending] = openings()
     said += 1
@@ -154,6 +172,11 @@ export function createWriter(prompt: string, chance: Chance): Writer {
     hook: () => written(hooks()),
     sentence,
     paragraph: (sentences) => Array.from({ length: sentences }, sentence).join(' '),
+    caption() {
+      const [where, word] = captions()
+      return `${capitalised(topic)} and ${word}, ${where}.`
+    },
+    scene: () => `A picture of ${topic} ${SETTINGS[place++ % SETTINGS.length]}.`,
     phrase() {
       const [where, word] = phrases()
       return `${word} ${where}`

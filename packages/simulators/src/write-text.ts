@@ -89,18 +89,6 @@ const usualRange = (name: string): readonly [number, number] =>
         ? [3, 12]
         : [1, 20]
 
-/** Where a described picture plays: each names something that can be drawn as well. */
-const SETTINGS: readonly string[] = [
-  'in the rain',
-  'under a crescent moon',
-  'in the morning sun',
-  'beside an old tree',
-  'on a mountain',
-  'under a cloud',
-  'among flowers',
-  'under a rainbow',
-]
-
 /** What a field's name says about its text, the first match counts. */
 const fieldTexts: readonly (readonly [RegExp, (writer: Writer, prompt: string, chance: Chance) => string])[] = [
   [
@@ -111,12 +99,10 @@ const fieldTexts: readonly (readonly [RegExp, (writer: Writer, prompt: string, c
   [/email/i, (_, prompt) => `hello@${slugOf(prompt).slice(0, 40)}.example.com`],
   [/date|_at$/i, (_, __, chance) => dateOf(chance)],
   [/hook|opener|opening|teaser/i, (writer) => writer.hook()],
-  [
-    /(image|visual|picture|illustration|scene|art).*(prompt|description)|prompt/i,
-    (_, prompt, chance) => `A picture of ${topicOf(prompt)} ${chance.pick(SETTINGS)}.`,
-  ],
+  [/(image|visual|picture|illustration|scene|art).*(prompt|description)|prompt/i, (writer) => writer.scene()],
   [/title|headline|heading|name$|label|subject/i, (writer) => writer.title()],
-  [/caption|alt|tagline|subtitle|description|dek|blurb/i, (writer) => writer.sentence()],
+  [/caption|tagline/i, (writer) => writer.caption()],
+  [/alt|subtitle|description|dek|blurb/i, (writer) => writer.sentence()],
   [/hashtag|tag|keyword|topic|category/i, (_, prompt, chance) => chance.pick(topicWords(prompt).slice(0, 8))],
   [
     /script|narration|voice|dialogue|monologue|speech|transcript/i,
