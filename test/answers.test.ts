@@ -1,6 +1,6 @@
 // What a step promises by its `outputSchema`, with the engine, the standard kinds and the real validator; the model is
 // the test's.
-import { createEngine, type EngineDeps, type ProviderAnswer } from '@fabrique/engine'
+import { createEngine, type ProviderAnswer } from '@fabrique/engine'
 import {
   aDefinition,
   aNewRun,
@@ -49,7 +49,7 @@ async function answering(texts: string[], over: Partial<Step> = {}) {
   const definition = aDefinition({ stepInstructions: [step], providerBindings: { say: binding }, rates: [...rates] })
   const run = aNewRun(ids.next(), { definition })
   await store.accept(run)
-  const deps: EngineDeps = {
+  const deps: Parameters<typeof createEngine>[0] = {
     store,
     catalog,
     intake,

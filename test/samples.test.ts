@@ -8,13 +8,14 @@ import {
   type JsonValue,
   textOf,
 } from '@fabrique/schema'
+import * as simulators from '@fabrique/simulators'
 import { createProviders, createStandardCatalog } from '@fabrique/steps'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 
 const intake = createIntakeSchemas({ timeoutMs: 20_000 })
 afterAll(() => intake.close())
-const simulated = createProviders({ mode: 'simulated', settings: {} })
+const simulated = createProviders({ mode: 'simulated', settings: {} }, simulators)
 const model = createStandardCatalog().model('openai/gpt-5-mini')
 
 async function answered(outputSchema: JsonObject, seed = 0): Promise<JsonValue> {

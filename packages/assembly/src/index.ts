@@ -28,6 +28,7 @@ import {
 } from '@fabrique/engine'
 import { createIntakeSchemas, type IntakeSchemas } from '@fabrique/intake'
 import { providerConfig, systemClock } from '@fabrique/runtime'
+import * as simulators from '@fabrique/simulators'
 import { createProviderMode, createProviders, createStandardCatalog, inspect } from '@fabrique/steps'
 
 export interface AssemblyDeps<Queue extends RunQueue = RunQueue> {
@@ -54,7 +55,7 @@ export interface Assembly<Queue extends RunQueue = RunQueue> extends AssemblyDep
 export function assemble<Queue extends RunQueue>(deps: AssemblyDeps<Queue>): Assembly<Queue> {
   const { env, db, queue } = deps
   const catalog = createStandardCatalog()
-  const providers = createProviders(providerConfig(env))
+  const providers = createProviders(providerConfig(env), simulators)
   const intake = createIntakeSchemas()
   const pricing = createPricingStore(db)
   const templates = createTemplateStore(db)

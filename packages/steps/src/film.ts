@@ -116,26 +116,31 @@ function framesOf(shots: readonly Shot[]): number {
   return shots.reduce((sum, { frames }) => sum + frames, 0)
 }
 
-/** What ffmpeg reads and does for one shot; with `before`, that shot goes on beneath and fades away. */
+/**
+ * What ffmpeg reads and does for one shot; with `before`, the picture of that shot goes on beneath and fades away. The
+ * shot's own words lie over both from its first frame on: two captions are never seen at once.
+ */
 function shotGraph(shot: Prepared, before: Prepared | null, fps: number): { inputs: string[]; graph: string } {
   const names: string[] = []
   const input = (name: string) => `[${names.push(name) - 1}:v]`
-  const view = ({ index, frames, overlay, isMoving }: Prepared, from: number, count: number, label: string) => {
-    const picture =
-      `${input(`shot-${index}.png`)}${COLOURS},format=yuv444p,loop=loop=${count}:size=1:start=0,` +
-      `trim=end_frame=${count},setpts=N/(${fps}*TB)${isMoving ? `,${zoom(index, frames, from)}` : ''}`
-    if (overlay === null) return `${picture}[${label}];`
-    const { leftPx, topPx } = overlay
-    return `${picture}[bare-${label}];[bare-${label}]${input(`over-${index}.png`)}overlay=${leftPx}:${topPx}:format=yuv444[${label}];`
-  }
+  const view = ({ index, frames, isMoving }: Prepared, from: number, count: number, label: string) =>
+    `${input(`shot-${index}.png`)}${COLOURS},format=yuv444p,loop=loop=${count}:size=1:start=0,` +
+    `trim=end_frame=${count},setpts=N/(${fps}*TB)${isMoving ? `,${zoom(index, frames, from)}` : ''}[${label}];`
   const fadeFrames = before === null ? 0 : Math.floor(Math.min(FADE_SECONDS * fps, before.frames / 2, shot.frames / 2))
-  const own = view(shot, 0, shot.frames, 'own')
-  const graph =
-    before === null || fadeFrames === 0
-      ? `${own}[own]format=yuv420p[out]`
-      : `${own}${view(before, before.frames, fadeFrames, 'old')}` +
-        `[old]format=yuva444p,fade=t=out:s=0:n=${fadeFrames}:alpha=1[going];` +
-        `[own][going]overlay=eof_action=pass:format=yuv444,format=yuv420p[out]`
+  let graph = view(shot, 0, shot.frames, 'own')
+  let seen = '[own]'
+  if (before !== null && fadeFrames > 0) {
+    graph +=
+      `${view(before, before.frames, fadeFrames, 'old')}[old]format=yuva444p,fade=t=out:s=0:n=${fadeFrames}:alpha=1[going];` +
+      `[own][going]overlay=eof_action=pass:format=yuv444[faded];`
+    seen = '[faded]'
+  }
+  if (shot.overlay !== null) {
+    const { leftPx, topPx } = shot.overlay
+    graph += `${seen}${input(`over-${shot.index}.png`)}overlay=${leftPx}:${topPx}:format=yuv444[worded];`
+    seen = '[worded]'
+  }
+  graph += `${seen}format=yuv420p[out]`
   return { inputs: names.flatMap((name) => flags(`-f png_pipe -framerate ${fps} -i ${name}`)), graph }
 }
 

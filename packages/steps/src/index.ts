@@ -16,7 +16,7 @@ import { workflow } from './kinds/workflow.ts'
 import type { ProviderAdapter } from './providers/adapter.ts'
 import { fal } from './providers/fal.ts'
 import { openai } from './providers/openai.ts'
-import { createProvidersFrom, type ProviderConfig } from './providers.ts'
+import { createProvidersFrom, type ProviderConfig, type Simulators } from './providers.ts'
 import { audioJoin } from './tools/audio-join.ts'
 import { documentAssemble } from './tools/document-assemble.ts'
 import { imageConvert } from './tools/image-convert.ts'
@@ -47,9 +47,10 @@ export function createStandardCatalog(): Catalog {
 }
 
 /** The clients of the catalog's providers, by this deployment's mode and keys. */
-export function createProviders(config: ProviderConfig): Providers {
-  return createProvidersFrom(PROVIDERS, config)
+export function createProviders(config: ProviderConfig, simulators: Simulators): Providers {
+  return createProvidersFrom(PROVIDERS, config, simulators)
 }
 
-export { inspect } from './inspect.ts'
+export { IMAGE_PIXELS_MAX, inspect } from './inspect.ts'
+export type { AgentTurn, ToolCall } from './kinds/agent.ts'
 export { createProviderMode, type ProviderConfig } from './providers.ts'

@@ -5,8 +5,8 @@ import { readContainer } from './containers.ts'
 import { withFfmpeg } from './ffmpeg.ts'
 import { filmShots } from './film.ts'
 import { inspect } from './inspect.ts'
-import { speak } from './simulated/speak.ts'
 import { readWav } from './sound.ts'
+import { aTone } from './testing/tone.ts'
 
 const refused = { failureClass: 'bad_output' }
 
@@ -35,7 +35,7 @@ describe('the facts of a film', () => {
     const shots = [{ frames: 25, render: async () => ({ png, overlay: null }) }]
     const format = { shots, widthPx: 192, heightPx: 128, fps: 25, motion: 'none', transition: 'none' } as const
     const { signal } = new AbortController()
-    film = await filmShots({ ...format, sound: readWav(speak({ text: 'One two three.' })) }, signal)
+    film = await filmShots({ ...format, sound: readWav(aTone(1.2)) }, signal)
     silent = await filmShots({ ...format, sound: null }, signal)
   })
 
@@ -123,7 +123,7 @@ describe('the facts of a sound', () => {
   })
 
   it('are the length of a WAV and of an MP3', async () => {
-    const wav = speak({ text: 'One two three.' })
+    const wav = aTone(1.2)
     const { durationMs } = await inspect(wav, 'audio/wav')
     expect(durationMs).toBe(Math.round(((wav.length - 44) / 48_000) * 1000))
     expect(await inspect(mp3(100), 'audio/mpeg')).toMatchObject({ mimeType: 'audio/mpeg', durationMs: 2612 })
@@ -137,7 +137,7 @@ describe('the facts of a sound', () => {
   })
 
   it('are refused for a WAV that is cut off and for bytes that only begin like an MP3', async () => {
-    const wav = speak({ text: 'One two three.' })
+    const wav = aTone(1.2)
     await expect(inspect(wav.subarray(0, wav.length - 1000), 'audio/wav')).rejects.toMatchObject(refused)
     for (const bytes of [mp3(1), Buffer.from('ID3 is a tag'), Buffer.alloc(64, 0xff), Buffer.from('{"error":"no"}')]) {
       await expect(inspect(bytes, 'audio/mpeg')).rejects.toMatchObject(refused)

@@ -1,14 +1,21 @@
 // Live or simulated: which twin of a provider serves a call, by the mode and the keys of this deployment.
 // Hides the clients, which are made on first use.
-import type { ProviderClient, ProviderMode, Providers } from '@fabrique/engine'
+import type { Capability, Provider, ProviderClient, ProviderMode, Providers } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
 import type { ProviderAdapter, ProviderSettings } from './providers/adapter.ts'
-import { createSimulatedClient, simulationMissing } from './simulated/client.ts'
 
 export interface ProviderConfig {
   mode: 'live' | 'simulated' | 'auto'
   settings: Record<string, ProviderSettings>
+}
+
+/** The offline twins, as `@fabrique/simulators` exports them: handed in, because they are built on this package. */
+export interface Simulators {
+  /** The twin of one provider: the same requests, real files, no network. */
+  createSimulatedClient(provider: Provider): ProviderClient
+  /** Why calls of this capability cannot be simulated on this machine, with the remedy; null when they can. */
+  simulationMissing(capability: Capability): string | null
 }
 
 /** The rule of contract §1: `auto` simulates only what has no key; `live` without a key is an error at submit. */
@@ -25,7 +32,11 @@ export function createProviderMode(config: ProviderConfig): ProviderMode {
 }
 
 /** Both twins of every provider, each made when first called. */
-export function createProvidersFrom(adapters: readonly ProviderAdapter[], config: ProviderConfig): Providers {
+export function createProvidersFrom(
+  adapters: readonly ProviderAdapter[],
+  config: ProviderConfig,
+  { createSimulatedClient, simulationMissing }: Simulators,
+): Providers {
   const clients = new Map<string, ProviderClient>()
 
   function clientOf(name: string, simulated: boolean): ProviderClient {

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { speak } from '../simulated/speak.ts'
 import { readWav, secondsOf } from '../sound.ts'
+import { aTone } from '../testing/tone.ts'
 import { createToolBench } from '../testing/tool-bench.ts'
 import { audioJoin } from './audio-join.ts'
 
 describe('audio.join', () => {
   it('joins files and outputs of steps to one WAV, as long as the parts and their pauses', async () => {
     const bench = createToolBench()
-    const [first, second] = [speak({ text: 'One.' }), speak({ text: 'Two three four.' })]
+    const [first, second] = [aTone(0.5), aTone(1.3)]
     const parts = [await bench.put(first, 'audio/wav'), { artifact: await bench.put(second, 'audio/wav'), data: {} }]
     const { artifact, duration_ms } = await bench.run(audioJoin, { parts, pauseMs: 400 })
     const joined = readWav(bench.fileOf(artifact).bytes)
@@ -20,7 +20,7 @@ describe('audio.join', () => {
   it('names the part that is no WAV, and what to do', async () => {
     const bench = createToolBench()
     const text = await bench.put(Buffer.from('not a sound'), 'text/plain')
-    const wav = await bench.put(speak({ text: 'One.' }), 'audio/wav')
+    const wav = await bench.put(aTone(0.5), 'audio/wav')
     await expect(bench.run(audioJoin, { parts: [wav, text] })).rejects.toMatchObject({
       failureClass: 'invalid',
       message: expect.stringMatching(/args\.parts\[1\].*WAV/),
@@ -29,7 +29,7 @@ describe('audio.join', () => {
 
   it('refuses more than ten minutes', async () => {
     const bench = createToolBench()
-    const long = await bench.put(speak({ text: 'word '.repeat(600) }), 'audio/wav')
+    const long = await bench.put(aTone(120), 'audio/wav')
     await expect(bench.run(audioJoin, { parts: Array.from({ length: 8 }, () => long) })).rejects.toMatchObject({
       failureClass: 'invalid',
       message: expect.stringContaining('10 minutes'),

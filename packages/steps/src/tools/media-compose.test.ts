@@ -1,8 +1,8 @@
 import type { JsonObject } from '@fabrique/schema'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { speak } from '../simulated/speak.ts'
 import { decodeFilm, frameOf } from '../testing/film-probe.ts'
+import { aTone } from '../testing/tone.ts'
 import { createToolBench } from '../testing/tool-bench.ts'
 import { mediaCompose } from './media-compose.ts'
 
@@ -19,7 +19,7 @@ async function setup() {
     )
   const [red, blue] = [await paint('#d02020'), await paint('#2040d0')]
   const say = async (text: string) => {
-    const bytes = speak({ text })
+    const bytes = aTone(text.length / 15)
     return { reference: await bench.put(bytes, 'audio/wav'), seconds: (bytes.length - 44) / 48_000 }
   }
   const compose = async (args: JsonObject) => {
@@ -95,6 +95,26 @@ describe('media.compose', () => {
     expect(fading.red).toBeGreaterThan(60)
     expect(fading.blue).toBeGreaterThan(60)
     expect(bench.progress.at(-1)).toEqual({ done: 3, total: 3 })
+  })
+
+  it('never shows the words of two frames at once, not even while one picture fades into the next', async () => {
+    const { compose, blue } = await setup()
+    const captions = ['An uncommonly long first caption, on more lines', 'Two']
+    const film = async (words: (string | null)[]) =>
+      (
+        await compose({
+          frames: [blue, blue].map((image) => ({ image, seconds: 1 })),
+          captions: words,
+          transition: 'fade',
+        })
+      ).film.bytes
+    const [both, second] = [await film(captions), await film([null, 'Two'])]
+    const lower = { left: 0, top: 120, width: 320, height: 120 }
+    expect((await colourAt(both, 19, lower)).blue).toBeLessThan((await colourAt(second, 19, lower)).blue - 5)
+    for (const frame of [20, 22, 26]) {
+      const [one, other] = [await colourAt(both, frame, lower), await colourAt(second, frame, lower)]
+      expect(Math.abs(one.blue - other.blue)).toBeLessThan(1)
+    }
   })
 
   it('writes captions into the lower third as they are, markup and all', async () => {

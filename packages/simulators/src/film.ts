@@ -4,13 +4,12 @@
  */
 import { type InputFile, type ProviderRequest, StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
+import { IMAGE_PIXELS_MAX } from '@fabrique/steps'
+import { filmFrames, filmShots } from '@fabrique/steps/film'
+import { loudness, readWav, secondsOf, SOUND_SECONDS_MAX, type Sound } from '@fabrique/steps/sound'
 import sharp from 'sharp'
-import { drawSimulatedMark } from '../captions.ts'
-import { filmFrames, filmShots } from '../film.ts'
-import { IMAGE_PIXELS_MAX } from '../inspect.ts'
-import { loudness, readWav, secondsOf, SOUND_SECONDS_MAX, type Sound } from '../sound.ts'
-import { drawPicture } from './draw-picture.ts'
-import { MAKER } from './mark-png.ts'
+import { drawMark, isMarked, MAKER } from './mark.ts'
+import { drawPicture } from './picture.ts'
 
 const FPS = 25
 const LONG_SIDE_PX_MAX = 1280
@@ -36,12 +35,14 @@ export async function filmOf({ request, files, signal }: ProviderRequest): Promi
     .removeAlpha()
     .png({ compressionLevel: 1 })
     .toBuffer()
-  const mark = await drawSimulatedMark(widthPx, heightPx)
+  // A second badge would stand beside the first while the picture moves.
+  const mark = isMarked(picture) ? null : await drawMark(widthPx, heightPx)
+  const overlay = mark && { png: mark, leftPx: 0, topPx: 0 }
   const film = { widthPx, heightPx, fps: FPS, comment: MAKER }
   if (sound === null) {
     const asked = Number(args.duration ?? SECONDS_DEFAULT)
     const seconds = Number.isFinite(asked) ? Math.min(Math.max(asked, 1), SECONDS_MAX) : SECONDS_DEFAULT
-    const shots = [{ frames: Math.round(seconds * FPS), render: async () => ({ png: still, overlay: mark }) }]
+    const shots = [{ frames: Math.round(seconds * FPS), render: async () => ({ png: still, overlay }) }]
     return await filmShots({ ...film, sound: null, shots, transition: 'none', motion: 'zoom' }, signal)
   }
   const count = Math.ceil(secondsOf(sound) * FPS)
@@ -50,7 +51,7 @@ export async function filmOf({ request, files, signal }: ProviderRequest): Promi
   for (const level of new Set(moments)) {
     const picture = await speaking(still, level, widthPx, heightPx)
     const marked = await sharp(picture)
-      .composite([{ input: mark.png, left: mark.leftPx, top: mark.topPx }])
+      .composite(mark === null ? [] : [{ input: mark }])
       .removeAlpha()
       .raw()
       .toBuffer()

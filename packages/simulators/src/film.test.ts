@@ -1,14 +1,17 @@
 import { anArtifact, providerClientContract } from '@fabrique/engine/testing'
-import type { InputFile } from '@fabrique/engine'
+import type { InputFile, Provider } from '@fabrique/engine'
 import type { JsonObject } from '@fabrique/schema'
+import { createStandardCatalog, inspect } from '@fabrique/steps'
+import { decodeFilm, frameOf } from '@fabrique/steps/testing'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { inspect } from '../inspect.ts'
-import { fal } from '../providers/fal.ts'
-import { decodeFilm, frameOf } from '../testing/film-probe.ts'
 import { createSimulatedClient, simulationMissing } from './client.ts'
-import { drawPicture } from './draw-picture.ts'
+import { drawPicture } from './picture.ts'
 import { speak } from './speak.ts'
+
+const fal = createStandardCatalog().provider('fal')
+if (fal === undefined) throw new Error('there is no fal')
+const provider: Provider = fal
 
 const SENTENCE = 'The keeper climbed the stairs and lit the lamp.'
 
@@ -25,14 +28,14 @@ function requestFor(
   files: Record<string, InputFile>,
   signal = new AbortController().signal,
 ) {
-  const model = fal.provider.model(name)
+  const model = provider.model(name)
   if (model === undefined) throw new Error(`there is no model ${name}`)
   const nothing = { resumeId: null, onRequestId: async () => {}, onProgress: () => {} }
   return { model, request: { args }, files, callId: 'call-1', signal, ...nothing }
 }
 
 async function filmed(name: string, args: JsonObject, files: Record<string, InputFile>): Promise<Uint8Array> {
-  const { files: made } = await createSimulatedClient(fal.provider).call(requestFor(name, args, files))
+  const { files: made } = await createSimulatedClient(provider).call(requestFor(name, args, files))
   const [film] = made
   if (film === undefined || film.mimeType !== 'video/mp4') throw new Error('there is no film')
   return film.bytes
@@ -60,7 +63,7 @@ async function difference(
 
 providerClientContract('the simulated client for films', async () => {
   const { model, request, files } = requestFor('fal/fabric-1.0', {}, { image: await portrait(), audio: voice() })
-  return { client: createSimulatedClient(fal.provider), request: { model, request, files }, dispose: async () => {} }
+  return { client: createSimulatedClient(provider), request: { model, request, files }, dispose: async () => {} }
 })
 
 describe('a simulated talking head', () => {
@@ -95,7 +98,7 @@ describe('a simulated talking head', () => {
   it('stops when it is told to, as a call that was stopped', async () => {
     const stop = new AbortController()
     const request = requestFor('fal/fabric-1.0', {}, { image: await portrait(), audio: voice() }, stop.signal)
-    const call = createSimulatedClient(fal.provider).call(request)
+    const call = createSimulatedClient(provider).call(request)
     stop.abort('cancel')
     await expect(call).rejects.toMatchObject({ failureClass: 'timeout' })
   })
@@ -111,6 +114,31 @@ describe('a simulated film of a picture', () => {
     expect((await inspect(film, 'video/mp4')).durationMs).toBe(2000)
     expect((await decodeFilm(film)).frames).toBe(50)
     expect(await difference(film, 0, 49, { left: 40, top: 100, width: 400, height: 500 })).toBeGreaterThan(2)
+  })
+
+  it('shows all of an upright picture, its head too', async () => {
+    const stripe = (background: string) =>
+      sharp({ create: { width: 400, height: 40, channels: 3, background } })
+        .png()
+        .toBuffer()
+    const picture = await sharp({ create: { width: 400, height: 600, channels: 3, background: '#808080' } })
+      .composite([
+        { input: await stripe('#d02020'), top: 40, left: 0 },
+        { input: await stripe('#2040d0'), top: 520, left: 0 },
+      ])
+      .png()
+      .toBuffer()
+    const film = await filmed('fal/kling-2.5-turbo', { duration: 1 }, { image: fileOf('image/png', picture) })
+    const frame = await sharp(await frameOf(film, 24))
+      .removeAlpha()
+      .raw()
+      .toBuffer({ resolveWithObject: true })
+    expect([frame.info.width, frame.info.height]).toEqual([480, 720])
+    const column = Array.from({ length: 720 }, (_, y) =>
+      frame.data.subarray((y * 480 + 100) * 3, (y * 480 + 100) * 3 + 3),
+    )
+    expect(column.slice(0, 120).some(([r = 0, , b = 0]) => r - b > 80)).toBe(true)
+    expect(column.slice(600).some(([r = 0, , b = 0]) => b - r > 80)).toBe(true)
   })
 
   it('is drawn from the prompt where there is no picture, and refused without either', async () => {
@@ -130,7 +158,7 @@ describe('a simulated film of a picture', () => {
     for (const index of [0, 24]) {
       const frame = sharp(await frameOf(film, index))
       const corner = await sharp(
-        await frame.clone().extract({ left: 380, top: 440, width: 90, height: 30 }).png().toBuffer(),
+        await frame.clone().extract({ left: 375, top: 431, width: 72, height: 18 }).png().toBuffer(),
       ).stats()
       const middle = await sharp(
         await frame.clone().extract({ left: 180, top: 200, width: 90, height: 30 }).png().toBuffer(),

@@ -9,11 +9,11 @@ import {
   StepFailure,
 } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
-import { ffmpegMissing } from '../ffmpeg.ts'
-import type { AgentTurn, ToolCall } from '../kinds/agent.ts'
+import type { AgentTurn, ToolCall } from '@fabrique/steps'
+import { ffmpegMissing } from '@fabrique/steps/ffmpeg'
 import { cutOut } from './cut-out.ts'
-import { drawPicture } from './draw-picture.ts'
 import { filmOf } from './film.ts'
+import { drawPicture } from './picture.ts'
 import { speak } from './speak.ts'
 import { isMarkedUnsafe, writeText } from './write-text.ts'
 

@@ -192,7 +192,7 @@ describe('writeText with a schema', () => {
     const value = json as Record<string, string>
     expect(value['title']).not.toMatch(/\.$/)
     expect(value['script']?.length).toBeGreaterThan(value['hook']?.length ?? Infinity)
-    expect(value['imagePrompt']).toMatch(/^An illustration of /)
+    expect(value['imagePrompt']).toMatch(/^A picture of /)
   })
 
   it('stays bounded for schemas that demand too much', () => {

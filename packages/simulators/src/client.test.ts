@@ -1,19 +1,21 @@
-import type { ArtifactRecord, Model } from '@fabrique/engine'
+import type { ArtifactRecord, Model, Provider } from '@fabrique/engine'
 import { anArtifact, providerClientContract } from '@fabrique/engine/testing'
 import type { JsonObject } from '@fabrique/schema'
+import { createStandardCatalog, inspect } from '@fabrique/steps'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { createStandardCatalog } from '../index.ts'
-import { inspect } from '../inspect.ts'
-import { agent } from '../kinds/agent.ts'
-import { fal } from '../providers/fal.ts'
-import { openai } from '../providers/openai.ts'
 import { createSimulatedClient } from './client.ts'
 
-const PROVIDERS = { openai: openai.provider, fal: fal.provider }
+const catalog = createStandardCatalog()
+
+function providerOf(name: string): Provider {
+  const provider = catalog.provider(name)
+  if (provider === undefined) throw new Error(`there is no provider ${name}`)
+  return provider
+}
 
 function modelOf(name: string): Model {
-  const model = PROVIDERS[name.startsWith('fal/') ? 'fal' : 'openai'].model(name)
+  const model = providerOf(name.split('/')[0] ?? '').model(name)
   if (model === undefined) throw new Error(`there is no model ${name}`)
   return model
 }
@@ -46,7 +48,7 @@ for (const { name, model: modelName, request, files } of CASES) {
   providerClientContract(`the simulated client for ${name}`, async () => {
     const model = modelOf(modelName)
     return {
-      client: createSimulatedClient(PROVIDERS[model.provider as keyof typeof PROVIDERS]),
+      client: createSimulatedClient(providerOf(model.provider)),
       request: { model, request, files: files ? { image: await picture() } : {} },
       dispose: async () => {},
     }
@@ -55,7 +57,7 @@ for (const { name, model: modelName, request, files } of CASES) {
   describe(`the simulated client for ${name}`, () => {
     it('answers the same request with the same bytes, files that decode, and the usage that was expected', async () => {
       const model = modelOf(modelName)
-      const provider = PROVIDERS[model.provider as keyof typeof PROVIDERS]
+      const provider = providerOf(model.provider)
       const call = async () =>
         await createSimulatedClient(provider).call({
           model,
@@ -76,7 +78,7 @@ for (const { name, model: modelName, request, files } of CASES) {
 }
 
 async function ask(modelName: string, request: JsonObject): Promise<JsonObject> {
-  const { output } = await createSimulatedClient(openai.provider).call({
+  const { output } = await createSimulatedClient(providerOf('openai')).call({
     model: modelOf(modelName),
     request,
     files: {},
@@ -90,13 +92,13 @@ async function ask(modelName: string, request: JsonObject): Promise<JsonObject> 
 }
 
 describe('the simulated client for agents', () => {
-  const catalog = createStandardCatalog()
   const tools = catalog.names.tools
+  const agent = catalog.kind('agent')
 
   /** An agent with this twin as its model; its tools only take note, after their arguments were checked. */
   async function runAgent(fields: JsonObject) {
     const used: string[] = []
-    const output = await agent.run(
+    const output = await agent?.run(
       { promptTemplate: 'Make a page about foxes', ...fields },
       {
         signal: new AbortController().signal,
@@ -105,7 +107,7 @@ describe('the simulated client for agents', () => {
           return {
             output: await ask(model.name, request),
             files: [],
-            usage: openai.provider.expectedUsage(model, request),
+            usage: providerOf('openai').expectedUsage(model, request),
           }
         },
         tool(name) {

@@ -99,13 +99,10 @@ const fieldTexts: readonly (readonly [RegExp, (writer: Writer, prompt: string, c
   [/email/i, (_, prompt) => `hello@${slugOf(prompt).slice(0, 40)}.example.com`],
   [/date|_at$/i, (_, __, chance) => dateOf(chance)],
   [/hook|opener|opening|teaser/i, (writer) => writer.hook()],
-  [
-    /(image|visual|picture|illustration|scene|art).*(prompt|description)|prompt/i,
-    (_, prompt, chance) =>
-      `An illustration of ${topicOf(prompt)}, ${chance.pick(['flat vector style', 'watercolor', 'hand-drawn doodle style', 'cartoon style'])}`,
-  ],
+  [/(image|visual|picture|illustration|scene|art).*(prompt|description)|prompt/i, (writer) => writer.scene()],
   [/title|headline|heading|name$|label|subject/i, (writer) => writer.title()],
-  [/caption|alt|tagline|subtitle|description|dek|blurb/i, (writer) => writer.sentence()],
+  [/caption|tagline/i, (writer) => writer.caption()],
+  [/alt|subtitle|description|dek|blurb/i, (writer) => writer.sentence()],
   [/hashtag|tag|keyword|topic|category/i, (_, prompt, chance) => chance.pick(topicWords(prompt).slice(0, 8))],
   [
     /script|narration|voice|dialogue|monologue|speech|transcript/i,
