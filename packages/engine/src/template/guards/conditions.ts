@@ -1,5 +1,13 @@
 // What decides whether and how often a step runs, and what gates ask: conditions, lists, and the gates' own fields.
-import { declaredFields, inWords, isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
+import {
+  declaredFields,
+  inWords,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  pointerTo,
+  textOf,
+} from '@fabrique/schema'
 import type { Catalog, GateKind } from '../../catalog.ts'
 import { ExpressionError, parseExpression, type Reference } from '../expression.ts'
 import { placeholdersIn } from '../placeholders.ts'
