@@ -117,24 +117,19 @@ export async function drawPicture(request: PictureRequest): Promise<Buffer> {
 async function compose(prompt: string, style: Style, w: number, h: number, isClear: boolean, chance: Chance) {
   const palette = chance.pick(PALETTES)
   const { icons, label } = subjectsOf(prompt)
-  const isAlone = /transparent|isolated|cut[ -]?out|clip[ -]?art|(?:plain|white) background|sticker/i.test(prompt)
-  const isBare = isClear || isAlone || style.isLine === true
-  const backdrop = isClear
-    ? ''
-    : `<rect width="${w}" height="${h}" fill="${style.isLine ? '#ffffff' : isAlone ? (style.name === 'sticker' ? palette.calm : '#fbfaf7') : palette.paper}"/>`
-  const scenery = isBare
-    ? style.isLine && !isAlone && !isClear
-      ? ground(w, h, chance)
-      : ''
-    : setting(w, h, palette, chance)
+  const isAlone =
+    isClear || /transparent|isolated|cut[ -]?out|clip[ -]?art|(?:plain|white) background|sticker/i.test(prompt)
+  // The white border of a sticker would be lost on white.
+  const alone = style.name === 'sticker' ? palette.calm : '#fbfaf7'
+  const paper = style.isLine ? '#ffffff' : isAlone ? alone : palette.paper
+  const backdrop = isClear ? '' : `<rect width="${w}" height="${h}" fill="${paper}"/>`
+  const around = style.isLine ? ground(w, h, chance) : setting(w, h, palette, chance)
   const figures =
-    label === null
-      ? placed(icons, style, w, h, isBare && !style.isLine, chance)
-      : await card(label, icons, style, palette, w, h)
+    label === null ? placed(icons, style, w, h, isAlone, chance) : await card(label, icons, style, palette, w, h)
   const filters =
     `<filter id="style" x="-25%" y="-25%" width="150%" height="150%" color-interpolation-filters="sRGB">${style.filter ?? ''}</filter>` +
     `<filter id="over" x="0" y="0" width="100%" height="100%" color-interpolation-filters="sRGB">${style.over ?? ''}</filter>`
-  const picture = backdrop + scenery + figures
+  const picture = backdrop + (isAlone ? '' : around) + figures
   return `<defs>${filters}</defs>${style.over === undefined ? picture : `<g filter="url(#over)">${picture}</g>`}`
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createChance } from './chance.ts'
 import { createWriter } from './prose.ts'
+import { writeText } from './write-text.ts'
 
 describe('a writer', () => {
   it('says nothing twice in a hundred sentences, and is always about the subject, whatever the seed', () => {
@@ -22,5 +23,16 @@ describe('a writer', () => {
 
   it('makes a question its subject, not its clause', () => {
     expect(createWriter('Topic: why lighthouses went silent.', createChance('1')).sentence()).toContain(' lighthouses')
+  })
+})
+
+describe('a simulated text', () => {
+  it('holds no sentence twice, however many paragraphs are asked for', () => {
+    for (let seed = 0; seed < 100; seed++) {
+      const { text } = writeText({ prompt: 'Write 12 paragraphs about foxes and rain', seed })
+      const sentences = text.split(/(?<=\.)\s+/)
+      expect(sentences.length).toBeGreaterThan(30)
+      expect(new Set(sentences).size).toBe(sentences.length)
+    }
   })
 })

@@ -56,15 +56,19 @@ export const capitalised = (text: string): string => text.charAt(0).toUpperCase(
 
 type Pattern = (topic: string, word: string) => string
 
+/** What nearly everything has to do with: the words of a prompt's instructions would be none of its subject. */
+const COMPANY: readonly string[] =
+  'patience chance habit light weather distance memory craft time silence work luck'.split(' ')
+
 const TITLES: readonly Pattern[] = [
-  (topic) => `The quiet power of ${topic}`,
-  (topic) => `${capitalised(topic)}, explained`,
-  (topic) => `What ${topic} can teach us`,
-  (topic, word) => `${capitalised(topic)}: a closer look at ${word}`,
-  (topic) => `Inside the world of ${topic}`,
-  (topic) => `A field guide to ${topic}`,
-  (topic, word) => `${capitalised(word)}, and what it says about ${topic}`,
-  (topic) => `Ten minutes with ${topic}`,
+  (topic, word) => `${capitalised(topic)} and ${word}`,
+  (topic, word) => `What ${word} has to do with ${topic}`,
+  (topic, word) => `${capitalised(word)} in the company of ${topic}`,
+  (topic, word) => `Between ${topic} and ${word}`,
+  (topic, word) => `A field guide to ${topic} and ${word}`,
+  (topic, word) => `${capitalised(topic)}: a lesson in ${word}`,
+  (topic, word) => `Learning ${word} from ${topic}`,
+  (topic, word) => `Ten minutes of ${word} with ${topic}`,
 ]
 
 const HOOKS: readonly Pattern[] = [
@@ -80,31 +84,31 @@ const HOOKS: readonly Pattern[] = [
 
 /** A sentence is an opening and an ending: few patterns, many sentences, each with the subject in it. */
 const OPENINGS: readonly Pattern[] = [
-  (topic) => `Every story about ${topic} begins`,
+  (topic, word) => `A story about ${topic} and ${word} begins`,
   (topic, word) => `Look closely at ${topic}, and you find ${word}`,
-  (topic) => `Most of what we know about ${topic} started`,
-  (topic, word) => `To see what ${topic} and ${word} share, begin`,
-  (topic) => `The best way into ${topic} starts`,
-  (topic, word) => `Talk about ${topic} for long enough, and you come to ${word}`,
-  (topic) => `You meet the charm of ${topic}`,
+  (topic, word) => `What we know of ${topic} and ${word} started`,
+  (topic, word) => `The best way from ${topic} to ${word} starts`,
+  (topic, word) => `Talk about ${topic}, and you come to ${word}`,
+  (topic, word) => `You meet the charm of ${topic} and ${word}`,
   (topic, word) => `The link between ${topic} and ${word} was found`,
-  (topic) => `Those who return to ${topic} do so`,
+  (topic, word) => `Those who return to ${topic} for ${word} do so`,
+  (topic, word) => `Of all there is to ${topic}, ${word} shows best`,
   (topic, word) => `The place of ${word} among ${topic} is clearest`,
 ]
 
 const ENDINGS: readonly string[] = [
-  'with a small, concrete moment.',
-  'with something that can be held in one hand.',
-  'on an ordinary morning, with nobody watching.',
-  'in the details, not in the summary.',
-  'with a question that a child would ask.',
-  'where two habits meet and neither gives way.',
-  'in plain words, on one page.',
-  'with a mistake that turned out well.',
-  'in the time it takes to boil water.',
-  'a little to the left of where one expects it.',
-  'with patience, and a good pencil.',
+  'with one small moment.',
   'in the hour after the rain.',
+  'with a plain question.',
+  'on an ordinary day.',
+  'in the details.',
+  'close to home.',
+  'in simple words.',
+  'with a happy mistake.',
+  'where nobody expects it.',
+  'with a good pencil.',
+  'where two habits meet.',
+  'before anyone looks.',
 ]
 
 /** Where a described picture plays: each names something that can be drawn as well. */
@@ -137,12 +141,7 @@ export interface Writer {
 
 /** Starts a writer on the subject of a prompt. */
 export function createWriter(prompt: string, chance: Chance): Writer {
-  const words = topicWords(prompt)
   const topic = topicOf(prompt)
-  // A word that is the subject's own would stutter: "between foxes and foxes".
-  const others = words.filter((word) => !topic.toLowerCase().includes(word))
-  const beside =
-    others.length > 0 ? others.slice(0, 6) : ['patience', 'chance', 'habit', 'light', 'weather', 'distance']
 
   /** Goes through all pairs of two stocks, so that neighbours differ in both; begins anew after the last. */
   function pairs<A, B>(one: readonly A[], other: readonly B[]): () => readonly [A, B] {
@@ -156,15 +155,13 @@ export function createWriter(prompt: string, chance: Chance): Writer {
       return [one[a] as A, other[b] as B]
     }
   }
-  const [titles, hooks, phrases] = [pairs(TITLES, beside), pairs(HOOKS, beside), pairs(PHRASES, words.slice(0, 6))]
-  const openings = pairs(OPENINGS, ENDINGS)
-  const captions = pairs(PHRASES, beside)
-  let said = 0
+  const [titles, hooks, phrases] = [pairs(TITLES, COMPANY), pairs(HOOKS, COMPANY), pairs(PHRASES, COMPANY)]
+  const [openings, captions] = [pairs(OPENINGS, ENDINGS), pairs(PHRASES, COMPANY)]
+  let said = Math.floor(chance.next() * COMPANY.length)
   let place = Math.floor(chance.next() * SETTINGS.length)
   const sentence = (): string => {
     const [opening, ending] = openings()
-    said += 1
-    return `${opening(topic, beside[Math.floor(said / 3) % beside.length] ?? topic)} ${ending}`
+    return `${opening(topic, COMPANY[said++ % COMPANY.length] ?? topic)} ${ending}`
   }
   const written = ([pattern, word]: readonly [Pattern, string]): string => pattern(topic, word)
   return {

@@ -24,7 +24,7 @@ const THINGS = ['Animals & Nature', 'Food & Drink', 'Activities', 'Objects', 'Tr
 
 /** Names of icons that a prompt's words mostly mean differently: verbs, properties, parts of a layout. */
 const NEVER = new Set(
-  'watch pick fly link label memo customs construction foggy seat plus minus hook locked unlocked goal net receipt keyboard'.split(
+  'watch pick fly link label memo customs construction foggy seat plus minus hook locked unlocked goal net cooking'.split(
     ' ',
   ),
 )
@@ -39,7 +39,7 @@ ox: bullock; bison: buffalo; camel: dromedary; two-hump-camel: bactrian camel; b
 mouse: mice; microbe: bacteria, germ, virus; phoenix-bird: phoenix; goose: geese; orangutan: ape; deciduous-tree: tree, oak, oak tree
 evergreen-tree: pine tree, fir tree, conifer, pine, fir; palm-tree: palm; fallen-leaf: autumn leaf; leaf-fluttering-in-wind: leaf
 four-leaf-clover: clover; seedling: sprout, sapling; blossom: flower, daisy; sheaf-of-rice: wheat; potted-plant: houseplant, pot plant
-cherry-blossom: sakura; bouquet: bunch of flowers; red-apple: apple; tangerine: mandarin, clementine; kiwi-fruit: kiwi
+cherry-blossom: sakura; bouquet: bunch of flowers; red-apple: apple; tangerine: orange, mandarin, clementine; kiwi-fruit: kiwi
 ear-of-corn: corn, maize, sweetcorn; hot-pepper: chili, chilli; bell-pepper: paprika; leafy-green: lettuce, cabbage; eggplant: aubergine
 cucumber: gherkin; peanuts: peanut; bread: loaf, loaf of bread; baguette-bread: baguette; cheese-wedge: cheese; cut-of-meat: steak
 french-fries: fries; hamburger: burger, cheeseburger; hot-dog: hotdog; cooking: fried egg; pot-of-food: stew; green-salad: salad; cooked-rice: rice
@@ -89,17 +89,12 @@ handshake: handshake; footprints: footprint`
 const PERSON = 'person'
 
 /** A phrase that holds a thing's name and means another one without an icon. */
-const COMPOUNDS = new Set([
-  'hot air balloon',
-  'space station',
-  'ice cream truck',
-  'sea horse',
-  'star fish',
-  'guinea pig',
-  'fire fly',
-  'dragon fly',
-  'sugar glider',
-])
+const COMPOUNDS = new Set(
+  (
+    'hot air balloon,space station,gas station,ice cream truck,sea horse,star fish,guinea pig,fire fly,dragon fly,red panda,killer whale,' +
+    'tree house,bird house,doll house,piggy bank,paper plane,paper airplane,cheese cake'
+  ).split(','),
+)
 
 /** Words that describe; alone, as in "cute, friendly", they name nothing. */
 const QUALITIES = new Set(
@@ -196,6 +191,7 @@ export function subjectsOf(prompt: string): Subjects {
   const text = prompt
     .slice(0, PROMPT_CHARACTERS_MAX)
     .toLowerCase()
+    .replaceAll(/\b(?:bowl|plate|pot|glass|bottle|tray|mug|cup|pile|stack)s? of\b/g, ' ')
     .replaceAll(/['’]s\b/g, '')
   const [asked = '', style] = text.split(/\b(?:style|medium|the series|palette|format)\s*:/)
   const sentences = asked
@@ -206,7 +202,14 @@ export function subjectsOf(prompt: string): Subjects {
   const [main] = found
   const icons = [...new Set(found.flatMap(({ icon }) => icon ?? []))]
   if (main === undefined || main.icon === null) {
-    const words = main?.words.join(' ') ?? asked.trim().split(/\s+/).slice(0, 6).join(' ')
+    const words =
+      main?.words.join(' ') ??
+      asked
+        .trim()
+        .replace(/^(?:an?|the)\s/, '')
+        .split(/\s+/)
+        .slice(0, 6)
+        .join(' ')
     return { icons: icons.slice(0, ICONS_MAX - 1), label: words.slice(0, LABEL_CHARACTERS_MAX) }
   }
   const saysMore = icons.some((icon) => icon !== PERSON && isPerson(icon))
