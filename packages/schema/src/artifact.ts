@@ -10,7 +10,9 @@ export const Artifact = z
     workflow: z.string(),
     workflow_version: z.string(),
     artifact_class: z.enum(ARTIFACT_CLASSES),
-    role: z.string().describe("The role of the file in the workflow's artifactSchema, or the step that made it."),
+    role: z
+      .string()
+      .describe("The role of the file in the workflow's artifactSchema, or the name that its step gave it."),
     status: z
       .enum(['draft', 'review', 'approved', 'rejected'])
       .describe('`draft`: made on the way, and not what the workflow promises.'),

@@ -1,7 +1,6 @@
 // The ledger: one entry for each call of a provider, in the spelling of specifications.
 import { z } from 'zod'
 import { Instant } from './json.ts'
-import { UNITS } from './pricing.ts'
 
 export const LedgerEntry = z
   .object({
@@ -12,7 +11,7 @@ export const LedgerEntry = z
     providerOperation: z.string(),
     model: z.string(),
     quantity: z.number().nullable(),
-    unit: z.string().describe(`One of ${UNITS.join(', ')}; \`mixed\` where a call uses several.`),
+    unit: z.string().describe('As of the price list; `request`, once, where a call uses several units.'),
     unitPriceUsd: z.number().nullable(),
     estimatedCostUsd: z.number(),
     actualCostUsd: z.number().nullable().describe('Null until the outcome is known; a call of unknown outcome counts.'),
