@@ -5,6 +5,7 @@ import { type Db, readEndedRun, SYSTEM_ORGANIZATION } from '@fabrique/db'
 import {
   type ArtifactStore,
   type Delivery,
+  handOn,
   type Ids,
   type Log,
   retryRun,
@@ -134,10 +135,7 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
         })),
       )
       if (forgotten.length === 0) return
-      const { deliveries, events, cancelled } = await runs.tell(forgotten.map(({ id }) => id))
-      queue.publish(events)
-      for (const rootRunId of cancelled) host.cancel(rootRunId)
-      await queue.enqueue(deliveries)
+      await handOn(queue, await runs.notify(forgotten.map(({ id }) => id)))
     },
 
     async stop(runId) {

@@ -28,6 +28,7 @@ export { durationMs } from './execution/end-run.ts'
 export { createEngine, type EngineDeps } from './execution/execute.ts'
 export { createHost, type Host } from './execution/host.ts'
 export { type FailureClass, StepFailure } from './failure.ts'
+export { handOn } from './follow-up.ts'
 export type { EarlierRun } from './inheritance.ts'
 export { cancelRun } from './oversight/cancel-run.ts'
 export { receiptOf, type RecordedRun } from './oversight/receipt.ts'
@@ -62,7 +63,7 @@ export type {
   RunQueue,
   RunStore,
   StagedAnswer,
-  Told,
+  FollowUp,
   Transition,
 } from './ports.ts'
 export { joinSlots, type SlotState } from './slots.ts'

@@ -59,8 +59,8 @@ export type NewSlot = Pick<
   | 'inherited'
 >
 
-/** What follows from telling runs of each other: deliver, publish, and have workers stop what is cancelled. */
-export interface Told {
+/** What follows from a change of a run for others: deliver, publish, and have workers stop what is cancelled. */
+export interface FollowUp {
   deliveries: Delivery[]
   events: RunEvent[]
   /** Runs that are cancelled although they, or slots of theirs, are at work. */
@@ -214,14 +214,14 @@ export interface Transition {
   /** Caps of a day that the calls count against; only while each of them holds are new calls recorded. */
   dayCaps?: DayCap[]
   /**
-   * Absent: the run goes on. `waiting` parks it until somebody decides, `parked` until a run that it called has ended:
-   * no lease and no job meanwhile. `wakeInMs` has it looked at again then at the latest.
+   * Absent: the run goes on. `waiting`: until a person decides. `suspended`: until a run that it called has ended. It has
+   * no lease and no job meanwhile; after `wakeInMs` the reconciler wakes it at the latest.
    */
   end?:
     | { status: 'completed'; output: JsonObject; simulated: boolean }
     | { status: 'failed'; error: RunError; simulated: boolean }
     | { status: 'cancelled' }
-    | { status: 'waiting' | 'parked'; wakeInMs: number | null }
+    | { status: 'waiting' | 'suspended'; wakeInMs: number | null }
 }
 
 /**
@@ -242,7 +242,7 @@ export interface RunHistory {
   children: ChildRecord[]
 }
 
-/** A delivery that is owed: the job's name is `<runId>-<epoch>`, so a second one never hides behind the first. */
+/** A delivery that is due: the job's name is `<runId>-<epoch>`, so a second one never hides behind the first. */
 export interface Delivery {
   runId: string
   /** Whose run it is: organizations take turns among runs of equal priority. */
@@ -259,29 +259,29 @@ export interface RunStore {
   accept(run: NewRun): Promise<AcceptOutcome>
   /** The run that an Idempotency-Key of the last 24 hours stands for, and the digest of its spec. */
   acceptedUnder(organizationId: string, key: string): Promise<{ runId: string; digest: string } | null>
-  /** Takes the lease of a pending run, or answers null: somebody else has it, or it is over. */
+  /** Takes the lease of a pending run; null where another worker has it, or the run has ended. */
   claim(runId: string, worker: string, leaseMs: number): Promise<ClaimedRun | null>
   definition(hash: string): Promise<Definition | null>
   history(runId: string): Promise<RunHistory>
-  /** What a run was given and how it stands. */
+  /** A run's status, and what it was given. */
   find(runId: string): Promise<{ status: RunStatus; instance: Instance } | null>
   /** The runs that this run has called. */
   children(runId: string): Promise<ChildRecord[]>
   /**
-   * Tells these runs that one which they wait for has ended, rests or has begun: a caller that rests becomes pending
-   * again, a run of slots is brought up to date, and ended by the last of them.
+   * Notifies these runs that one which they wait for has begun, waits or has ended: a suspended caller becomes pending
+   * again, a bundle gets the status that its slots make, and ends with the last of them.
    */
-  tell(runIds: string[]): Promise<Told>
+  notify(runIds: string[]): Promise<FollowUp>
   /** What the organization's runs of the workflow have spent or reserved today. */
   spentToday(organizationId: string, workflow: string): Promise<number>
   commit(transition: Transition): Promise<CommitOutcome>
   /** Prolongs leases; names those that are no longer held and those that should be cancelled. */
   renew(held: { runId: string; fence: number }[], leaseMs: number): Promise<{ lost: string[]; cancelled: string[] }>
-  /** Gives a run back unfinished, without charging it a lost lease: used at shutdown. */
+  /** Gives an unfinished run back at a shutdown: the lease does not count as lost. */
   release(runId: string, fence: number): Promise<Delivery | null>
-  /** A run and everything below it: settles what nobody executes at once, and marks what somebody does. */
+  /** Of a run and everything below it, settles at once what no worker executes, and marks what one does. */
   requestCancel(runId: string): Promise<{ settled: RunEvent[]; active: string[] }>
-  /** Settles what a run has called and still goes on, as `requestCancel` does for a whole tree. */
+  /** `requestCancel` for everything below the run, without the run itself. */
   cancelChildren(runId: string): Promise<{ settled: RunEvent[]; active: string[] }>
   /** Decides the open gate, of the run itself or of one that it waits for. That run becomes pending again; deliver it. */
   decide(
@@ -289,15 +289,15 @@ export interface RunStore {
     decision: { approve: boolean; gateId?: string; comment?: string; by: string },
   ): Promise<Delivery | null>
   /**
-   * One pass of what time alone makes due: expired leases become pending again (the third loss without progress
-   * fails the run), cancelled ones without a holder are settled, and pending ones that are overdue are returned.
+   * One pass of what time alone makes due: runs whose lease expired become pending again (the third loss without
+   * progress fails them), cancelled ones without a worker are settled, overdue pending ones are returned.
    */
   recover(limit: number): Promise<{ overdue: Delivery[]; events: RunEvent[]; cancelled: string[] }>
-  /** Makes every pending run due at once: for when the queue has come back without its jobs. */
-  recheckPending(): Promise<void>
+  /** Makes every pending run due at once, after the queue came back without its jobs. */
+  requeueAll(): Promise<void>
 }
 
-/** Delivery of run ids to workers, and of news to whoever watches. May lose, repeat, reorder and delay anything. */
+/** Delivers run ids to workers and events to watchers. May lose, repeat, reorder and delay anything. */
 export interface RunQueue {
   /** Resolves when handed over or given up on; never rejects and never waits longer than its own short limit. */
   enqueue(deliveries: Delivery[]): Promise<void>
@@ -320,7 +320,7 @@ export interface ArtifactStore {
   unstage(callId: string): Promise<void>
 }
 
-/** A provider's answer at rest. */
+/** A provider's answer, stored until its step is committed. */
 export interface StagedAnswer {
   output: JsonObject
   files: { name: string; mimeType: string; bytes: Uint8Array }[]

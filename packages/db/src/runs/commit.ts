@@ -225,7 +225,7 @@ export async function spentOn(
 /** An execution ends with one of three moves. */
 const MOVE_OF = {
   waiting: 'wait',
-  parked: 'suspend',
+  suspended: 'suspend',
   completed: 'finish',
   failed: 'finish',
   cancelled: 'finish',

@@ -101,7 +101,7 @@ interface ClaimRow {
   at: Date
 }
 
-type Leases = Pick<RunStore, 'tell' | 'claim' | 'renew' | 'release' | 'recover' | 'recheckPending'>
+type Leases = Pick<RunStore, 'notify' | 'claim' | 'renew' | 'release' | 'recover' | 'requeueAll'>
 
 /** The leasing half of the run store; `publish` hears of the started events that claims write. */
 export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => void): Leases {
@@ -175,12 +175,12 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
         cancelled: [...settled.cancelled, ...notified.cancelled],
       }
     },
-    async tell(runIds) {
+    async notify(runIds) {
       const deliveries = await db.query<Delivery & { lane: Lane }>('runs.wake', WAKE, [runIds, WOKEN_GRACE_MS])
       const notified = await inTransaction(db, (trx) => notifyIn(trx, ids, runIds))
       return { deliveries, ...notified }
     },
-    async recheckPending() {
+    async requeueAll() {
       await db.query('runs.requeue', REQUEUE, [])
     },
   }

@@ -1,6 +1,6 @@
 // Ending runs that no worker executes: cancelled while queued, waiting or suspended, given up after too many crashes, or a
 // bundle whose last slot has ended. Hides how terminal events are put together from the record, and whom an end concerns.
-import { type Ids, joinSlots, type NewEvent, type Phase, type SlotState, type Told } from '@fabrique/engine'
+import { type Ids, joinSlots, type NewEvent, type Phase, type SlotState, type FollowUp } from '@fabrique/engine'
 import { endEvent, isTerminal, type RunError, type RunEvent, type RunStatus } from '@fabrique/schema'
 import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import { type Db, inTransaction, queryIn } from '../client.ts'
@@ -13,7 +13,7 @@ import { treesOf } from './tree.ts'
 type RunRow = Selectable<Tables['runs']>
 type Trx = Transaction<Tables>
 /** What follows, apart from deliveries: those are the reconciler's or the caller's. */
-type News = Omit<Told, 'deliveries'>
+type News = Omit<FollowUp, 'deliveries'>
 
 interface Settling {
   runIds: string[]
@@ -201,7 +201,7 @@ async function settle(trx: Trx, ids: Ids, { runIds, move, outcome }: Settling): 
     .orderBy('id')
     .forUpdate()
     .execute()
-  // No execution will ask for these any more: they may have been charged, and count as spent.
+  // The rule of `asUnknown`: no execution will ask for these answers.
   const foundIds = found.map(({ id }) => id)
   await sql`update provider_calls set outcome = 'unknown', actual_usd = estimated_usd
     where run_id = any(${foundIds}::text[]) and outcome = 'pending'`.execute(trx)

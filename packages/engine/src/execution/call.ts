@@ -18,6 +18,11 @@ function bookedAs(rates: readonly Rate[], model: string, usages: readonly Usage[
   return { quantity: only.quantity, unit: only.unit, unitPriceUsd: rate?.unit_price_usd ?? null }
 }
 
+/** A call whose answer no execution will ask for: it may have been charged, so it counts as spent. */
+export function asUnknown(call: CallRecord): CallRecord {
+  return { ...call, outcome: 'unknown', actualUsd: call.estimatedUsd }
+}
+
 export interface CallDeps {
   catalog: Catalog
   providers: Providers
@@ -165,7 +170,7 @@ async function recover(
     )
   }
   // The process died between sending and saving: whether the provider charged for it cannot be known.
-  const unknown: CallRecord = { ...record, outcome: 'unknown', actualUsd: record.estimatedUsd }
+  const unknown = asUnknown(record)
   await deps.record(unknown)
   site.earlier[site.earlier.indexOf(record)] = unknown
   if (site.asksAgain) return null

@@ -12,6 +12,7 @@ import {
 import type { EndEvidence, Verdict } from '../catalog.ts'
 import { parsePath, valueAt } from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
+import { asUnknown } from './call.ts'
 import type { ArtifactStore, GateRecord, Transition } from '../ports.ts'
 import { artifactSummary, type RunState } from './run-state.ts'
 import { verdictOn } from './run-step.ts'
@@ -29,7 +30,7 @@ const RECHECK_MS = 30_000
 const RECHECK_WAITING_MS = 3_600_000
 
 /** Ends a run whose steps are all settled, by its failure or its end gates; suspends it while a review is open. */
-export async function conclude(deps: EndRunDeps, state: RunState): Promise<'finished' | 'waiting' | 'parked'> {
+export async function conclude(deps: EndRunDeps, state: RunState): Promise<'finished' | 'waiting' | 'suspended'> {
   const { graph, gates } = state
   const files = finalFiles(state)
   const rejected = graph.gates.find(({ gate }) => gates.get(gate.id)?.status === 'rejected')
@@ -71,7 +72,7 @@ export function durationMs(text: string): number | undefined {
 }
 
 /** Suspends the run until a person decides or a called run ends; it is `waiting` while a gate is open in either. */
-export async function suspend(state: RunState): Promise<'waiting' | 'parked'> {
+export async function suspend(state: RunState): Promise<'waiting' | 'suspended'> {
   const own = [...state.gates.values()].filter(({ status }) => status === 'open')
   const waiting = [...state.children.values()].filter(({ status }) => status === 'waiting')
   const called = waiting.flatMap(({ openGates }) => openGates)
@@ -80,8 +81,8 @@ export async function suspend(state: RunState): Promise<'waiting' | 'parked'> {
     ...called.map(({ id, name, runId }) => ({ id, name, run_id: runId })),
   ]
   if (gates.length === 0) {
-    await state.save('W11', { status: 'parked', wakeInMs: RECHECK_MS })
-    return 'parked'
+    await state.save('W11', { status: 'suspended', wakeInMs: RECHECK_MS })
+    return 'suspended'
   }
   if (called.length > 0 || own.some(({ id }) => !state.announced.has(id))) {
     const detail = `Waiting for a decision: ${gates.map(({ name }) => name).join(', ')}.`
@@ -100,9 +101,12 @@ function wakeInMs(open: GateRecord[], hasSuspended: boolean): number | null {
 
 /** Ends the run with its terminal event. */
 export async function finish(state: RunState, end: End): Promise<'finished'> {
-  // No execution will ask for these answers: they may have been charged, and count as spent.
-  const open = state.calls().filter(({ outcome }) => outcome === 'pending')
-  state.noteCalls(open.map((call) => ({ ...call, outcome: 'unknown', actualUsd: call.estimatedUsd })))
+  state.noteCalls(
+    state
+      .calls()
+      .filter(({ outcome }) => outcome === 'pending')
+      .map(asUnknown),
+  )
   const called = [...state.children.values()].reduce((sum, { spentUsd }) => sum + spentUsd, 0)
   const actual = roundUsd(state.calls().reduce((sum, { actualUsd }) => sum + (actualUsd ?? 0), called))
   const output = ownOutput(state, end)

@@ -4,6 +4,7 @@ import { FabriqueError, isTerminal, type Step } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { conclude, finish, openGate, suspend } from './end-run.ts'
 import { ExpressionError } from '../template/expression.ts'
+import { handOn } from '../follow-up.ts'
 import { continuation, retriedHistory } from '../inheritance.ts'
 import { createGraph, type Graph, type Next, next } from './plan.ts'
 import type { ChildRecord, ClaimedRun, RunHistory, RunQueue, RunStore } from '../ports.ts'
@@ -23,10 +24,10 @@ export interface EngineDeps extends RunStepDeps {
 }
 
 /**
- * How an execution ended. Only `finished` and `waiting` change what the outside sees of the run: a `parked` one is
+ * How an execution ended. Only `finished` and `waiting` change what the outside sees of the run: a `suspended` one is
  * suspended until a run that it called has ended.
  */
-export type ExecutionOutcome = 'finished' | 'waiting' | 'parked' | 'released' | 'lost'
+export type ExecutionOutcome = 'finished' | 'waiting' | 'suspended' | 'released' | 'lost'
 
 /** Why a worker aborts an execution; also the reason of its signal. */
 export type AbortReason = 'cancel' | 'lost' | 'shutdown'
@@ -99,10 +100,7 @@ export function createEngine(deps: EngineDeps): Engine {
 
 /** Wakes a run to check what it waits for. A lost notification only delays it: it wakes by itself in the end. */
 async function notify({ store, queue }: EngineDeps, runId: string): Promise<void> {
-  const { deliveries, events, cancelled } = await store.tell([runId])
-  queue.publish(events)
-  for (const rootRunId of cancelled) queue.publishCancel(rootRunId)
-  if (deliveries.length > 0) await queue.enqueue(deliveries)
+  await handOn(queue, await store.notify([runId]))
 }
 
 /** Releases a run as soon as the record answers again: its absence is not counted as a lost lease. */

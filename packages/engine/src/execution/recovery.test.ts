@@ -101,7 +101,7 @@ async function scenario(seed: number) {
     slowStore.history = slow(store.history)
     slowStore.release = slow(store.release)
     slowStore.children = slow(store.children)
-    slowStore.tell = slow(store.tell)
+    slowStore.notify = slow(store.notify)
     slowStore.cancelChildren = slow(store.cancelChildren)
     slowStore.commit = slow(async (transition: Transition) => {
       const before = store.read(transition.runId)

@@ -10,7 +10,7 @@ import {
   textOf,
 } from '@fabrique/schema'
 import pLimit from 'p-limit'
-import { type CallDeps, callModel } from './call.ts'
+import { asUnknown, type CallDeps, callModel } from './call.ts'
 import { callWorkflow, type SubWorkflowDeps, Suspended } from './call-workflow.ts'
 import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext, Verdict } from '../catalog.ts'
 import { contentHash } from '../template/compile.ts'
@@ -181,8 +181,7 @@ function asksAPerson(state: RunState, { key }: Unit): boolean {
 
 /** Books the pending calls of a unit that failed: no later attempt will ask the provider for their answers. */
 function unknownAnswers(calls: CallRecord[]): CallRecord[] {
-  const open = calls.filter(({ outcome }) => outcome === 'pending')
-  return open.map((call) => ({ ...call, outcome: 'unknown', actualUsd: call.estimatedUsd }))
+  return calls.filter(({ outcome }) => outcome === 'pending').map(asUnknown)
 }
 
 function bug(deps: Pick<RunStepDeps, 'log'>, state: RunState, key: string, error: unknown): StepFailure {

@@ -456,7 +456,7 @@ describe('a run that gives up', () => {
 })
 
 describe('a cancel by a user', () => {
-  it('ends the caller and what it has called, parked or queued, with what they have spent', async () => {
+  it('ends the caller and what it has called, suspended or queued, with what they have spent', async () => {
     const reviewed = { ...CALLED, gates: [{ id: 'look', name: 'look', type: 'review' }] }
     const { execute, store, id, read, children, costOf } = await setup(calling(reviewed, {}, [{ id: 'a' }]))
     await execute()

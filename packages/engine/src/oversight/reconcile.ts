@@ -1,5 +1,6 @@
 // What time alone makes due: leases that ran out, deliveries that were lost, a queue that came back empty.
 // Hides nothing clever: it repeats until the record and the queue agree. Any number may run at once.
+import { handOn } from '../follow-up.ts'
 import type { Clock, Log, RunQueue, RunStore } from '../ports.ts'
 
 const PASS_LIMIT = 1_000
@@ -13,7 +14,7 @@ export interface Reconciler {
 
 /** A reconciler over the record and the queue. Rows are taken with SKIP LOCKED, so passes share the work. */
 export function createReconciler(deps: {
-  store: Pick<RunStore, 'recover' | 'recheckPending'>
+  store: Pick<RunStore, 'recover' | 'requeueAll'>
   queue: Pick<RunQueue, 'cameBackEmpty' | 'missing' | 'enqueue' | 'publish' | 'publishCancel'>
   clock: Clock
   log: Log
@@ -25,12 +26,11 @@ export function createReconciler(deps: {
     const empty = await deps.queue.cameBackEmpty()
     if (empty === true || (empty === false && blind)) {
       deps.log.debug({}, 'the queue is new or back; every pending run is looked for in it')
-      await deps.store.recheckPending()
+      await deps.store.requeueAll()
       blind = false
     }
     const { overdue, events, cancelled } = await deps.store.recover(PASS_LIMIT)
-    deps.queue.publish(events)
-    for (const rootRunId of cancelled) deps.queue.publishCancel(rootRunId)
+    await handOn(deps.queue, { events, cancelled, deliveries: [] })
     deps.killpoint?.('R1')
     // Runs due while Redis was away have been put off; once it is back, recheck them at once.
     blind ||= empty === null

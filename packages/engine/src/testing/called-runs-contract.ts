@@ -11,7 +11,7 @@ import { createSequentialIds } from './sequential-ids.ts'
 interface Tools extends RunStoreSetup {
   accepted(over?: Partial<NewRun>): Promise<NewRun>
   claimed(runId: string): Promise<ClaimedRun>
-  parked(runId: string, gateIds?: string[]): Promise<ClaimedRun>
+  openReview(runId: string, gateIds?: string[]): Promise<ClaimedRun>
   loseWorkers(runId: string, times: number): Promise<void>
 }
 
@@ -21,7 +21,7 @@ const COMPLETED = { status: 'completed', output: { done: true }, simulated: fals
 type Caller = Pick<NewRun, 'id' | 'organizationId' | 'metadata' | 'priority' | 'lane' | 'failFast'> & {
   rootRunId?: string
 }
-const PARKED = { status: 'parked', wakeInMs: 30_000 } as const
+const SUSPENDED = { status: 'suspended', wakeInMs: 30_000 } as const
 
 /** Defines these tests; `setup` opens a store for each. */
 export function calledRunsContract(name: string, setup: () => Promise<Tools>): void {
@@ -59,7 +59,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     }
 
     /** A run that is suspended, and the run that it has called. */
-    async function resting(end: Transition['end'] = PARKED, over: Partial<NewRun> = {}) {
+    async function suspended(end: Transition['end'] = SUSPENDED, over: Partial<NewRun> = {}) {
       const caller = await accepted(over)
       const { fence } = await claimed(caller.id)
       const child = aChild(caller)
@@ -72,7 +72,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const { fence } = await claimed(runId)
       await commits(anEnd(runId, fence, COMPLETED, { calls }))
     }
-    return { ...tools, aChild, commits, resting, ends }
+    return { ...tools, aChild, commits, suspended, ends }
   }
 
   describe(`${name}: calling runs`, () => {
@@ -132,15 +132,15 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     })
 
     it('delivers a called run that nobody handed over', async () => {
-      const { store, advance, resting } = await family()
-      const { child } = await resting()
+      const { store, advance, suspended } = await family()
+      const { child } = await suspended()
       await advance(11_000)
       expect((await store.recover(100)).overdue.map(({ runId }) => runId)).toContain(child.id)
     })
 
     it('counts what a called run and its own called runs have spent, and shows their files and gates', async () => {
-      const { store, claimed, aChild, commits, resting } = await family()
-      const { caller, child } = await resting()
+      const { store, claimed, aChild, commits, suspended } = await family()
+      const { caller, child } = await suspended()
       const held = await claimed(child.id)
       const below = aChild({ ...child, rootRunId: caller.id }, 'e')
       const gates = [{ id: 'look', name: 'Look', type: 'review', status: 'open' as const, detail: null }]
@@ -151,7 +151,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
           calls: [aCall('c1', { outcome: 'succeeded', actualUsd: 0.1 })],
         }),
       )
-      await commits(anEnd(child.id, held.fence, PARKED))
+      await commits(anEnd(child.id, held.fence, SUSPENDED))
       const lowest = await claimed(below.id)
       await commits(aTransition(below.id, lowest.fence, { calls: [aCall('c2')] }))
       await commits(anEnd(below.id, lowest.fence, { status: 'waiting', wakeInMs: null }, { gates }))
@@ -167,10 +167,10 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     })
   })
 
-  describe(`${name}: resting`, () => {
+  describe(`${name}: suspended`, () => {
     it('lets nobody’s lease run out, and is claimed by nobody', async () => {
-      const { store, advance, read, resting } = await family()
-      const { caller } = await resting({ status: 'parked', wakeInMs: null })
+      const { store, advance, read, suspended } = await family()
+      const { caller } = await suspended({ status: 'suspended', wakeInMs: null })
       expect((await read(caller.id)).status).toBe('running')
       expect(await store.claim(caller.id, 'w2', LEASE_MS)).toBeNull()
       for (let pass = 0; pass < 4; pass += 1) {
@@ -181,35 +181,35 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     })
 
     it('is woken once, by whoever comes first', async () => {
-      const { store, claimed, resting } = await family()
-      const { caller, fence } = await resting()
-      const told = await Promise.all(Array.from({ length: 10 }, () => store.tell([caller.id])))
+      const { store, claimed, suspended } = await family()
+      const { caller, fence } = await suspended()
+      const told = await Promise.all(Array.from({ length: 10 }, () => store.notify([caller.id])))
       const woken = told.flatMap(({ deliveries }) => deliveries)
       expect(woken).toMatchObject([{ runId: caller.id }])
       expect(woken[0]?.epoch).toBeGreaterThan(0)
-      expect((await store.tell([caller.id])).deliveries).toEqual([])
+      expect((await store.notify([caller.id])).deliveries).toEqual([])
       const again = await claimed(caller.id)
       expect(again.resumed).toBe(true)
       expect(again.fence).toBeGreaterThan(fence)
-      expect((await store.tell([caller.id])).deliveries, 'one at work needs no waking').toEqual([])
+      expect((await store.notify([caller.id])).deliveries, 'one at work needs no waking').toEqual([])
     })
 
     it('wakes nothing that is over, queued or cancelled', async () => {
-      const { store, accepted, resting } = await family()
+      const { store, accepted, suspended } = await family()
       const queued = await accepted()
-      const { caller } = await resting()
+      const { caller } = await suspended()
       await store.requestCancel(caller.id)
-      const told = await store.tell([queued.id, caller.id, createSequentialIds('5').next()])
+      const told = await store.notify([queued.id, caller.id, createSequentialIds('5').next()])
       expect(told).toEqual({ deliveries: [], events: [], cancelled: [] })
     })
 
     it.each([
-      ['parked', 30_000],
+      ['suspended', 30_000],
       ['waiting', 30_000],
       ['waiting', 400 * DAY_MS],
     ] as const)('%s is looked at when %i ms are over, and not before', async (status, wakeInMs) => {
-      const { store, advance, claimed, resting } = await family()
-      const { caller } = await resting({ status, wakeInMs })
+      const { store, advance, claimed, suspended } = await family()
+      const { caller } = await suspended({ status, wakeInMs })
       await advance(wakeInMs - 1_000)
       expect((await store.recover(100)).overdue.map(({ runId }) => runId)).not.toContain(caller.id)
       await advance(2_000)
@@ -218,8 +218,8 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     })
 
     it('is woken when the run that it called is settled without a worker', async () => {
-      const { store, loseWorkers, claimed, resting } = await family()
-      const { caller, child } = await resting({ status: 'parked', wakeInMs: null })
+      const { store, loseWorkers, claimed, suspended } = await family()
+      const { caller, child } = await suspended({ status: 'suspended', wakeInMs: null })
       await loseWorkers(child.id, 3)
       await claimed(caller.id)
       expect(await store.children(caller.id)).toMatchObject([
@@ -230,9 +230,9 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
 
   describe(`${name}: steering trees`, () => {
     it('decides a gate below on the run at the top, once', async () => {
-      const { store, parked, resting } = await family()
-      const { caller, child } = await resting()
-      await parked(child.id, ['look'])
+      const { store, openReview, suspended } = await family()
+      const { caller, child } = await suspended()
+      await openReview(child.id, ['look'])
       const decisions = await Promise.all(
         Array.from({ length: 10 }, (_, n) => store.decide(caller.id, { approve: n % 2 === 0, by: 'key' })),
       )
@@ -241,14 +241,14 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     })
 
     it('decides the run’s own gate before one below', async () => {
-      const { store, parked, accepted, claimed, aChild, commits } = await family()
+      const { store, openReview, accepted, claimed, aChild, commits } = await family()
       const caller = await accepted()
       const { fence } = await claimed(caller.id)
       const child = aChild(caller)
       const gates = [{ id: 'own', name: 'own', type: 'review', status: 'open' as const, detail: null }]
       await commits(aTransition(caller.id, fence, { children: [child] }))
       await commits(anEnd(caller.id, fence, { status: 'waiting', wakeInMs: null }, { gates }))
-      await parked(child.id, ['below'])
+      await openReview(child.id, ['below'])
       expect(await store.decide(caller.id, { approve: true, by: 'key' })).toMatchObject({ runId: caller.id })
       expect(await store.decide(caller.id, { approve: true, gateId: 'below', by: 'key' })).toMatchObject({
         runId: child.id,
@@ -257,12 +257,12 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     })
 
     it('has a caller that waits for a decision look soon after it, whoever should have told it of the end', async () => {
-      const { store, parked, accepted, claimed, aChild, commits, ends, advance } = await family()
+      const { store, openReview, accepted, claimed, aChild, commits, ends, advance } = await family()
       const caller = await accepted()
       const { fence } = await claimed(caller.id)
       const child = aChild(caller)
       await commits(aTransition(caller.id, fence, { children: [child] }))
-      await parked(child.id, ['look'])
+      await openReview(child.id, ['look'])
       await commits(anEnd(caller.id, fence, { status: 'waiting', wakeInMs: 3_600_000 }))
       await store.decide(caller.id, { approve: true, by: 'key' })
       await ends(child.id)
@@ -270,9 +270,9 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       expect((await store.recover(100)).overdue.map(({ runId }) => runId)).toContain(caller.id)
     })
 
-    it('cancels a whole tree: what rests is settled, what is executed is marked', async () => {
-      const { store, read, claimed, resting } = await family()
-      const { caller, child } = await resting()
+    it('cancels a whole tree: what no worker executes is settled, what is executed is marked', async () => {
+      const { store, read, claimed, suspended } = await family()
+      const { caller, child } = await suspended()
       const held = await claimed(child.id)
       await store.commit(aTransition(child.id, held.fence, { calls: [aCall('c1')] }))
       const { settled, active } = await store.requestCancel(caller.id)
@@ -316,8 +316,8 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
     })
 
     it('counts once what a queued tree has spent when it is settled together', async () => {
-      const { store, claimed, resting } = await family()
-      const { caller, child } = await resting()
+      const { store, claimed, suspended } = await family()
+      const { caller, child } = await suspended()
       const held = await claimed(child.id)
       await store.commit(aTransition(child.id, held.fence, { calls: [aCall('c1')] }))
       await store.release(child.id, held.fence)
@@ -367,7 +367,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
 
     it('are counted in whole milliseconds, so that a run can rest for what is left of them', async () => {
       const { store, run, claimed, commits } = await reviewed()
-      await store.tell([run.id])
+      await store.notify([run.id])
       const { fence } = await claimed(run.id)
       const inMs = (await store.history(run.id)).gates[0]?.expiry?.inMs ?? 0
       expect(Number.isInteger(inMs)).toBe(true)

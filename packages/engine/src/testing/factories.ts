@@ -137,7 +137,7 @@ export function anEnd(
   over: Partial<Transition> = {},
 ): Transition {
   const event: NewEvent = {
-    kind: end.status === 'parked' ? 'workflow.node.progress' : `workflow.run.${end.status}`,
+    kind: end.status === 'suspended' ? 'workflow.node.progress' : `workflow.run.${end.status}`,
     payload: { status: end.status },
   }
   return aTransition(runId, fence, { ...over, events: [...(over.events ?? []), event], end })

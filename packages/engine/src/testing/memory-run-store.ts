@@ -10,6 +10,7 @@ import {
   type EndOutput,
   type RunStatus,
 } from '@fabrique/schema'
+import { asUnknown } from '../execution/call.ts'
 import { artifactSummary } from '../execution/run-state.ts'
 import { type Condition, LOST_LEASES_MAX, type Move, type MoveName, MOVES, type Phase, phaseOf } from '../phase.ts'
 import type {
@@ -300,7 +301,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     error: RunError | null,
   ): RunEvent[] {
     for (const one of row.calls.values()) {
-      if (one.outcome === 'pending') Object.assign(one, { outcome: 'unknown', actualUsd: one.estimatedUsd })
+      if (one.outcome === 'pending') row.calls.set(one.id, asUnknown(one))
     }
     const ended = end(name, row, status, error, false)
     const caller = row.caller === null ? undefined : rows.get(row.caller.runId)
@@ -383,7 +384,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     for (const child of children) call(row, child)
     if (checkpoints.length > 0) row.lostLeases = 0
     if (end?.status === 'waiting') move('wait', row, { dueInMs: end.wakeInMs })
-    else if (end?.status === 'parked') move('suspend', row, { dueInMs: end.wakeInMs })
+    else if (end?.status === 'suspended') move('suspend', row, { dueInMs: end.wakeInMs })
     else if (end !== undefined) {
       move('finish', row, { status: end.status })
       row.finishedAt = new Date(now()).toISOString()
@@ -486,7 +487,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     async children(runId) {
       return structuredClone(childrenOf(runId))
     },
-    async tell(runIds) {
+    async notify(runIds) {
       const told = runIds.flatMap((runId) => rows.get(runId) ?? [])
       const woken = told.filter((row) => mayMove('wake', row))
       for (const row of woken) move('wake', row, { dueInMs: WOKEN_GRACE_MS })
@@ -582,7 +583,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       return { overdue: queued.map(deliveryOf), events, cancelled }
     },
 
-    async recheckPending() {
+    async requeueAll() {
       for (const row of rows.values()) if (mayMove('requeue', row)) move('requeue', row)
     },
 

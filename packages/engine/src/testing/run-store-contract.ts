@@ -29,7 +29,7 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
       if (claim === null) throw new Error('the run could not be claimed')
       return claim
     }
-    async function parked(runId: string, gateIds: string[] = ['review']): Promise<ClaimedRun> {
+    async function openReview(runId: string, gateIds: string[] = ['review']): Promise<ClaimedRun> {
       const claim = await claimed(runId)
       const gates = gateIds.map((id) => ({ id, name: id, type: 'review', status: 'open' as const, detail: null }))
       const outcome = await store.commit(anEnd(runId, claim.fence, { status: 'waiting', wakeInMs: null }, { gates }))
@@ -44,7 +44,7 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
         await store.recover(100)
       }
     }
-    return { ...opened, accepted, claimed, parked, loseWorkers }
+    return { ...opened, accepted, claimed, openReview, loseWorkers }
   }
 
   const COMPLETED = { status: 'completed', output: { done: true }, simulated: false } as const
@@ -145,11 +145,11 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
       expect(kinds.filter((kind) => kind === 'workflow.run.started')).toHaveLength(1)
     })
 
-    it('claims nothing that is unknown, held, parked or over', async () => {
-      const { store, accepted, claimed, parked } = await setup()
+    it('claims nothing that is unknown, executing, waiting or ended', async () => {
+      const { store, accepted, claimed, openReview } = await setup()
       const [held, waiting, over] = [await accepted(), await accepted(), await accepted()]
       await claimed(held.id)
-      await parked(waiting.id)
+      await openReview(waiting.id)
       await store.requestCancel(over.id)
       const unknown = createSequentialIds('1').next()
       for (const id of [held.id, waiting.id, over.id, unknown]) {
@@ -210,10 +210,10 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
     })
 
     it('names every delivery of a run anew', async () => {
-      const { store, accepted, claimed, parked } = await setup()
+      const { store, accepted, claimed, openReview } = await setup()
       const { id } = await accepted()
       const first = await store.release(id, (await claimed(id)).fence)
-      await parked(id)
+      await openReview(id)
       const second = await store.decide(id, { approve: true, by: 'key' })
       expect(first?.epoch).toBeGreaterThan(0)
       expect(second?.epoch).toBeGreaterThan(first?.epoch ?? Infinity)
@@ -345,9 +345,9 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
 
   describe(`${name}: steering`, () => {
     it('settles a cancelled run at once where nobody executes it', async () => {
-      const { store, read, accepted, parked } = await setup()
+      const { store, read, accepted, openReview } = await setup()
       const [pending, waiting] = [await accepted({ state: { a: 1 } }), await accepted()]
-      await parked(waiting.id)
+      await openReview(waiting.id)
       for (const { id } of [pending, waiting]) {
         const { settled, active } = await store.requestCancel(id)
         const { status, events } = await read(id)
@@ -374,9 +374,9 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
     })
 
     it('lets one of 20 concurrent decisions win', async () => {
-      const { store, accepted, claimed, parked } = await setup()
+      const { store, accepted, claimed, openReview } = await setup()
       const { id } = await accepted()
-      await parked(id)
+      await openReview(id)
       const decisions = await Promise.all(
         Array.from({ length: 20 }, (_, n) => store.decide(id, { approve: n % 2 === 0, by: `key ${n}` })),
       )
@@ -389,10 +389,10 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
     })
 
     it('decides the gate that is named, and none that is not open', async () => {
-      const { store, accepted, parked } = await setup()
+      const { store, accepted, openReview } = await setup()
       const { id } = await accepted()
       expect(await store.decide(id, { approve: true, by: 'key' })).toBeNull()
-      await parked(id, ['g1', 'g2'])
+      await openReview(id, ['g1', 'g2'])
       expect(await store.decide(id, { approve: true, gateId: 'g3', by: 'key' })).toBeNull()
       expect(await store.decide(id, { approve: false, gateId: 'g2', comment: 'too dark', by: 'key' })).not.toBeNull()
       const { gates } = await store.history(id)
@@ -471,11 +471,11 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
     })
 
     it('makes every pending run due when the queue came back empty, and no other', async () => {
-      const { store, advance, accepted, claimed, parked } = await setup()
+      const { store, advance, accepted, claimed, openReview } = await setup()
       const [pending, held, waiting] = [await accepted(), await accepted(), await accepted()]
       await claimed(held.id)
-      await parked(waiting.id)
-      await store.recheckPending()
+      await openReview(waiting.id)
+      await store.requeueAll()
       await advance(1)
       expect((await store.recover(100)).overdue.map(({ runId }) => runId)).toEqual([pending.id])
     })

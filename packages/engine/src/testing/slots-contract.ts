@@ -10,7 +10,7 @@ import { createSequentialIds } from './sequential-ids.ts'
 interface Tools extends RunStoreSetup {
   accepted(over?: Partial<NewRun>): Promise<NewRun>
   claimed(runId: string): Promise<ClaimedRun>
-  parked(runId: string, gateIds?: string[]): Promise<ClaimedRun>
+  openReview(runId: string, gateIds?: string[]): Promise<ClaimedRun>
 }
 
 const LEASE_MS = 60_000
@@ -107,7 +107,7 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
       await advance(11_000)
       const { overdue } = await store.recover(100)
       expect(overdue.map(({ runId }) => runId).sort()).toEqual(slots.map(({ id }) => id).sort())
-      await store.recheckPending()
+      await store.requeueAll()
       await advance(40_000)
       expect((await store.recover(100)).overdue.map(({ runId }) => runId)).not.toContain(root.id)
     })
@@ -126,11 +126,11 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
     it('says once that a slot began or ended, however often it is told', async () => {
       const { store, root, slotId, ends, standing } = await bundle(2)
       await ends(slotId(0), COMPLETED)
-      await Promise.all(Array.from({ length: 10 }, () => store.tell([root.id])))
+      await Promise.all(Array.from({ length: 10 }, () => store.notify([root.id])))
       const once = await standing()
       expect(once.status).toBe('running')
       expect(once.nodes).toEqual(['workflow.node.started slots/0', 'workflow.node.completed slots/0'])
-      expect((await store.tell([root.id])).events).toEqual([])
+      expect((await store.notify([root.id])).events).toEqual([])
       expect((await standing()).events).toEqual(once.events)
     })
 
@@ -143,7 +143,7 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
         claims.map(async ({ id, fence }, index) => {
           const own = stores[index % stores.length] as typeof store
           expect((await own.commit(anEnd(id, fence, COMPLETED))).outcome).toBe('committed')
-          return await own.tell([root.id])
+          return await own.notify([root.id])
         }),
       )
       const { status, nodes, events } = await standing()
@@ -156,15 +156,15 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
         .flatMap((one) => one.events)
         .filter(({ kind, run_id }) => isTerminalKind(kind) && run_id === root.id)
       expect(ended).toEqual(events.slice(-1))
-      expect((await store.tell([root.id])).events).toEqual([])
+      expect((await store.notify([root.id])).events).toEqual([])
     })
 
     it('cancels, with the first failure, what nobody executes in the same moment and marks the others', async () => {
-      const { store, read, root, slotId, claimed, parked, ends, standing } = await bundle(4)
-      await parked(slotId(1))
+      const { store, read, root, slotId, claimed, openReview, ends, standing } = await bundle(4)
+      await openReview(slotId(1))
       const active = await claimed(slotId(2))
       await ends(slotId(0), FAILED)
-      const { cancelled, events } = await store.tell([root.id])
+      const { cancelled, events } = await store.notify([root.id])
       expect(cancelled).toEqual([root.id])
       expect(
         events
@@ -183,23 +183,23 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
       const booked = { calls: [aCall('late', { outcome: 'succeeded', actualUsd: 0.25 })] }
       expect((await store.commit(anEnd(active.id, active.fence, COMPLETED, booked))).outcome).toBe('cancelled')
       expect((await store.commit(anEnd(active.id, active.fence, CANCELLED, booked))).outcome).toBe('committed')
-      await store.tell([root.id])
+      await store.notify([root.id])
       const ended = await standing()
       expect(ended).toMatchObject({ status: 'failed', error: { code: 'x', node_key: 'slots/0' } })
       expect(ended.nodes.filter((node) => node.includes('skipped'))).toHaveLength(3)
       expect((await store.history(active.id)).calls).toEqual(booked.calls)
       expect((await store.commit(anEnd(active.id, active.fence, COMPLETED))).outcome).toBe('lost')
-      await store.tell([root.id])
+      await store.notify([root.id])
       expect((await standing()).events).toEqual(ended.events)
     })
 
     it('without fail_fast goes on after a failure, and keeps what completed', async () => {
       const { store, root, slotId, ends, standing } = await bundle(3, { failFast: false })
       await ends(slotId(1), FAILED)
-      expect((await store.tell([root.id])).cancelled).toEqual([])
+      expect((await store.notify([root.id])).cancelled).toEqual([])
       await ends(slotId(0), COMPLETED)
       await ends(slotId(2), COMPLETED)
-      await store.tell([root.id])
+      await store.notify([root.id])
       const { status, error, events } = await standing()
       expect({ status, error }).toEqual({ status: 'completed', error: null })
       expect(events.at(-1)?.payload).toMatchObject({ partial: true })
@@ -208,13 +208,13 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
     it('is cancelled with everything that has not ended, queued or at work', async () => {
       const { store, root, slotId, claimed, ends, standing } = await bundle(3)
       await ends(slotId(0), COMPLETED)
-      await store.tell([root.id])
+      await store.notify([root.id])
       const active = await claimed(slotId(1))
       const { active: atWork } = await store.requestCancel(root.id)
       expect(atWork).toEqual([slotId(1)])
       expect((await standing(slotId(2))).status).toBe('cancelled')
       await store.commit(anEnd(active.id, active.fence, CANCELLED))
-      await store.tell([root.id])
+      await store.notify([root.id])
       expect(await standing()).toMatchObject({ status: 'cancelled', error: null })
       expect(await store.requestCancel(root.id)).toEqual({ settled: [], active: [] })
     })
@@ -233,7 +233,7 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
       await ends(slotId(0), COMPLETED)
       await ends(slotId(1), COMPLETED)
       expect(await store.requestCancel(root.id)).toEqual({ settled: [], active: [] })
-      await store.tell([root.id])
+      await store.notify([root.id])
       expect((await standing()).status).toBe('completed')
     })
 
@@ -243,30 +243,30 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
       const definition = aDefinition({ templateId: 'test/called' })
       const called = { ...aNewRun(createSequentialIds('5').next(), { definition }), rootRunId: root.id, callerKey: 'd' }
       await store.commit(aTransition(slotId(0), fence, { children: [called] }))
-      await store.commit(anEnd(slotId(0), fence, { status: 'parked', wakeInMs: 30_000 }))
+      await store.commit(anEnd(slotId(0), fence, { status: 'suspended', wakeInMs: 30_000 }))
       expect((await store.requestCancel(slotId(0))).active).toEqual([])
       expect((await standing(called.id)).status).toBe('cancelled')
       expect((await standing(slotId(0))).status).toBe('cancelled')
       expect((await standing()).status).toBe('running')
       await ends(slotId(1), COMPLETED)
-      await store.tell([root.id])
+      await store.notify([root.id])
       expect((await standing()).events.at(-1)?.payload).toMatchObject({ status: 'completed', partial: true })
     })
 
     it('waits when nothing but decisions is open, and they are made on the run, one after another', async () => {
-      const { store, root, slotId, parked, ends, standing } = await bundle(3)
-      await parked(slotId(0))
-      await store.tell([root.id])
+      const { store, root, slotId, openReview, ends, standing } = await bundle(3)
+      await openReview(slotId(0))
+      await store.notify([root.id])
       expect((await standing()).status).toBe('running')
-      await parked(slotId(1))
+      await openReview(slotId(1))
       await ends(slotId(2), COMPLETED)
-      await store.tell([root.id])
+      await store.notify([root.id])
       expect((await standing()).status).toBe('waiting')
       const decided = []
       for (let index = 0; index < 3; index += 1) decided.push(await store.decide(root.id, { approve: true, by: 'key' }))
       expect(decided.map((delivery) => delivery?.runId ?? 'none').sort()).toEqual([slotId(0), slotId(1), 'none'].sort())
       for (const index of [0, 1]) await ends(slotId(index), COMPLETED)
-      await store.tell([root.id])
+      await store.notify([root.id])
       expect((await standing()).status).toBe('completed')
     })
 
@@ -288,7 +288,7 @@ export function slotsContract(name: string, setup: () => Promise<Tools>): void {
         await advance(LEASE_MS + 1_000)
         await store.recover(100)
       }
-      await store.tell([root.id])
+      await store.notify([root.id])
       expect((await standing(slotId(1))).status).toBe('cancelled')
       expect(await standing()).toMatchObject({
         status: 'failed',
