@@ -46,15 +46,29 @@ export interface Route {
   handle(call: Call<never>): Promise<Response> | Response
 }
 
-/** Keeps a handler's types tied to its query schema. An undeclared or odd query parameter is a 400. */
-export function defineRoute<Query extends z.ZodObject = z.ZodObject<Record<never, never>>>(
-  route: Omit<Route, 'query' | 'handle'> & {
-    query?: Query
-    handle(call: Call<z.infer<Query>>): Promise<Response> | Response
-  },
-): Route {
-  return { ...route, query: route.query ?? z.strictObject({}), handle: route.handle as Route['handle'] }
+type Row<Query extends z.ZodObject> = Omit<Route, 'id' | 'method' | 'path' | 'access' | 'query' | 'handle'> & {
+  query?: Query
+  handle(call: Call<z.infer<Query>>): Promise<Response> | Response
 }
+
+/** Routes of one access, by method. The handler's types follow the query schema; another or an odd parameter is a 400. */
+function routesFor(access: Access) {
+  const of =
+    (method: Route['method']) =>
+    <Query extends z.ZodObject = z.ZodObject<Record<never, never>>>(
+      id: string,
+      path: string,
+      row: Row<Query>,
+    ): Route => {
+      const query = row.query ?? z.strictObject({})
+      return { ...row, id, method, path, access, query, handle: row.handle as Route['handle'] }
+    }
+  return { get: of('get'), post: of('post'), patch: of('patch'), delete: of('delete') }
+}
+
+export const anyone = routesFor('public')
+export const operator = routesFor('operator')
+export const admin = routesFor('admin')
 
 /** The query by its schema; a name given twice counts as odd, `metadata[k]` is one parameter per key. */
 export function parseQuery(schema: z.ZodObject, url: string): Record<string, unknown> {

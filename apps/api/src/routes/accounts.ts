@@ -5,7 +5,7 @@ import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
 import { notFound } from '../errors.ts'
 import { parseBody } from '../parse-body.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { admin, type Route } from '../route.ts'
 
 const NewOrganization = z.strictObject({ name: z.string().trim().min(1).max(200) })
 const NewKey = z.strictObject({
@@ -17,11 +17,7 @@ const NewKey = z.strictObject({
 
 export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] {
   return [
-    defineRoute({
-      id: 'createOrganization',
-      method: 'post',
-      path: '/v1/organizations',
-      access: 'admin',
+    admin.post('createOrganization', '/v1/organizations', {
       summary: 'Create an organization',
       body: NewOrganization,
       answers: { 201: Organization },
@@ -30,20 +26,12 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
         return c.json(await accounts.createOrganization(name), 201)
       },
     }),
-    defineRoute({
-      id: 'listOrganizations',
-      method: 'get',
-      path: '/v1/organizations',
-      access: 'admin',
+    admin.get('listOrganizations', '/v1/organizations', {
       summary: 'List organizations',
       answers: { 200: list(Organization) },
       handle: async ({ c }) => c.json({ data: await accounts.listOrganizations() }),
     }),
-    defineRoute({
-      id: 'createApiKey',
-      method: 'post',
-      path: '/v1/api-keys',
-      access: 'admin',
+    admin.post('createApiKey', '/v1/api-keys', {
       summary: 'Create an API key; the key itself is shown once',
       body: NewKey,
       answers: { 201: NewApiKey },
@@ -68,20 +56,12 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
         })
       },
     }),
-    defineRoute({
-      id: 'listApiKeys',
-      method: 'get',
-      path: '/v1/api-keys',
-      access: 'admin',
+    admin.get('listApiKeys', '/v1/api-keys', {
       summary: 'List the keys that were not revoked',
       answers: { 200: list(ApiKey) },
       handle: async ({ c }) => c.json({ data: await accounts.listKeys() }),
     }),
-    defineRoute({
-      id: 'revokeApiKey',
-      method: 'delete',
-      path: '/v1/api-keys/:id',
-      access: 'admin',
+    admin.delete('revokeApiKey', '/v1/api-keys/:id', {
       summary: 'Revoke a key; it stops working within seconds',
       answers: { 204: null },
       async handle({ c, param }) {

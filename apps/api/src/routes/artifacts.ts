@@ -4,43 +4,30 @@ import { Artifact, FabriqueError, list, RunId } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { isKnown } from '../entity-tag.ts'
-import { notFound } from '../errors.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { orNotFound } from '../errors.ts'
+import { operator, type Route } from '../route.ts'
 
 const Bytes = z.unknown()
 const INLINE = /^(image\/(png|webp|jpeg|gif|avif)|audio\/|video\/)/
 
 export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'artifacts' | 'artifactStore'>): Route[] {
   return [
-    defineRoute({
-      id: 'listArtifacts',
-      method: 'get',
-      path: '/v1/artifacts',
-      access: 'operator',
+    operator.get('listArtifacts', '/v1/artifacts', {
       query: z.strictObject({ run_id: RunId.optional().describe('With the artifacts of its slots.') }),
       summary: 'The artifacts of a run, or the newest ones',
       answers: { 200: list(Artifact) },
       handle: async ({ c, principal, query }) =>
         c.json({ data: await artifacts.list(principal.organizationId, query.run_id ?? null) }),
     }),
-    defineRoute({
-      id: 'getArtifact',
-      method: 'get',
-      path: '/v1/artifacts/:id',
-      access: 'operator',
+    operator.get('getArtifact', '/v1/artifacts/:id', {
       summary: 'An artifact',
       answers: { 200: Artifact },
       async handle({ c, principal, param }) {
-        const found = await artifacts.get(principal.organizationId, param('id'))
-        if (found === null) throw notFound('artifact')
+        const found = orNotFound(await artifacts.get(principal.organizationId, param('id')), 'artifact')
         return c.json(found.resource)
       },
     }),
-    defineRoute({
-      id: 'getArtifactContent',
-      method: 'get',
-      path: '/v1/artifacts/:id/content',
-      access: 'operator',
+    operator.get('getArtifactContent', '/v1/artifacts/:id/content', {
       summary: "An artifact's bytes, whole or a range of them",
       answers: { 200: { '*/*': Bytes }, 206: { '*/*': Bytes }, 304: null, 416: null },
       headers: [
@@ -53,8 +40,7 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
         'Cache-Control',
       ],
       async handle({ c, principal, param }) {
-        const found = await artifacts.get(principal.organizationId, param('id'))
-        if (found === null) throw notFound('artifact')
+        const found = orNotFound(await artifacts.get(principal.organizationId, param('id')), 'artifact')
         const etag = `"${found.sha256}"`
         const headers: Record<string, string> = {
           etag,

@@ -9,7 +9,7 @@ import { located, unreadable } from '../body.ts'
 import { asFabriqueError, problemDocument } from '../errors.ts'
 import { idempotencyKeyOf } from '../idempotency-key.ts'
 import { type Line, readLines } from '../lines.ts'
-import { type ApiContext, type Call, defineRoute, type Route } from '../route.ts'
+import { type ApiContext, type Call, operator, type Route } from '../route.ts'
 
 const MEDIA_TYPE = 'application/x-ndjson'
 /** Enough lines to fill the multi-row writes, which take a hundred; fewer where they are long. */
@@ -30,11 +30,7 @@ type BatchDeps = Pick<AppDeps, 'log' | 'submitter'>
 
 export function batchRoutes(deps: BatchDeps): Route[] {
   return [
-    defineRoute({
-      id: 'submitBatch',
-      method: 'post',
-      path: '/v1/workflows/runs/batch',
-      access: 'operator',
+    operator.post('submitBatch', '/v1/workflows/runs/batch', {
       summary: 'Submit many run-specs, one a line; answers one line for each, in order',
       body: z.string().describe('One run-spec a line, as JSON, at most 1 MiB each.'),
       bodyTypes: [MEDIA_TYPE],

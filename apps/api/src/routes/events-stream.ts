@@ -4,15 +4,11 @@ import { Event, FabriqueError } from '@fabrique/schema'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { operator, type Route } from '../route.ts'
 
 export function eventsStreamRoutes(deps: Pick<AppDeps, 'organizationFeeds' | 'streams'>): Route[] {
   return [
-    defineRoute({
-      id: 'streamEvents',
-      method: 'get',
-      path: '/v1/events/stream',
-      access: 'operator',
+    operator.get('streamEvents', '/v1/events/stream', {
       query: z.strictObject({
         after: z
           .string()

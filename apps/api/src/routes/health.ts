@@ -8,25 +8,17 @@ import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { isKnown } from '../entity-tag.ts'
 import { openApiDocument } from '../openapi.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { anyone, type Route } from '../route.ts'
 
 /** Alive, and ready: PostgreSQL decides readiness; Redis is only named, since runs are accepted without it. */
 export function healthRoutes({ databaseReachable, queue }: Pick<AppDeps, 'databaseReachable' | 'queue'>): Route[] {
   return [
-    defineRoute({
-      id: 'getHealth',
-      method: 'get',
-      path: '/healthz',
-      access: 'public',
+    anyone.get('getHealth', '/healthz', {
       summary: 'Whether the process is alive',
       answers: { 200: Health },
       handle: ({ c }) => c.json({ status: 'ok' }),
     }),
-    defineRoute({
-      id: 'getReadiness',
-      method: 'get',
-      path: '/readyz',
-      access: 'public',
+    anyone.get('getReadiness', '/readyz', {
       summary: 'Whether requests can be served',
       answers: { 200: Readiness, 503: Readiness },
       async handle({ c }) {
@@ -65,11 +57,7 @@ export function docsRoutes(routes: readonly Route[]): Route[] {
   }
 
   return [
-    defineRoute({
-      id: 'getOpenApi',
-      method: 'get',
-      path: '/openapi.json',
-      access: 'public',
+    anyone.get('getOpenApi', '/openapi.json', {
       summary: 'This description, as OpenAPI 3.1',
       answers: { 200: JsonRecord, 304: null },
       headers: ['If-None-Match', 'ETag', 'Cache-Control'],
@@ -80,29 +68,17 @@ export function docsRoutes(routes: readonly Route[]): Route[] {
         return c.body(bytes, 200, { ...headers, 'content-type': 'application/json' })
       },
     }),
-    defineRoute({
-      id: 'getDocs',
-      method: 'get',
-      path: '/docs',
-      access: 'public',
+    anyone.get('getDocs', '/docs', {
       summary: 'This description, as a page',
       answers: { 200: { 'text/html': Text } },
       handle: ({ c }) => c.html(PAGE, 200, { 'content-security-policy': POLICY }),
     }),
-    defineRoute({
-      id: 'getDocsScript',
-      method: 'get',
-      path: '/docs/start.js',
-      access: 'public',
+    anyone.get('getDocsScript', '/docs/start.js', {
       summary: "The page's script",
       answers: { 200: { 'text/javascript': Text } },
       handle: ({ c }) => c.body(START, 200, { 'content-type': 'text/javascript' }),
     }),
-    defineRoute({
-      id: 'getDocsAsset',
-      method: 'get',
-      path: '/docs/:asset{swagger-ui\\.css|swagger-ui-bundle\\.js}',
-      access: 'public',
+    anyone.get('getDocsAsset', '/docs/:asset{swagger-ui\\.css|swagger-ui-bundle\\.js}', {
       summary: "The page's parts",
       answers: { 200: { 'text/javascript': Text, 'text/css': Text } },
       handle: async ({ c }) => (await assets(c, async () => {})) ?? c.notFound(),

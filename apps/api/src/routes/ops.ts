@@ -3,7 +3,7 @@ import { QueueStats } from '@fabrique/schema'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { admin, type Route } from '../route.ts'
 
 export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {
   const registry = new Registry()
@@ -21,20 +21,12 @@ export function opsRoutes({ queue }: Pick<AppDeps, 'queue'>): Route[] {
       ] as const,
   )
   return [
-    defineRoute({
-      id: 'getQueueStats',
-      method: 'get',
-      path: '/v1/queues/stats',
-      access: 'admin',
+    admin.get('getQueueStats', '/v1/queues/stats', {
       summary: 'Backlog, active and oldest age of each queue',
       answers: { 200: QueueStats },
       handle: async ({ c }) => c.json(await queue.stats()),
     }),
-    defineRoute({
-      id: 'getMetrics',
-      method: 'get',
-      path: '/metrics',
-      access: 'admin',
+    admin.get('getMetrics', '/metrics', {
       summary: 'Metrics in the Prometheus text format',
       answers: { 200: { 'text/plain': z.string() } },
       async handle({ c }) {

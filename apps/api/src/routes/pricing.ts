@@ -3,24 +3,16 @@ import { FabriqueError, RateTable } from '@fabrique/schema'
 import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
 import { parseBody } from '../parse-body.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { admin, operator, type Route } from '../route.ts'
 
 export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {
   return [
-    defineRoute({
-      id: 'getPricing',
-      method: 'get',
-      path: '/v1/pricing',
-      access: 'operator',
+    operator.get('getPricing', '/v1/pricing', {
       summary: 'The current price list, with the source of every rate',
       answers: { 200: RateTable },
       handle: async ({ c }) => c.json(await pricing.current()),
     }),
-    defineRoute({
-      id: 'publishPricing',
-      method: 'post',
-      path: '/v1/pricing',
-      access: 'admin',
+    admin.post('publishPricing', '/v1/pricing', {
       summary: 'Publish a new price list; runs in flight keep theirs',
       body: RateTable,
       answers: { 201: RateTable },

@@ -2,21 +2,16 @@
 import { receiptOf } from '@fabrique/engine'
 import { Receipt } from '@fabrique/schema'
 import type { AppDeps } from '../deps.ts'
-import { notFound } from '../errors.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { orNotFound } from '../errors.ts'
+import { operator, type Route } from '../route.ts'
 
 export function receiptRoutes({ recordedRun }: Pick<AppDeps, 'recordedRun'>): Route[] {
   return [
-    defineRoute({
-      id: 'getReceipt',
-      method: 'get',
-      path: '/v1/workflows/runs/:id/receipt',
-      access: 'operator',
+    operator.get('getReceipt', '/v1/workflows/runs/:id/receipt', {
       summary: 'What became of each step, what it cost, and what stopping the run has saved',
       answers: { 200: Receipt },
       async handle({ c, principal, param }) {
-        const run = await recordedRun(principal.organizationId, param('id'))
-        if (run === null) throw notFound('run')
+        const run = orNotFound(await recordedRun(principal.organizationId, param('id')), 'run')
         return c.json(receiptOf(run))
       },
     }),

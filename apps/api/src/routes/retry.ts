@@ -4,7 +4,7 @@ import { RunResource, runUrls } from '@fabrique/schema'
 import type { AppDeps } from '../deps.ts'
 import { notFound } from '../errors.ts'
 import { idempotencyKeyOf } from '../idempotency-key.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { operator, type Route } from '../route.ts'
 
 export function retryRoutes({
   endedRun,
@@ -14,11 +14,7 @@ export function retryRoutes({
   runs,
 }: Pick<AppDeps, 'endedRun' | 'ids' | 'queue' | 'reader' | 'runs'>): Route[] {
   return [
-    defineRoute({
-      id: 'retryRun',
-      method: 'post',
-      path: '/v1/workflows/runs/:id/retry',
-      access: 'operator',
+    operator.post('retryRun', '/v1/workflows/runs/:id/retry', {
       summary: 'Go on where a failed or cancelled run stopped, as a new run; nothing finished is paid again',
       answers: { 202: RunResource },
       problems: ['not-retryable', 'not-runnable', 'idempotency-mismatch'],

@@ -4,8 +4,8 @@ import { Event, FabriqueError, list, type RunEvent } from '@fabrique/schema'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { notFound } from '../errors.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { orNotFound } from '../errors.ts'
+import { operator, type Route } from '../route.ts'
 
 const PAGE = 500
 
@@ -13,11 +13,7 @@ type EventDeps = Pick<AppDeps, 'reader' | 'runFeeds' | 'streams'>
 
 export function runEventRoutes(deps: EventDeps): Route[] {
   return [
-    defineRoute({
-      id: 'listRunEvents',
-      method: 'get',
-      path: '/v1/workflows/runs/:id/events',
-      access: 'operator',
+    operator.get('listRunEvents', '/v1/workflows/runs/:id/events', {
       query: z.strictObject({
         after: z.string().max(12).optional().describe('Only events behind this `seq`; wins over Last-Event-ID.'),
       }),
@@ -30,8 +26,7 @@ export function runEventRoutes(deps: EventDeps): Route[] {
         const after = sequence(query.after ?? c.req.header('last-event-id'))
         if (wantsJson(c.req.header('accept')))
           return c.json({ data: await wholeLog(principal.organizationId, runId, after) })
-        const follower = await deps.runFeeds.join(principal.organizationId, runId, after)
-        if (follower === null) throw notFound('run')
+        const follower = orNotFound(await deps.runFeeds.join(principal.organizationId, runId, after), 'run')
         if (follower.isOver) {
           follower.leave()
           return c.body(null, 204)
@@ -52,8 +47,7 @@ export function runEventRoutes(deps: EventDeps): Route[] {
   async function wholeLog(organizationId: string, runId: string, after: number): Promise<RunEvent[]> {
     const data: RunEvent[] = []
     for (;;) {
-      const page = await deps.reader.events(organizationId, runId, data.at(-1)?.seq ?? after, PAGE)
-      if (page === null) throw notFound('run')
+      const page = orNotFound(await deps.reader.events(organizationId, runId, data.at(-1)?.seq ?? after, PAGE), 'run')
       data.push(...page.events)
       if (page.events.length < PAGE) return data
     }

@@ -4,9 +4,9 @@ import { BulkCancellation, FabriqueError, isTerminal, RunResource } from '@fabri
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
-import { notFound } from '../errors.ts'
+import { notFound, orNotFound } from '../errors.ts'
 import { parseBody } from '../parse-body.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { operator, type Route } from '../route.ts'
 import { RUN_FILTER, runFilter } from '../run-filter.ts'
 
 const PAGE = 200
@@ -37,11 +37,7 @@ export function runLifecycleRoutes({
   }
 
   return [
-    defineRoute({
-      id: 'cancelRuns',
-      method: 'post',
-      path: '/v1/workflows/runs/cancel',
-      access: 'operator',
+    operator.post('cancelRuns', '/v1/workflows/runs/cancel', {
       summary: 'Cancel every run that fits a filter',
       body: BulkCancel,
       answers: { 200: BulkCancellation },
@@ -65,11 +61,7 @@ export function runLifecycleRoutes({
         return answer({ matched, cancelled, already_finished: Math.max(0, matched - cancelled), dry_run: false })
       },
     }),
-    defineRoute({
-      id: 'changeRun',
-      method: 'patch',
-      path: '/v1/workflows/runs/:id',
-      access: 'operator',
+    operator.patch('changeRun', '/v1/workflows/runs/:id', {
       summary: 'Give a queued run another priority; its queued slots follow',
       body: Change,
       answers: { 200: RunResource },
@@ -78,8 +70,7 @@ export function runLifecycleRoutes({
         const runId = param('id')
         if (!(await reader.exists(principal.organizationId, runId))) throw notFound('run')
         const { priority } = parseBody(Change, await readDocument(c))
-        const outcome = await steering.reprioritise(principal.organizationId, runId, priority)
-        if (outcome === null) throw notFound('run')
+        const outcome = orNotFound(await steering.reprioritise(principal.organizationId, runId, priority), 'run')
         const { status, changed } = outcome
         if (isTerminal(status)) throw new FabriqueError('already-finished', `The run is ${status}.`)
         if (status !== 'pending')

@@ -19,11 +19,11 @@ import type { Context } from 'hono'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { located, readDocument } from '../body.ts'
-import { notFound } from '../errors.ts'
+import { orNotFound } from '../errors.ts'
 import { idempotencyKeyOf } from '../idempotency-key.ts'
 import { pageOf, paging } from '../paging.ts'
 import { parseBody } from '../parse-body.ts'
-import { type ApiContext, type Call, defineRoute, type Route } from '../route.ts'
+import { type ApiContext, type Call, operator, type Route } from '../route.ts'
 import { RUN_FILTER, runFilter } from '../run-filter.ts'
 import { waitForEnd } from '../wait-for-end.ts'
 
@@ -49,8 +49,7 @@ export function runRoutes(deps: RunDeps): Route[] {
   const { catalog, submitter, reader, runs, queue } = deps
 
   async function own({ principal, param }: Pick<Call<never>, 'principal' | 'param'>): Promise<RunResource> {
-    const run = await reader.get(principal.organizationId, param('id'))
-    if (run === null) throw notFound('run')
+    const run = orNotFound(await reader.get(principal.organizationId, param('id')), 'run')
     return run
   }
 
@@ -94,7 +93,6 @@ export function runRoutes(deps: RunDeps): Route[] {
   }
 
   const submission = {
-    access: 'operator',
     query: z.strictObject({
       name: z.string().max(128).optional().describe('The workflow, where the run-spec does not name it.'),
       version: z.string().max(20).optional().describe('A published version; default: the current one.'),
@@ -109,13 +107,9 @@ export function runRoutes(deps: RunDeps): Route[] {
   } as const
 
   return [
-    defineRoute({ id: 'submitRun', method: 'post', path: '/v1/workflows/runs', ...submission }),
-    defineRoute({ id: 'submitRunAlias', method: 'post', path: '/v1/workflows/run', ...submission }),
-    defineRoute({
-      id: 'listRuns',
-      method: 'get',
-      path: '/v1/workflows/runs',
-      access: 'operator',
+    operator.post('submitRun', '/v1/workflows/runs', submission),
+    operator.post('submitRunAlias', '/v1/workflows/run', submission),
+    operator.get('listRuns', '/v1/workflows/runs', {
       query: z.strictObject({ ...RUN_FILTER, ...paging(RunId) }),
       summary: 'List runs, newest first',
       answers: { 200: page(RunResource) },
@@ -124,62 +118,39 @@ export function runRoutes(deps: RunDeps): Route[] {
         return c.json(pageOf(await reader.list(principal.organizationId, runFilter(query), limit + 1, cursor), limit))
       },
     }),
-    defineRoute({
-      id: 'getRun',
-      method: 'get',
-      path: '/v1/workflows/runs/:id',
-      access: 'operator',
+    operator.get('getRun', '/v1/workflows/runs/:id', {
       summary: 'A run',
       answers: { 200: RunResource },
       handle: async (call) => call.c.json(await own(call)),
     }),
-    defineRoute({
-      id: 'getSpecification',
-      method: 'get',
-      path: '/v1/workflows/runs/:id/specification',
-      access: 'operator',
+    operator.get('getSpecification', '/v1/workflows/runs/:id/specification', {
       summary: 'What the run executes, frozen before it began',
       answers: { 200: Specification },
       async handle({ c, principal, param }) {
-        const found = await reader.specification(principal.organizationId, param('id'))
-        if (found === null) throw notFound('run')
+        const found = orNotFound(await reader.specification(principal.organizationId, param('id')), 'run')
         const document = specificationDocument(found, found.definition, principal.role === 'admin')
         if (principal.role !== 'admin') return c.json(document)
         const prompts = resolvedPrompts(found, found.definition, found.outputs, catalog)
         return c.json({ ...document, resolvedPrompts: prompts })
       },
     }),
-    defineRoute({
-      id: 'listSteps',
-      method: 'get',
-      path: '/v1/workflows/runs/:id/steps',
-      access: 'operator',
+    operator.get('listSteps', '/v1/workflows/runs/:id/steps', {
       summary: 'The steps of a run in template order, and how far each is',
       answers: { 200: list(RunStep) },
       async handle({ c, principal, param }) {
-        const data = await reader.steps(principal.organizationId, param('id'))
-        if (data === null) throw notFound('run')
+        const data = orNotFound(await reader.steps(principal.organizationId, param('id')), 'run')
         return c.json({ data })
       },
     }),
-    defineRoute({
-      id: 'getLedger',
-      method: 'get',
-      path: '/v1/workflows/runs/:id/ledger',
-      access: 'operator',
+    operator.get('getLedger', '/v1/workflows/runs/:id/ledger', {
       summary: 'Every provider call of a run, with its price',
       answers: { 200: list(LedgerEntry) },
       async handle({ c, principal, param }) {
-        const data = await reader.ledger(principal.organizationId, param('id'))
-        if (data === null) throw notFound('run')
+        const data = orNotFound(await reader.ledger(principal.organizationId, param('id')), 'run')
         return c.json({ data })
       },
     }),
-    defineRoute({
-      id: 'cancelRun',
-      method: 'post',
-      path: '/v1/workflows/runs/:id/cancel',
-      access: 'operator',
+    operator.post('cancelRun', '/v1/workflows/runs/:id/cancel', {
       summary: 'Cancel a run and its slots',
       answers: { 202: RunResource },
       problems: ['already-finished'],
@@ -191,11 +162,7 @@ export function runRoutes(deps: RunDeps): Route[] {
         return call.c.json(await own(call), 202)
       },
     }),
-    defineRoute({
-      id: 'reviewRun',
-      method: 'post',
-      path: '/v1/workflows/runs/:id/review',
-      access: 'operator',
+    operator.post('reviewRun', '/v1/workflows/runs/:id/review', {
       summary: 'Decide the open review gate',
       body: Review,
       answers: { 200: RunResource },

@@ -4,10 +4,10 @@ import { page, RunId, ScheduleRequest, ScheduleResource } from '@fabrique/schema
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { located, readDocument } from '../body.ts'
-import { notFound } from '../errors.ts'
+import { notFound, orNotFound } from '../errors.ts'
 import { pageOf, paging } from '../paging.ts'
 import { parseBody } from '../parse-body.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { operator, type Route } from '../route.ts'
 import { SUBMIT_PROBLEMS } from './runs.ts'
 
 export function scheduleRoutes({
@@ -18,11 +18,7 @@ export function scheduleRoutes({
 }: Pick<AppDeps, 'clock' | 'ids' | 'schedules' | 'submitter'>): Route[] {
   const now = () => new Date(clock.nowMs())
   return [
-    defineRoute({
-      id: 'createSchedule',
-      method: 'post',
-      path: '/v1/schedules',
-      access: 'operator',
+    operator.post('createSchedule', '/v1/schedules', {
       summary: 'Submit a run-spec again and again, by a cron expression',
       body: ScheduleRequest,
       answers: { 201: ScheduleResource },
@@ -38,11 +34,7 @@ export function scheduleRoutes({
         return c.json(scheduleResource(created, now()), 201, { location: `/v1/schedules/${created.id}` })
       },
     }),
-    defineRoute({
-      id: 'listSchedules',
-      method: 'get',
-      path: '/v1/schedules',
-      access: 'operator',
+    operator.get('listSchedules', '/v1/schedules', {
       // Every id here is a ULID, like a run's.
       query: z.strictObject(paging(RunId)),
       summary: 'List schedules, newest first',
@@ -53,24 +45,15 @@ export function scheduleRoutes({
         return c.json(pageOf(shown, query.limit))
       },
     }),
-    defineRoute({
-      id: 'getSchedule',
-      method: 'get',
-      path: '/v1/schedules/:id',
-      access: 'operator',
+    operator.get('getSchedule', '/v1/schedules/:id', {
       summary: 'A schedule, with its next times',
       answers: { 200: ScheduleResource },
       async handle({ c, principal, param }) {
-        const schedule = await schedules.get(principal.organizationId, param('id'))
-        if (schedule === null) throw notFound('schedule')
+        const schedule = orNotFound(await schedules.get(principal.organizationId, param('id')), 'schedule')
         return c.json(scheduleResource(schedule, now()))
       },
     }),
-    defineRoute({
-      id: 'deleteSchedule',
-      method: 'delete',
-      path: '/v1/schedules/:id',
-      access: 'operator',
+    operator.delete('deleteSchedule', '/v1/schedules/:id', {
       summary: 'Remove a schedule; its runs stay',
       answers: { 204: null },
       async handle({ c, principal, param }) {

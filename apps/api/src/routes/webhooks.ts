@@ -18,17 +18,15 @@ import {
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { readDocument } from '../body.ts'
-import { notFound } from '../errors.ts'
+import { notFound, orNotFound } from '../errors.ts'
 import { pageOf, paging } from '../paging.ts'
 import { parseBody } from '../parse-body.ts'
-import { defineRoute, type Route } from '../route.ts'
+import { operator, type Route } from '../route.ts'
 
 export function webhookRoutes({
   webhooks,
   webhookUrlProblem,
 }: Pick<AppDeps, 'webhooks' | 'webhookUrlProblem'>): Route[] {
-  const access = 'operator'
-
   /** Throws unless deliveries to this URL can be made from here. */
   async function checkUrl(url: string, document: ParsedDocument): Promise<void> {
     const detail = await webhookUrlProblem(url)
@@ -39,11 +37,7 @@ export function webhookRoutes({
   }
 
   return [
-    defineRoute({
-      id: 'createWebhook',
-      method: 'post',
-      path: '/v1/webhooks',
-      access,
+    operator.post('createWebhook', '/v1/webhooks', {
       summary: 'Register a webhook; its secret is shown once',
       body: NewWebhook,
       answers: { 201: CreatedWebhook },
@@ -60,33 +54,19 @@ export function webhookRoutes({
         )
       },
     }),
-    defineRoute({
-      id: 'listWebhooks',
-      method: 'get',
-      path: '/v1/webhooks',
-      access,
+    operator.get('listWebhooks', '/v1/webhooks', {
       summary: 'List webhooks, oldest first',
       answers: { 200: list(WebhookResource) },
       handle: async ({ c, principal }) => c.json({ data: await webhooks.list(principal.organizationId) }),
     }),
-    defineRoute({
-      id: 'getWebhook',
-      method: 'get',
-      path: '/v1/webhooks/:id',
-      access,
+    operator.get('getWebhook', '/v1/webhooks/:id', {
       summary: 'A webhook',
       answers: { 200: WebhookResource },
       async handle({ c, principal, param }) {
-        const found = await webhooks.get(principal.organizationId, param('id'))
-        if (found === null) throw notFound('webhook')
-        return c.json(found)
+        return c.json(orNotFound(await webhooks.get(principal.organizationId, param('id')), 'webhook'))
       },
     }),
-    defineRoute({
-      id: 'changeWebhook',
-      method: 'patch',
-      path: '/v1/webhooks/:id',
-      access,
+    operator.patch('changeWebhook', '/v1/webhooks/:id', {
       summary: 'Change a webhook, or disable and enable it',
       body: WebhookChange,
       answers: { 200: WebhookResource },
@@ -95,16 +75,10 @@ export function webhookRoutes({
         const document = await readDocument(c)
         const change = parseBody(WebhookChange, document)
         if (change.url !== undefined) await checkUrl(change.url, document)
-        const changed = await webhooks.change(principal.organizationId, param('id'), change)
-        if (changed === null) throw notFound('webhook')
-        return c.json(changed)
+        return c.json(orNotFound(await webhooks.change(principal.organizationId, param('id'), change), 'webhook'))
       },
     }),
-    defineRoute({
-      id: 'deleteWebhook',
-      method: 'delete',
-      path: '/v1/webhooks/:id',
-      access,
+    operator.delete('deleteWebhook', '/v1/webhooks/:id', {
       summary: 'Delete a webhook and its deliveries',
       answers: { 204: null },
       async handle({ c, principal, param }) {
@@ -112,24 +86,14 @@ export function webhookRoutes({
         return c.body(null, 204)
       },
     }),
-    defineRoute({
-      id: 'rotateWebhookSecret',
-      method: 'post',
-      path: '/v1/webhooks/:id/rotate',
-      access,
+    operator.post('rotateWebhookSecret', '/v1/webhooks/:id/rotate', {
       summary: 'Replace the secret; the former one is honoured for 24 hours',
       answers: { 200: RotatedWebhook },
       async handle({ c, principal, param }) {
-        const rotated = await webhooks.rotate(principal.organizationId, param('id'))
-        if (rotated === null) throw notFound('webhook')
-        return c.json(rotated)
+        return c.json(orNotFound(await webhooks.rotate(principal.organizationId, param('id')), 'webhook'))
       },
     }),
-    defineRoute({
-      id: 'listDeliveries',
-      method: 'get',
-      path: '/v1/webhooks/:id/deliveries',
-      access,
+    operator.get('listDeliveries', '/v1/webhooks/:id/deliveries', {
       query: z.strictObject({
         status: z.enum(DELIVERY_STATUSES).optional(),
         ...paging(DeliveryId),
@@ -146,11 +110,7 @@ export function webhookRoutes({
         return c.json(pageOf(found, limit))
       },
     }),
-    defineRoute({
-      id: 'redeliver',
-      method: 'post',
-      path: '/v1/webhooks/:id/deliveries/:delivery_id/redeliver',
-      access,
+    operator.post('redeliver', '/v1/webhooks/:id/deliveries/:delivery_id/redeliver', {
       summary: 'Send a delivery again: the same id and bytes',
       answers: { 202: Redelivery },
       problems: ['webhook-disabled'],

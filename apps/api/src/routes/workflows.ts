@@ -26,8 +26,8 @@ import {
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { located, readDocument } from '../body.ts'
-import { notFound } from '../errors.ts'
-import { type Call, defineRoute, type Route } from '../route.ts'
+import { notFound, orNotFound } from '../errors.ts'
+import { admin, anyone, type Call, operator, type Route } from '../route.ts'
 
 const ENGINE_OWNER = 'system'
 const MEDIA_TYPES = { yaml: 'application/yaml', toml: 'application/toml', json: 'application/json' } as const
@@ -77,23 +77,17 @@ export function workflowRoutes({
   }
 
   return [
-    defineRoute({
-      id: 'listWorkflows',
-      method: 'get',
-      path: '/v1/workflows',
-      access: 'operator',
+    operator.get('listWorkflows', '/v1/workflows', {
       summary: 'List workflows; for admins drafts too',
       answers: { 200: list(WorkflowResource) },
       async handle({ c, principal }) {
-        const admin = principal.role === 'admin'
-        return c.json({ data: (await templates.list({ drafts: admin })).map((one) => templateResource(one, admin)) })
+        const isAdmin = principal.role === 'admin'
+        return c.json({
+          data: (await templates.list({ drafts: isAdmin })).map((one) => templateResource(one, isAdmin)),
+        })
       },
     }),
-    defineRoute({
-      id: 'createWorkflow',
-      method: 'post',
-      path: '/v1/workflows',
-      access: 'admin',
+    admin.post('createWorkflow', '/v1/workflows', {
       summary: 'Create a workflow: a draft, unless it names a listed rung',
       body: publishedSchema('workflow-schema-v1'),
       answers: { 201: SavedWorkflow },
@@ -108,11 +102,7 @@ export function workflowRoutes({
         return saved(c, result, 201)
       },
     }),
-    defineRoute({
-      id: 'listWorkflowVersions',
-      method: 'get',
-      path: '/v1/workflows/versions',
-      access: 'operator',
+    operator.get('listWorkflowVersions', '/v1/workflows/versions', {
       query: z.strictObject({ name: WorkflowId }),
       summary: 'The published versions of a workflow, newest first',
       answers: { 200: list(PublishedVersion) },
@@ -131,11 +121,7 @@ export function workflowRoutes({
         return c.json({ data })
       },
     }),
-    defineRoute({
-      id: 'getWorkflowSchema',
-      method: 'get',
-      path: '/v1/workflows/schema',
-      access: 'operator',
+    operator.get('getWorkflowSchema', '/v1/workflows/schema', {
       query: z.strictObject({ name: WorkflowId, side: z.enum(['input', 'output']).default('input') }),
       summary: "A workflow's input or output as JSON Schema",
       answers: { 200: JsonRecord },
@@ -147,11 +133,7 @@ export function workflowRoutes({
         )
       },
     }),
-    defineRoute({
-      id: 'scaffoldRunSpec',
-      method: 'get',
-      path: '/v1/workflows/scaffold',
-      access: 'operator',
+    operator.get('scaffoldRunSpec', '/v1/workflows/scaffold', {
       query: z.strictObject({
         name: WorkflowId,
         format: z.enum(['yaml', 'toml', 'json']).default('yaml'),
@@ -172,11 +154,7 @@ export function workflowRoutes({
         return c.body(text, 200, { 'content-type': `${MEDIA_TYPES[query.format]}; charset=utf-8` })
       },
     }),
-    defineRoute({
-      id: 'backtestWorkflow',
-      method: 'post',
-      path: '/v1/workflows/backtest',
-      access: 'admin',
+    admin.post('backtestWorkflow', '/v1/workflows/backtest', {
       query: z.strictObject({ name: WorkflowId, limit: z.coerce.number().int().min(1).max(500).default(100) }),
       summary: 'What a draft definition would make of the last real intakes; calls no provider',
       body: JsonRecord.describe('The draft definition, whole or as a merge-patch on the current one.'),
@@ -192,11 +170,7 @@ export function workflowRoutes({
         return c.json(report)
       },
     }),
-    defineRoute({
-      id: 'getSchema',
-      method: 'get',
-      path: '/v1/schemas/:file',
-      access: 'public',
+    anyone.get('getSchema', '/v1/schemas/:file', {
       summary: 'A published JSON Schema: workflow-schema-v1, run-spec or workflow-set',
       answers: { 200: { 'application/schema+json': JsonRecord } },
       headers: ['Cache-Control'],
@@ -209,11 +183,7 @@ export function workflowRoutes({
         })
       },
     }),
-    defineRoute({
-      id: 'listCatalog',
-      method: 'get',
-      path: '/v1/catalog',
-      access: 'public',
+    anyone.get('listCatalog', '/v1/catalog', {
       summary: 'The public catalog',
       answers: { 200: list(CatalogEntry) },
       problems: ['unavailable'],
@@ -222,41 +192,28 @@ export function workflowRoutes({
         return c.json({ data: listed.filter(isPublic).map((one) => templateResource(one, false)) })
       },
     }),
-    defineRoute({
-      id: 'getCatalogEntry',
-      method: 'get',
-      path: '/v1/catalog/:id{.+}',
-      access: 'public',
+    anyone.get('getCatalogEntry', '/v1/catalog/:id{.+}', {
       summary: 'A public workflow',
       answers: { 200: CatalogEntry },
       problems: ['unavailable'],
       handle: async ({ c, param }) => c.json(templateResource(await catalogued(param('id')), false)),
     }),
-    defineRoute({
-      id: 'getWorkflow',
-      method: 'get',
-      path: '/v1/workflows/:id{.+}',
-      access: 'operator',
+    operator.get('getWorkflow', '/v1/workflows/:id{.+}', {
       query: z.strictObject({ version: TemplateVersion.optional() }),
       summary: 'A workflow, as it is now or in a published version; its ETag guards a change',
       answers: { 200: WorkflowResource },
       headers: ['ETag'],
       async handle({ c, principal, query, param }) {
-        const admin = principal.role === 'admin'
-        const template = await visible(param('id'), admin)
+        const isAdmin = principal.role === 'admin'
+        const template = await visible(param('id'), isAdmin)
         if (query.version === undefined || query.version === template.document.version) {
-          return c.json(templateResource(template, admin), 200, { etag: etagOf(template) })
+          return c.json(templateResource(template, isAdmin), 200, { etag: etagOf(template) })
         }
-        const document = await templates.version(template.id, query.version)
-        if (document === null) throw notFound('workflow')
-        return c.json(templateResource({ ...template, document }, admin))
+        const document = orNotFound(await templates.version(template.id, query.version), 'workflow')
+        return c.json(templateResource({ ...template, document }, isAdmin))
       },
     }),
-    defineRoute({
-      id: 'changeWorkflow',
-      method: 'patch',
-      path: '/v1/workflows/:id{.+}',
-      access: 'admin',
+    admin.patch('changeWorkflow', '/v1/workflows/:id{.+}', {
       summary: 'Change a workflow by JSON merge-patch (RFC 7396); `visibility` promotes and demotes',
       body: JsonRecord.describe('What changes; null removes a field.'),
       answers: { 200: SavedWorkflow },
