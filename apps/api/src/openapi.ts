@@ -10,6 +10,7 @@ import {
   webhookMessage,
 } from '@fabrique/schema'
 import { z } from 'zod'
+import { ANSWER_HEADERS, type HeaderName, REQUEST_HEADERS, WEBHOOK_HEADERS } from './header-words.ts'
 import EXAMPLES from './openapi-examples.json' with { type: 'json' }
 import type { Answer, Route } from './route.ts'
 
@@ -24,35 +25,6 @@ const TAGS = [
   { name: 'accounts', at: /^\/v1\/(organizations|api-keys)\b/, description: 'Organizations and their keys.' },
   { name: 'operations', at: /^\//, description: 'Health, figures for dashboards, and this description.' },
 ]
-
-const REQUEST_HEADERS = {
-  'Idempotency-Key': 'For 24 hours the same key and document answer the same run; 1 to 255 printable characters.',
-  'If-Match': 'The ETag that the change is based on; 412 where it is no longer the current one.',
-  'If-None-Match': 'ETags of what the client has; 304 where one is still right.',
-  'Last-Event-ID': 'The `id:` of the last event that was seen; those behind it follow.',
-  Prefer: '`wait=N`: answer when the run has ended or waits for a review, at the latest after N seconds (60).',
-  Range: 'One range of bytes, such as `bytes=0-1023`.',
-  'X-Request-Id': 'The id of the request in logs and problems; default: a new one.',
-}
-const WEBHOOK_HEADERS = {
-  'webhook-id': "The event's id, the same in every attempt.",
-  'webhook-signature': '`v1,` and the signature of id, timestamp and body; one more for 24 hours after a rotation.',
-  'webhook-timestamp': 'When it was sent, in seconds since 1970.',
-}
-const ANSWER_HEADERS = {
-  'Accept-Ranges': 'That ranges may be asked for.',
-  'Cache-Control': 'How long the answer may be kept, and by whom.',
-  'Content-Disposition': 'Whether a browser may show the file, and its name.',
-  'Content-Range': 'Which bytes these are, and of how many.',
-  ETag: 'What this state of the resource is called.',
-  'Idempotent-Replayed': '`true`: the run was accepted before, under the same key.',
-  Location: 'Where the resource is.',
-  'Preference-Applied': 'The wait that was granted.',
-  'Retry-After': 'Whole seconds after which trying again makes sense.',
-  'WWW-Authenticate': 'How to authenticate.',
-  'X-Request-Id': 'The id of the request in logs and problems.',
-}
-export type HeaderName = keyof typeof REQUEST_HEADERS | keyof typeof ANSWER_HEADERS
 
 const DOCUMENT_TYPES = ['application/json', 'application/yaml', 'application/toml'] as const
 const PATH_PARAMETER = /:([a-z_]+)(?:\{([^}]*)\})?/g

@@ -4,7 +4,7 @@ import type { Principal } from '@fabrique/db'
 import { type ErrorCode, FabriqueError, inWords, type JsonObject } from '@fabrique/schema'
 import type { Context } from 'hono'
 import { z } from 'zod'
-import type { HeaderName } from './openapi.ts'
+import type { HeaderName } from './header-words.ts'
 
 export type Access = 'public' | 'operator' | 'admin'
 

@@ -71,7 +71,7 @@ const FACES = new Set('fox bear panda koala lion wolf frog raccoon hamster polar
 
 /** What hangs above rather than stands beside. */
 const ALOFT =
-  /sun|moon|cloud|star|rainbow|balloon|kite|bird|plane|planet|comet|snowflake|lightning|voltage|butterfly|bee/
+  /\b(?:sun|moon|cloud|star|rainbow|balloon|kite|bird|airplane|planet|comet|snowflake|voltage|butterfly|honeybee)\b/
 
 /** Draws a picture and returns its PNG bytes. Throws a RangeError for sides outside 256 to 2048. */
 export async function drawPicture(request: PictureRequest): Promise<Buffer> {

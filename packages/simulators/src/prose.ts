@@ -14,7 +14,7 @@ const stopWords = new Set(
     'return same schema sentence sentences several shall short should show so some something style such suitable tell text than that the their ' +
     'them then there these they thing this those three through title to tone topic two under until up us use used user using very want was we ' +
     'were what when where which while who why will with without word words would write written you your audience essay script video image ' +
-    'second seconds minute minutes visual curious readers reader viewers audience punchy busy modern simple subject scene scenes hooks point points number aspect ratio summary caption headline body section sections beat beats line lines voice label' +
+    'second seconds minute minutes visual curious readers reader viewers audience punchy busy modern simple subject scene scenes hooks point points number aspect ratio summary caption headline body section sections beat beats line lines voice label plan page pages colour color' +
     ' make makes made jump jumps run runs ran sit sits sat sleep sleeps stand stands read reads drink drinks eat eats ate play plays fly ' +
     'flies swim swims hold holds held dance dances walk walks ride rides rode look looks build builds live lives grow grows go goes ' +
     'went come comes came work works see sees say says become becomes turn turns move moves carry carries help helps learn learns wear ' +
@@ -75,9 +75,9 @@ const HOOKS: readonly Pattern[] = [
   (topic) => `Nobody told you this about ${topic}.`,
   (topic) => `Three seconds is all it takes to see ${topic} differently.`,
   (topic, word) => `What if ${word} was the part everyone got wrong about ${topic}?`,
-  (topic) => `Stop scrolling: ${topic} is more surprising than it looks.`,
+  (topic) => `Stop scrolling: there is more to ${topic} than meets the eye.`,
   (topic) => `Here is the simplest way to think about ${topic}.`,
-  (topic, word) => `Look at ${word} for a moment, and ${topic} looks new.`,
+  (topic, word) => `Look at ${word} for a moment, then at ${topic} again.`,
   (topic) => `Most people pass ${topic} by. Do not.`,
   (topic, word) => `One question about ${word} opens up all of ${topic}.`,
 ]

@@ -25,7 +25,7 @@ const GREY = '<feColorMatrix type="saturate" values="0"/>'
 
 /** Edges that follow a random field: hand-drawn lines, wet paint. */
 const waver = (frequency: number, scale: number): string =>
-  `<feTurbulence type="fractalNoise" baseFrequency="${frequency}" numOctaves="3" seed="7" result="field"/>` +
+  `<feTurbulence type="fractalNoise" baseFrequency="${frequency}" numOctaves="2" seed="7" result="field"/>` +
   `<feDisplacementMap in="SourceGraphic" in2="field" scale="${scale}" xChannelSelector="R" yChannelSelector="G" result="drawn"/>`
 
 /** The figure within a border of one colour: the same shapes beneath, with a wide line around each. */
@@ -33,7 +33,7 @@ const bordered = (body: string, colour: string, width: number): string => outlin
 
 /** Pigment that lies unevenly. */
 const GRAIN =
-  `<feTurbulence type="fractalNoise" baseFrequency="0.02" numOctaves="4" seed="3"/>` +
+  `<feTurbulence type="fractalNoise" baseFrequency="0.02" numOctaves="3" seed="3"/>` +
   `<feColorMatrix values="0 0 0 0 1  0 0 0 0 1  0 0 0 0 1  1.5 0 0 0 -0.58"/><feComposite in2="drawn" operator="in" result="bloom"/>` +
   `<feMerge><feMergeNode in="drawn"/><feMergeNode in="bloom"/></feMerge>`
 

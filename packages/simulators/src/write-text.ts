@@ -103,7 +103,7 @@ const fieldTexts: readonly (readonly [RegExp, (writer: Writer, prompt: string, c
   [/^alt|subtitle|description|dek$|blurb/i, (writer) => writer.sentence()],
   [/title|headline|heading|name$|label|subject/i, (writer) => writer.title()],
   [/caption|tagline/i, (writer) => writer.caption()],
-  [/hashtag|tag|keyword|topic|category/i, (_, prompt, chance) => chance.pick(topicWords(prompt).slice(0, 8))],
+  [/hashtag|tag|keyword|topic|category|^words?$/i, (_, prompt, chance) => chance.pick(topicWords(prompt).slice(0, 8))],
   [
     /script|narration|voice|dialogue|monologue|speech|transcript/i,
     (writer) => `${writer.hook()} ${writer.paragraph(3)}`,
@@ -115,7 +115,10 @@ const fieldTexts: readonly (readonly [RegExp, (writer: Writer, prompt: string, c
   [/summary|abstract|overview|intro|conclusion|outro|explanation/i, (writer) => writer.paragraph(2)],
   [/cta|call_?to_?action/i, (_, prompt) => `Follow along for more on ${topicOf(prompt)}.`],
   [/question/i, (_, prompt) => `What do you notice first about ${topicOf(prompt)}?`],
-  [/answer|fact|point|bullet|item|step|line|sentence|tip|rationale|reason|why|note/i, (writer) => writer.sentence()],
+  [
+    /answer|fact|point|bullet|item|step|line|sentence|tip|rationale|reason|why|note|activity|task/i,
+    (writer) => writer.sentence(),
+  ],
   [/colou?r/i, (_, __, chance) => chance.pick(['#e76f51', '#21867a', '#5b7fa6', '#f0ae2e', '#6757d8'])],
   [/lang|locale/i, () => 'en'],
 ]
