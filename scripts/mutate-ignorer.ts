@@ -7,6 +7,7 @@
 interface Node {
   type: string
   value?: unknown
+  expression?: Node
   callee?: Node
   object?: Node
   property?: Node
@@ -22,8 +23,9 @@ function isWording({ type, value, quasis = [] }: Node): boolean {
   return type === 'TemplateLiteral' && TWO_WORDS.test(quasis.map(({ value: { raw } }) => raw).join('x'))
 }
 
-/** `….log.warn(…)` and `killpoint(…)`, called optionally or not. */
-function isAside({ callee }: Node): boolean {
+/** `….log.warn(…)` and `killpoint(…)`, called optionally or not, and the statement that is only that. */
+function isAside({ type, expression, callee }: Node): boolean {
+  if (type === 'ExpressionStatement' && expression !== undefined) return isAside(expression)
   const called = callee?.property?.name ?? callee?.name
   return called === 'killpoint' || callee?.object?.property?.name === 'log'
 }
