@@ -120,3 +120,35 @@ describe('the plan', () => {
     ).toBeUndefined()
   })
 })
+
+describe('a graph', () => {
+  it('is not made for a gate that this worker does not have', () => {
+    const gates = [{ id: 'g', name: 'g', type: 'from-the-future' }]
+    expect(() => createGraph(aDefinition({ gates }), createTestCatalog())).toThrow('"from-the-future"')
+  })
+})
+
+describe('a skipped step', () => {
+  it('has no review: who asks for it softly runs at once', () => {
+    const stepInstructions = [
+      { id: 'a', kind: 'note' },
+      { id: 'soft', kind: 'note', text: '{steps.a.output.text?}' },
+    ]
+    const graph = createGraph(aDefinition({ stepInstructions, gates: GATES }), createTestCatalog())
+    const checkpoints = new Map([['a', aCheckpoint('a', { status: 'skipped' })]])
+    const { ready, reviews } = next(graph, { checkpoints, gates: new Map(), busy: new Set() })
+    expect([ready.map(({ id }) => id), reviews]).toEqual([['soft'], []])
+  })
+
+  it('is looked at once, however many ways lead to it', () => {
+    // Each layer reads both steps of the one before: 2^40 ways lead down to the first.
+    const layers = Array.from({ length: 40 }, (_, n) => [n, n + 0.5].map((id) => `s${id}`))
+    const stepInstructions = layers.flatMap((layer, n) =>
+      layer.map((id) => ({ id, kind: 'note', needs: layers[n - 1] ?? [] })),
+    )
+    const last = { id: 'last', kind: 'note', text: '{steps.s39.output.text?}' }
+    const graph = createGraph(aDefinition({ stepInstructions: [...stepInstructions, last] }), createTestCatalog())
+    const checkpoints = new Map(stepInstructions.map(({ id }) => [id, aCheckpoint(id, { status: 'skipped' })]))
+    expect(next(graph, { checkpoints, gates: new Map(), busy: new Set() }).ready).toMatchObject([{ id: 'last' }])
+  })
+})
