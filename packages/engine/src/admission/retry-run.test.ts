@@ -107,7 +107,7 @@ describe('a retry', () => {
     expect([store.read(first), await store.history(first)]).toEqual(before)
   })
 
-  it('can be retried itself', async () => {
+  it('can be retried itself, and takes over what the runs before it have finished', async () => {
     const { run, retry, broken, asked, store } = setup()
     broken.add('do b')
     const second = await retry(await run(LINE))

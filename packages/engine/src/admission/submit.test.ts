@@ -102,7 +102,7 @@ function setup(unitPriceUsd: number | null = 0.25, template: Template = TEMPLATE
 const GOOD = { workflow: TEMPLATE.id, input: { prompt: 'a fox' } }
 
 describe('submitting', () => {
-  it('accepts a run and delivers it', async () => {
+  it('puts a run on record with its price and its warnings, and delivers it', async () => {
     const { submit, store, delivered } = setup()
     const outcome = await submit({ ...GOOD, input: { prompt: 'a fox', extra: 1 } })
     if (outcome.outcome !== 'accepted') throw new Error('not accepted')
