@@ -1,4 +1,4 @@
-import type { Gate, JsonObject, Step } from '@fabrique/schema'
+import type { Gate, Step } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { GateKind, ProviderRequest } from '../catalog.ts'
 import { StepFailure } from '../failure.ts'
@@ -144,9 +144,10 @@ describe('the end of a run', () => {
     const slots = ['s0', 's1'].map((id) => aNewRun(id, { definition: aDefinition(noting({ id: 'a' })) }))
     await world.store.accept(aNewRun('root', { slots }))
     for (const id of ['s0', 's1']) await world.engine.execute(id, new AbortController().signal)
-    expect(
-      ['s0', 's1'].map((id) => (world.store.read(id)?.events.at(-1)?.payload.outputs as JsonObject[])[0]?.index),
-    ).toEqual([0, 1])
+    expect(['s0', 's1'].map((id) => world.store.read(id)?.events.at(-1)?.payload.outputs)).toMatchObject([
+      [{ index: 0 }],
+      [{ index: 1 }],
+    ])
   })
 
   it('has as output what no other step reads, or the aliases, with null for what is not there', async () => {

@@ -1,4 +1,4 @@
-import type { Step } from '@fabrique/schema'
+import { type Step, textOf } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { ProviderRequest } from '../catalog.ts'
 import { StepFailure } from '../failure.ts'
@@ -184,7 +184,7 @@ describe('the failure of a run', () => {
       serve: async ({ request }) => {
         for (let turn = 0; request.prompt === 'do a' && turn < 20; turn += 1)
           await new Promise((resolve) => setImmediate(resolve))
-        throw new StepFailure('invalid', `${String(request.prompt)} failed`)
+        throw new StepFailure('invalid', `${textOf(request.prompt)} failed`)
       },
     })
     await execute()
