@@ -261,6 +261,40 @@ describe('the end of a run that another waits for', () => {
     expect(deliveries.map(({ runId }) => runId)).toEqual([child?.runId])
   })
 
+  it.each([
+    ['has ended', [], 'finished'],
+    ['waits for a person', [{ id: 'look', name: 'look', type: 'review' }], 'waiting'],
+  ] as const)('is not missed where the called run %s just before its caller rests', async (_, gates, outcome) => {
+    const { accept, engineOver, deliveries, store } = setup()
+    await accept('r', { ...CALLING, subWorkflows: { d: pinned({ ...called, gates: [...gates] }) } })
+    const other = engineOver()
+    const engine = engineOver({
+      async commit(transition) {
+        if (transition.end?.status === 'parked') {
+          const [child] = deliveries.splice(0)
+          expect(await other.execute(child?.runId ?? '', never)).toBe(outcome)
+          expect(deliveries, 'the caller is not at rest yet').toEqual([])
+        }
+        return await store.commit(transition)
+      },
+    })
+    expect(await engine.execute('r', never)).toBe('parked')
+    expect(deliveries).toMatchObject([{ runId: 'r', epoch: 1 }])
+  })
+
+  it('is awaited without another delivery where nothing has happened meanwhile', async () => {
+    const { accept, engineOver, deliveries, store } = setup()
+    const reviewed = { ...called, gates: [{ id: 'look', name: 'look', type: 'review' }] }
+    await accept('r', { ...CALLING, subWorkflows: { d: pinned(reviewed) } })
+    const engine = engineOver()
+    await engine.execute('r', never)
+    const [child] = deliveries.splice(0)
+    await engine.execute(child?.runId ?? '', never)
+    const [again] = deliveries.splice(0)
+    expect([again?.runId, await engine.execute('r', never)]).toEqual(['r', 'waiting'])
+    expect([deliveries, store.read('r')?.status]).toEqual([[], 'waiting'])
+  })
+
   it('is no delivery where the other is not yet at rest', async () => {
     const { accept, engineOver, deliveries } = setup()
     await accept('root', noting({ id: 'a' }), {
