@@ -42,7 +42,7 @@ const stryker = new Stryker({
   tempDirName: `${REPORTS}/tmp`,
   htmlReporter: { fileName: `${REPORTS}/report.html` },
   jsonReporter: { fileName: `${REPORTS}/report.json` },
-  reporters: ['clear-text', 'html', 'json'],
+  reporters: ['clear-text', 'html', 'json', process.stdout.isTTY ? 'progress' : 'progress-append-only'],
   clearTextReporter: { logTests: false, reportTests: false, allowColor: process.stdout.isTTY },
 })
 await stryker.runMutationTest()
