@@ -9,6 +9,8 @@ export default defineConfig({
     hookTimeout: 60_000,
     pool: 'forks',
     maxWorkers: 2,
+    // Under `npm run mutate` the same unit tests run hundreds of times: without fresh modules for each file, 4 times faster.
+    isolate: process.env.STRYKER_MUTATOR_WORKER === undefined,
     reporters: ['default'],
   },
 })

@@ -1,6 +1,7 @@
-import { isTerminal, type Step, textOf } from '@fabrique/schema'
+import { isTerminal, type RunEvent, type Step, textOf } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { StepFailure } from '../failure.ts'
+import { contentHash } from '../template/compile.ts'
 import type { NewRun, NewSlot } from '../ports.ts'
 import { type EndedRun, type RetryDeps, retryRun } from './retry-run.ts'
 import type { Definition } from '../specification.ts'
@@ -106,7 +107,7 @@ describe('a retry', () => {
     expect([store.read(first), await store.history(first)]).toEqual(before)
   })
 
-  it('can be retried itself', async () => {
+  it('can be retried itself, and takes over what the runs before it have finished', async () => {
     const { run, retry, broken, asked, store } = setup()
     broken.add('do b')
     const second = await retry(await run(LINE))
@@ -305,7 +306,8 @@ describe('what cannot be retried', () => {
       within,
       slots: [],
     })
-    await expect(retryRun({ ...deps, endedRun }, { organizationId: 'system', runId: 'r' })).rejects.toThrow(words)
+    const tried = retryRun({ ...deps, endedRun }, { organizationId: 'system', runId: 'r' })
+    await expect(tried).rejects.toMatchObject({ code: 'not-retryable', message: expect.stringMatching(words) })
   })
 
   it('a run that the organization does not have', async () => {
@@ -323,12 +325,112 @@ describe('what cannot be retried', () => {
 
 describe('a retry with an Idempotency-Key', () => {
   it('is made once, and the key is nobody else’s', async () => {
-    const { run, retry, broken } = setup()
+    const { run, retry, broken, deps } = setup()
     broken.add('do b')
     const [first, other] = [await run(LINE), await run(LINE)]
     const second = await retry(first, 'k')
     expect(await retry(first, 'k')).toBe(second)
+    expect(await retryRun(deps, { organizationId: 'system', runId: first, idempotencyKey: 'k' })).toEqual({
+      outcome: 'replayed',
+      runId: second,
+    })
     await expect(retry(other, 'k')).rejects.toMatchObject({ code: 'idempotency-mismatch' })
     expect(await retry(first, 'k2')).not.toBe(second)
+  })
+})
+
+describe('an accepted retry', () => {
+  it('is announced by its first events and delivered once, with the priority and lane of the earlier run', async () => {
+    const { run, deps, broken, deliveries } = setup()
+    broken.add('do b')
+    const first = await run(LINE, { priority: 90, lane: 'interactive' })
+    const published: RunEvent[] = []
+    const queue = { ...deps.queue, publish: (events: RunEvent[]) => void published.push(...events) }
+    const outcome = await retryRun({ ...deps, queue }, { organizationId: 'system', runId: first })
+    if (outcome.outcome !== 'accepted') throw new Error('not accepted')
+    const { runId } = outcome
+    expect(published.map(({ kind, run_id }) => [kind, run_id])).toEqual([
+      ['workflow.run.created', runId],
+      ['workflow.run.queued', runId],
+    ])
+    expect(deliveries).toEqual([
+      {
+        runId,
+        organizationId: 'system',
+        epoch: 0,
+        workflow: 'test/example',
+        priority: 90,
+        lane: 'interactive',
+      },
+    ])
+  })
+
+  it('carries no calls of an earlier run where that one made none', async () => {
+    const { run, retry, broken, accepted } = setup()
+    broken.add('do a')
+    const second = accepted.get(await retry(await run(LINE)))
+    expect([second?.instance.inherited, second?.instance.earlierCalls]).toEqual([true, undefined])
+  })
+
+  it('is estimated by what is left of a step: a list whose step is not finished counts whole', async () => {
+    const { run, retry, broken, accepted } = setup()
+    broken.add('item 2')
+    const definition = aLine({ id: 'list', prompt: 'item {item}', forEach: { items: [1, 2], concurrency: 1 } })
+    const second = await retry(await run(definition, { failFast: false }))
+    expect(accepted.get(second)?.estimatedUsd).toBe(0.25)
+  })
+})
+
+describe('a retry and the budget of a run', () => {
+  it.each([
+    [0.5, 'accepted'],
+    [0.4, 'budget-exceeded'],
+  ])('of $%d for what is left is %s', async (maxPerRunUsd, expected) => {
+    const { run, deps, broken } = setup()
+    broken.add('do b')
+    const first = await run({ ...LINE, budgetPolicy: { maxPerRunUsd } })
+    const tried = retryRun(deps, { organizationId: 'system', runId: first })
+    const became = await tried.then(
+      ({ outcome }) => outcome,
+      ({ code }: { code: string }) => code,
+    )
+    expect(became).toBe(expected)
+  })
+})
+
+describe('two retries that race under one Idempotency-Key', () => {
+  it('are one run where they are for the same, which is delivered once', async () => {
+    const { run, deps, broken, deliveries } = setup()
+    broken.add('do b')
+    const runId = await run(LINE)
+    const request = { organizationId: 'system', runId, idempotencyKey: 'k' }
+    const outcomes = await Promise.all([retryRun(deps, request), retryRun(deps, request)])
+    expect(outcomes.map(({ outcome }) => outcome).sort()).toEqual(['accepted', 'replayed'])
+    expect(new Set(outcomes.map((one) => (one.outcome === 'unknown' ? '' : one.runId))).size).toBe(1)
+    expect(deliveries).toHaveLength(1)
+  })
+
+  it('are refused to the later where they are for different runs', async () => {
+    const { run, deps, broken, deliveries } = setup()
+    broken.add('do b')
+    const runs = [await run(LINE), await run(LINE)]
+    const tried = await Promise.allSettled(
+      runs.map((runId) => retryRun(deps, { organizationId: 'system', runId, idempotencyKey: 'k' })),
+    )
+    expect(tried.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+    expect(tried[1]).toMatchObject({ reason: { code: 'idempotency-mismatch' } })
+    expect(deliveries).toHaveLength(1)
+  })
+
+  it('answer neither where the key stands for something else', async () => {
+    const { run, deps, broken } = setup()
+    broken.add('do b')
+    const runId = await run(LINE)
+    const acceptedUnder = async () => ({ runId, digest: contentHash(['submit', runId]) })
+    const tried = retryRun(
+      { ...deps, store: { ...deps.store, acceptedUnder } },
+      { organizationId: 'system', runId, idempotencyKey: 'k' },
+    )
+    await expect(tried).rejects.toMatchObject({ code: 'idempotency-mismatch' })
   })
 })

@@ -1,9 +1,10 @@
-import { FabriqueError } from '@fabrique/schema'
+import { FabriqueError, type Usage } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
-import type { ProviderRequest } from '../catalog.ts'
-import { callModel, type CallSite } from './call.ts'
+import type { ProviderAnswer, ProviderRequest } from '../catalog.ts'
+import { callModel, type CallDeps, type CallSite } from './call.ts'
 import { StepFailure } from '../failure.ts'
 import type { CallRecord } from '../ports.ts'
+import type { Definition } from '../specification.ts'
 import { aCall, aDefinition } from '../testing/factories.ts'
 import { createFakeClock } from '../testing/fake-clock.ts'
 import { createMemoryArtifactStore } from '../testing/memory-artifact-store.ts'
@@ -11,15 +12,18 @@ import { answerTo, asking, createTestCatalog } from '../testing/test-engine.ts'
 
 /** One call of step `a`, bound to two models, over a provider that the test plays. */
 function setup(options: {
-  serve?: (request: ProviderRequest) => Promise<ReturnType<typeof answerTo>>
+  serve?: (request: ProviderRequest) => Promise<ProviderAnswer>
   earlier?: CallRecord[]
   onUnknownOutcome?: 'retry' | 'fail'
   signal?: AbortSignal
+  definition?: Partial<Definition>
+  deps?: Partial<CallDeps>
 }) {
   const { serve = async ({ request }) => answerTo(request), earlier = [], onUnknownOutcome = 'retry' } = options
   const { signal = new AbortController().signal } = options
   const clock = createFakeClock()
-  const definition = aDefinition({ ...asking([{ id: 'a' }], ['acme/one', 'acme/two']), onUnknownOutcome })
+  const bound = { ...asking([{ id: 'a' }], ['acme/one', 'acme/two']), onUnknownOutcome, ...options.definition }
+  const definition = aDefinition(bound)
   const sent: ProviderRequest[] = []
   const ledger = new Map<string, CallRecord>(earlier.map((call) => [call.id, call]))
   const artifacts = createMemoryArtifactStore()
@@ -51,9 +55,10 @@ function setup(options: {
         return await serve(request)
       },
     },
+    ...options.deps,
   }
   const outcomes = () => [...ledger.values()].map(({ model, outcome, actualUsd }) => [model, outcome, actualUsd])
-  return { call: () => callModel(deps, site, { prompt: 'p' }, {}), sent, artifacts, outcomes, clock }
+  return { call: () => callModel(deps, site, { prompt: 'p' }, {}), sent, artifacts, outcomes, clock, site, ledger }
 }
 
 describe('a paid call', () => {
@@ -155,5 +160,228 @@ describe('a paid call', () => {
     await expect(call()).rejects.toMatchObject({ failureClass })
     expect(sent.map(({ model }) => model.name)).toEqual(models)
     expect(outcomes()).toEqual(models.map((name) => [name, billed === 'unknown' ? 'unknown' : 'failed', spent]))
+  })
+})
+
+describe('the price of a call', () => {
+  const rates = [
+    { model: 'acme/one', unit: 'request' as const, unit_price_usd: 0.25, assumed: true as const },
+    { model: 'acme/one', unit: 'image' as const, unit_price_usd: 0.1, assumed: true as const },
+  ]
+  const reporting = (...usage: Usage[]) => ({
+    definition: { rates },
+    serve: async ({ request }: ProviderRequest) => ({ ...answerTo(request), usage }),
+  })
+
+  it('is reserved with the intent, as it is expected', async () => {
+    const { call, ledger } = setup({
+      serve: async ({ request, callId }) => {
+        expect(ledger.get(callId)).toMatchObject({
+          status: 'estimated',
+          quantity: 1,
+          unit: 'request',
+          unitPriceUsd: 0.25,
+          estimatedUsd: 0.25,
+          actualUsd: null,
+        })
+        return answerTo(request)
+      },
+    })
+    await call()
+    expect.assertions(2)
+  })
+
+  it('is that of what the provider reports, in its unit', async () => {
+    const { call } = setup(reporting({ unit: 'image', quantity: 3 }))
+    expect((await call()).record).toMatchObject({
+      status: 'provider_reported',
+      quantity: 3,
+      unit: 'image',
+      unitPriceUsd: 0.1,
+      actualUsd: 0.3,
+    })
+  })
+
+  it('is booked as one request where several units are charged', async () => {
+    const { call } = setup(reporting({ unit: 'image', quantity: 2 }, { unit: 'request', quantity: 1 }))
+    expect((await call()).record).toMatchObject({ quantity: 1, unit: 'request', unitPriceUsd: 0.45, actualUsd: 0.45 })
+  })
+
+  it.each<[string, Usage[]]>([
+    ['nothing', []],
+    ['a unit without a rate', [{ unit: 'second', quantity: 9 }]],
+  ])('stays as it was expected where the provider reports %s', async (_, usage) => {
+    const { call } = setup(reporting(...usage))
+    expect((await call()).record).toMatchObject({
+      status: 'estimated',
+      quantity: 1,
+      unit: 'request',
+      unitPriceUsd: 0.25,
+      actualUsd: 0.25,
+    })
+  })
+
+  it('that is nowhere listed keeps the call from being made', async () => {
+    const { call, sent, outcomes } = setup({ definition: { rates: [] } })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'invalid', code: 'unpriced' })
+    expect([sent, outcomes()]).toEqual([[], []])
+  })
+
+  it('is held against the budget before anything is on the books', async () => {
+    const asked: number[] = []
+    const { call, sent, outcomes, site } = setup({
+      deps: {
+        admit(estimatedUsd) {
+          asked.push(estimatedUsd)
+          throw new StepFailure('budget', 'too much')
+        },
+      },
+    })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'budget' })
+    expect([asked, sent, outcomes(), site.earlier]).toEqual([[0.25], [], [], []])
+  })
+})
+
+describe('a call that cannot be made', () => {
+  it.each<[string, Definition['providerBindings']]>([
+    ['no binding', {}],
+    ['a binding without models', { a: { models: [] } }],
+    [
+      'a model that the worker does not know',
+      { a: { models: [{ model: 'other/one', provider: 'other', endpoint: 'one', simulated: false }] } },
+    ],
+  ])('for %s fails its step as invalid, without a row', async (_, providerBindings) => {
+    const { call, sent, outcomes } = setup({ definition: { providerBindings } })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'invalid' })
+    expect([sent, outcomes()]).toEqual([[], []])
+  })
+})
+
+describe('a place among all workers', () => {
+  /** Limits that write down who enters, and how it left. */
+  function watched(refused: string[] = []) {
+    const log: string[] = []
+    const limits: CallDeps['limits'] = {
+      async enter({ name }) {
+        if (refused.includes(name)) throw new StepFailure('server', 'no place')
+        log.push(`enter ${name}`)
+        return (failure) => void log.push(`leave ${name}: ${failure?.message ?? 'well'}`)
+      },
+    }
+    return { log, limits }
+  }
+
+  it('is held while the call is made, and given back with how it went', async () => {
+    const { log, limits } = watched()
+    const { call } = setup({
+      deps: { limits },
+      serve: async ({ request, model }) => {
+        log.push(`send ${model.name}`)
+        if (model.name === 'acme/one') throw new StepFailure('server', 'no answer')
+        return answerTo(request)
+      },
+    })
+    await call()
+    expect(log).toEqual([
+      'enter acme/one',
+      'send acme/one',
+      'leave acme/one: no answer',
+      'enter acme/two',
+      'send acme/two',
+      'leave acme/two: well',
+    ])
+  })
+
+  it('is not asked for by a simulated call', async () => {
+    const { log, limits } = watched()
+    const models = [{ model: 'acme/one', provider: 'acme', endpoint: 'one', simulated: true }]
+    const { call } = setup({ deps: { limits }, definition: { providerBindings: { a: { models } } } })
+    expect((await call()).record.simulated).toBe(true)
+    expect(log).toEqual([])
+  })
+
+  it('that is refused leaves nothing on the books, and the next model is asked', async () => {
+    const { limits } = watched(['acme/one'])
+    const { call, outcomes, site } = setup({ deps: { limits } })
+    expect((await call()).record).toMatchObject({ id: 'r.a.1', model: 'acme/two' })
+    expect(outcomes()).toEqual([['acme/two', 'pending', null]])
+    expect(site.earlier.map(({ model, outcome }) => [model, outcome])).toEqual([['acme/two', 'succeeded']])
+  })
+})
+
+describe('a call after others of its step', () => {
+  it('is made beside one that failed, even where an unknown outcome would forbid it', async () => {
+    const earlier = [aCall('r.a.1', { model: 'acme/one', outcome: 'failed', actualUsd: 0 })]
+    const { call } = setup({ earlier, onUnknownOutcome: 'fail' })
+    expect((await call()).record).toMatchObject({ id: 'r.a.2', outcome: 'succeeded' })
+  })
+
+  it('goes to the next model after a failure that cost nothing, even where an unknown outcome would forbid it', async () => {
+    const { call, outcomes } = setup({
+      onUnknownOutcome: 'fail',
+      serve: async ({ request, model }) => {
+        if (model.name === 'acme/one') throw new StepFailure('server', 'no', { billed: 'no' })
+        return answerTo(request)
+      },
+    })
+    expect((await call()).record).toMatchObject({ id: 'r.a.2', model: 'acme/two' })
+    expect(outcomes()[0]).toEqual(['acme/one', 'failed', 0])
+  })
+
+  it('keeps the failed one in sight of whoever counts what was spent', async () => {
+    const { call, site } = setup({
+      serve: async () => {
+        throw new StepFailure('refused', 'no', { billed: 'yes' })
+      },
+    })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'refused' })
+    expect(site.earlier).toMatchObject([{ id: 'r.a.1', outcome: 'failed', actualUsd: 0.25 }])
+  })
+
+  it('is not looked up under a name where the worker no longer knows the model', async () => {
+    const earlier = [aCall('r.a.1', { model: 'other/gone', requestId: 'q-7' })]
+    const { call, sent, outcomes } = setup({ earlier })
+    await call()
+    expect(sent.map(({ resumeId }) => resumeId)).toEqual([null])
+    expect(outcomes()[0]).toEqual(['other/gone', 'unknown', 0.25])
+  })
+
+  it('says what nobody knows: that it may have been charged, and why', async () => {
+    const cause = new StepFailure('server', 'broke', { billed: 'unknown' })
+    const { call } = setup({ serve: () => Promise.reject(cause), onUnknownOutcome: 'fail' })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'unknown_outcome', billed: 'unknown', cause })
+  })
+})
+
+describe('a call that is stopped', () => {
+  it.each([
+    ['shutdown', 'q-7', 'pending', null],
+    ['shutdown', null, 'cancelled', 0.25],
+    ['lost', 'q-7', 'pending', null],
+    ['cancel', 'q-7', 'cancelled', 0.25],
+    ['cancel', null, 'cancelled', 0.25],
+  ])('by %s, known to the provider as %s, is left %s', async (reason, requestId, outcome, actualUsd) => {
+    const stop = new AbortController()
+    const { call, ledger } = setup({
+      signal: stop.signal,
+      serve: async ({ onRequestId }) => {
+        if (requestId !== null) await onRequestId(requestId)
+        stop.abort(reason)
+        throw new StepFailure('timeout', 'stopped', { billed: 'yes' })
+      },
+    })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'timeout' })
+    expect(ledger.get('r.a.1')).toMatchObject({ outcome, actualUsd, requestId })
+  })
+
+  it('is not known to have cost nothing just because the provider holds a name for it', async () => {
+    const { call, ledger } = setup({
+      serve: async ({ onRequestId }) => {
+        await onRequestId('q-7')
+        throw new StepFailure('invalid', 'no', { billed: 'no' })
+      },
+    })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'invalid' })
+    expect(ledger.get('r.a.1')).toMatchObject({ outcome: 'failed', actualUsd: 0, requestId: 'q-7' })
   })
 })

@@ -65,13 +65,13 @@ describe('an execution', () => {
     expect(artifacts.stagedCalls()).toEqual([])
   })
 
-  it('answers the declared aliases instead', async () => {
+  it('has the declared aliases as its output, and nothing else', async () => {
     const { execute, read } = await setup(aDefinition({ ...CHAIN, outputAliases: { first: 'steps.a.output.text' } }))
     await execute()
     expect(read()?.output).toEqual({ first: 'done: do a' })
   })
 
-  it('runs independent steps at once', async () => {
+  it('runs steps that do not read each other at the same time', async () => {
     let both: () => void = () => {}
     const met = new Promise<void>((resolve) => {
       both = resolve
@@ -87,7 +87,7 @@ describe('an execution', () => {
     expect(read()?.status).toBe('completed')
   })
 
-  it('goes on behind the last checkpoint of a worker that died, without paying again', async () => {
+  it('pays only the interrupted call again when its worker died', async () => {
     const definition = aDefinition(CHAIN)
     let dies = true
     const { store, execute, asked, clock, read, id } = await setup(definition, async ({ request }) => {
@@ -116,7 +116,7 @@ describe('an execution', () => {
   it.each([
     { failFast: false, completed: ['b'] },
     { failFast: true, completed: [] },
-  ])('with fail_fast $failFast ends the steps beside a failure accordingly', async ({ failFast, completed }) => {
+  ])('with fail_fast $failFast completes $completed beside a failed step', async ({ failFast, completed }) => {
     const definition = aDefinition(asking([{ id: 'a' }, { id: 'b' }, { id: 'c', needs: ['a'] }]))
     let release: () => void = () => {}
     const failed = new Promise<void>((resolve) => {
@@ -138,7 +138,7 @@ describe('an execution', () => {
     expect(checkpoints.filter(({ status }) => status === 'completed').map(({ key }) => key)).toEqual(completed)
   })
 
-  it('remembers a failure of an earlier execution', async () => {
+  it('ends as failed by a step that failed before it was handed over', async () => {
     const abort = new AbortController()
     const definition = aDefinition(asking([{ id: 'a' }, { id: 'b' }]))
     const serve: Serve = async ({ request, signal }) => {
@@ -214,7 +214,7 @@ describe('an execution', () => {
   it.each([
     [true, 'completed'],
     [false, 'failed'],
-  ])('parks at a review; approve %s ends it %s, without another call', async (approve, status) => {
+  ])('waits at a review; approve %s ends it %s, without another call', async (approve, status) => {
     const definition = aDefinition({ ...asking([{ id: 'a' }]), gates: [{ id: 'look', name: 'look', type: 'review' }] })
     const { execute, read, store, id, asked } = await setup(definition)
     expect(await execute()).toBe('waiting')
@@ -299,7 +299,7 @@ describe('an execution', () => {
     expect(calls).toBe(1)
   })
 
-  it('hands the run back at shutdown, and stops without a word when its fence is lost', async () => {
+  it('hands the run back at shutdown, and writes nothing more when its fence is lost', async () => {
     const abort = new AbortController()
     const { execute, read, deliveries } = await setup(undefined, async () => {
       abort.abort('shutdown')

@@ -303,7 +303,7 @@ describe('a gate that judges every step', () => {
     expect(gates).toMatchObject([{ id: 'clean', status: 'failed', detail: 'there is a stain' }])
   })
 
-  it('sees each item of a step with forEach', async () => {
+  it('fails the item of a list that it does not pass', async () => {
     const { execute, read } = await setup(
       aDefinition({
         ...asking([{ id: 'a', forEach: { items: ['x', 'stain'] }, prompt: '{item}' }]),
@@ -379,7 +379,7 @@ describe('a step with forEach', () => {
     expect(asked).toEqual([])
   })
 
-  it('takes 200 items', async () => {
+  it('runs 200 items', async () => {
     const { execute, read, asked } = await setup(
       EACH({ items: '{intake.list}', concurrency: 50 }),
       undefined,
@@ -473,7 +473,7 @@ describe('a step with forEach', () => {
     })
   })
 
-  it('is judged as a whole by the gate that names it', async () => {
+  it('has its whole list judged by the gate that names it', async () => {
     const definition = {
       ...EACH(['x', 'y']),
       gates: [{ id: 'two', name: 'two', type: 'assert', after: 'a', assert: 'size(steps.a.output) == 2' }],
@@ -483,7 +483,7 @@ describe('a step with forEach', () => {
     expect(read()).toMatchObject({ status: 'completed' })
   })
 
-  it('goes on behind a review of its whole list', async () => {
+  it('is paid once, and its readers start when the review of its whole list is approved', async () => {
     const definition = aDefinition({
       ...asking([
         { id: 'a', forEach: { items: ['x', 'y'] }, prompt: '{item}' },
@@ -501,7 +501,7 @@ describe('a step with forEach', () => {
     expect(asked).toHaveLength(3)
   })
 
-  it('reads the list of another such step', async () => {
+  it('goes through the list that another such step has made', async () => {
     const { execute, read } = await setup(
       aDefinition(
         noting([

@@ -104,7 +104,7 @@ describe('the limit of a run', () => {
     expect(asked).toHaveLength(1)
   })
 
-  it('is not lifted by a crash', async () => {
+  it('counts an interrupted call as spent after a crash', async () => {
     let dies = true
     const { accept, execute, engine, store, clock, asked } = setup(async ({ request }) => {
       if (dies) return await new Promise(() => {})
@@ -268,7 +268,7 @@ describe('a call whose outcome nobody knows, where a person decides', () => {
 })
 
 describe('a gate that asks a model', () => {
-  it('is asked again by itself where it could not answer: its step is not paid twice', async () => {
+  it('is asked again by itself where it could not answer, and its step is paid once', async () => {
     const failures = [new StepFailure('server', 'again')]
     const { run, asked, store, costOf, artifacts } = setup(async ({ request }) => {
       const failure = textOf(request.prompt).startsWith('judge') ? failures.pop() : undefined

@@ -21,7 +21,7 @@ describe('the plan', () => {
     ['all but d done', { a: 'completed', b: 'completed', c: 'completed' }, ['d'], []],
     ['a failed', { a: 'failed' }, [], ['b', 'c']],
     ['b skipped', { a: 'completed', b: 'skipped' }, ['c'], ['d']],
-  ])('with %s', (_, done, ready, unreachable) => {
+  ])('with %s starts what has all that it needs, and gives up what never will', (_, done, ready, unreachable) => {
     const graph = createGraph(aDefinition({ stepInstructions: STEPS }), createTestCatalog())
     const checkpoints = new Map(Object.entries(done).map(([id, status]) => [id, aCheckpoint(id, { status })]))
     const plan = next(graph, { checkpoints, gates: new Map(), busy: new Set() })
@@ -29,7 +29,7 @@ describe('the plan', () => {
     expect(plan.unreachable.map(({ id }) => id)).toEqual(unreachable)
   })
 
-  it('holds back what stands behind a review until it is approved', () => {
+  it('starts what reads a reviewed step once the review is approved', () => {
     const graph = createGraph(aDefinition({ stepInstructions: STEPS, gates: GATES }), createTestCatalog())
     const checkpoints = new Map([['a', aCheckpoint('a')]])
     const held = next(graph, { checkpoints, gates: new Map(), busy: new Set() })
@@ -45,7 +45,7 @@ describe('the plan', () => {
     ['was skipped', { a: 'skipped' }, ['soft', 'asked'], ['hard', 'needed']],
     ['has failed', { a: 'failed' }, [], ['soft', 'asked', 'hard', 'needed']],
     ['is done', { a: 'completed' }, ['soft', 'asked', 'hard', 'needed'], []],
-  ])('with a step that %s tells those that ask softly from the others', (_, done, ready, unreachable) => {
+  ])('with a step that %s starts those that ask for it softly before the others', (_, done, ready, unreachable) => {
     const stepInstructions = [
       { id: 'a', kind: 'note', text: 'x' },
       { id: 'soft', kind: 'note', text: '{steps.a.output.text?}' },
@@ -96,7 +96,7 @@ describe('the plan', () => {
     for (const status of ['approved', 'rejected'] as const) expect(plan(status).ready).toHaveLength(2)
   })
 
-  it('finds what a step depends on, and cycles', () => {
+  it('reads dependencies from references and needs, and names the steps of a cycle', () => {
     expect(dependenciesOf({ id: 'x', kind: 'note', text: '{steps.a.output.b} {intake.c}', needs: ['z'] })).toEqual([
       { id: 'a', optional: false },
       { id: 'z', optional: false },
@@ -118,5 +118,37 @@ describe('the plan', () => {
         ]),
       ),
     ).toBeUndefined()
+  })
+})
+
+describe('a graph', () => {
+  it('is not made for a gate that this worker does not have', () => {
+    const gates = [{ id: 'g', name: 'g', type: 'from-the-future' }]
+    expect(() => createGraph(aDefinition({ gates }), createTestCatalog())).toThrow('"from-the-future"')
+  })
+})
+
+describe('a skipped step', () => {
+  it('has no review: who asks for it softly runs at once', () => {
+    const stepInstructions = [
+      { id: 'a', kind: 'note' },
+      { id: 'soft', kind: 'note', text: '{steps.a.output.text?}' },
+    ]
+    const graph = createGraph(aDefinition({ stepInstructions, gates: GATES }), createTestCatalog())
+    const checkpoints = new Map([['a', aCheckpoint('a', { status: 'skipped' })]])
+    const { ready, reviews } = next(graph, { checkpoints, gates: new Map(), busy: new Set() })
+    expect([ready.map(({ id }) => id), reviews]).toEqual([['soft'], []])
+  })
+
+  it('is looked at once, however many ways lead to it', () => {
+    // Each layer reads both steps of the one before: 2^40 ways lead down to the first.
+    const layers = Array.from({ length: 40 }, (_, n) => [n, n + 0.5].map((id) => `s${id}`))
+    const stepInstructions = layers.flatMap((layer, n) =>
+      layer.map((id) => ({ id, kind: 'note', needs: layers[n - 1] ?? [] })),
+    )
+    const last = { id: 'last', kind: 'note', text: '{steps.s39.output.text?}' }
+    const graph = createGraph(aDefinition({ stepInstructions: [...stepInstructions, last] }), createTestCatalog())
+    const checkpoints = new Map(stepInstructions.map(({ id }) => [id, aCheckpoint(id, { status: 'skipped' })]))
+    expect(next(graph, { checkpoints, gates: new Map(), busy: new Set() }).ready).toMatchObject([{ id: 'last' }])
   })
 })

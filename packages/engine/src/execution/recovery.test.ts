@@ -307,7 +307,7 @@ describe('runs under crashes, zombies, lost and repeated deliveries', () => {
     }
   })
 
-  it('go the same way again for the same seed', async () => {
+  it('are the same history again for the same seed', async () => {
     expect(await scenario(7)).toEqual(await scenario(7))
   })
 })

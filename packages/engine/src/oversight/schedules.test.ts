@@ -236,7 +236,7 @@ describe('a scheduler', () => {
     expect(state.schedule.lastRunId).toBe('r1')
   })
 
-  it('says what was missed', async () => {
+  it('notes what was missed on the schedule, and fires at the next instant only', async () => {
     const { state, submissions, runOnce } = setup(aSchedule({ cron: '0 9 * * *' }), accepted)
     state.now = at('12:00:00')
     await runOnce()

@@ -147,7 +147,7 @@ describe('an estimate', () => {
     }
   })
 
-  it('does not go in circles where steps do', () => {
+  it('of lists that are made from each other is that of a list that nobody bounds', () => {
     const template = aTemplate([
       { id: 'a', kind: 'note', forEach: '{steps.b.output}' },
       { id: 'b', kind: 'note', forEach: '{steps.a.output}' },
@@ -155,7 +155,7 @@ describe('an estimate', () => {
     expect(itemsOf(template.runtimeSteps[0] as Step, template)?.likely).toEqual({ low: 1, expected: 5, high: 20 })
   })
 
-  it('is not made of what has no price', () => {
+  it('is none where a model has no price, and nothing where its price is 0', () => {
     expect(priceCall(createTestCatalog(), [], ['acme/one'], {})).toBeNull()
     expect(priceCall(createTestCatalog(), RATES.slice(0, 1), ['acme/one', 'acme/two'], {})).toBeNull()
     expect(priceCall(createTestCatalog(), [{ ...(RATES[0] as Rate), unit_price_usd: 0 }], ['acme/one'], {})).toEqual({
