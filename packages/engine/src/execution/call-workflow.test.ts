@@ -101,6 +101,15 @@ describe('a called run', () => {
     expect(started?.map(({ payload }) => payload)).toEqual([{ step: 'd', kind: 'call' }])
   })
 
+  it('of a list has the start of the list told once, while its items come and go', async () => {
+    const step = { forEach: { items: ['x', 'y', 'z'], concurrency: 2 }, input: { prompt: '{item}' } }
+    const { finish, read } = await setup(calling({ step }))
+    await finish()
+    expect(read()?.status).toBe('completed')
+    const started = read()?.events.filter(({ kind }) => kind === 'workflow.node.started')
+    expect(started?.map(({ node_key }) => node_key)).toEqual(['d', 'd[0]', 'd[1]', 'd[2]'])
+  })
+
   it('counts against the caps of the day of its caller, and of whoever called that', async () => {
     const dayCaps = [{ workflow: 'test/top', maxUsd: 9 }]
     const { step, instances } = await setup(calling({ over: { budgetPolicy: { maxPerDayUsd: 4 } } }), {

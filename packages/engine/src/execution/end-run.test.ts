@@ -208,9 +208,10 @@ describe('the files that a template promises', () => {
   ])('are judged at the end: one %s (%s) leaves the run %s', async (_, from, status) => {
     const steps = asking([{ id: 'a' }, { id: 'n', kind: 'note', text: 'x' }])
     const promised = promising({ role: 'n', mimeType: 'text/plain', ...(from === undefined ? {} : { from }) })
-    const { execute, read, history } = await setup({ ...steps, ...promised, ...FILES })
+    const { execute, read, history, artifacts } = await setup({ ...steps, ...promised, ...FILES })
     await execute()
     expect(read()?.status).toBe(status)
+    expect((await artifacts()).map(({ stepKey }) => stepKey)).toEqual(['a'])
     if (status === 'completed') expect((await history()).gates).toMatchObject([{ id: 'complete', status: 'passed' }])
     else
       expect(read()?.error).toEqual({

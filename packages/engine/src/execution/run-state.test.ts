@@ -106,6 +106,18 @@ describe('what a run writes', () => {
   })
 })
 
+describe('a run that comes to rest', () => {
+  it.each([
+    [{}, null],
+    [{ expiresIn: '30m' }, 1_800_000],
+  ])('at a review %j is looked at again in %s ms', async (over, wakeInMs) => {
+    const gates = [{ id: 'look', name: 'look', type: 'review', ...over }]
+    const { execute, written } = await setup({ ...noting({ id: 'a' }), gates })
+    await execute()
+    expect(written.at(-1)?.end).toEqual({ status: 'waiting', wakeInMs })
+  })
+})
+
 describe('a cancel that the record knows of first', () => {
   it('ends the run with all on record that was done until then', async () => {
     const world = await setup(asking([{ id: 'a' }]), {
@@ -234,6 +246,23 @@ describe('what is simulated', () => {
       after: simulated,
     })
     expect(read()?.status).toBe('completed')
+  })
+
+  it.each([
+    [['a', 'b'], true],
+    [['a'], true],
+    [[], false],
+  ])('is a run of which %j are: %s', async (ids, simulated) => {
+    const definition = {
+      ...asking([{ id: 'a' }, { id: 'b' }]),
+      providerBindings: { ...bound(['a', 'b'], false), ...bound(ids, true) },
+    }
+    const completed = await setup(definition)
+    await completed.execute()
+    expect(completed.written.at(-1)?.end).toMatchObject({ status: 'completed', simulated })
+    const failed = await setup({ ...definition, gates: [{ id: 'g', name: 'g', type: 'assert', assert: 'false' }] })
+    await failed.execute()
+    expect(failed.written.at(-1)?.end).toMatchObject({ status: 'failed', simulated })
   })
 
   it('is not a step that failed or was skipped', async () => {

@@ -404,6 +404,7 @@ describe('what a kind may do', () => {
     const { execute, read } = await setup(probing({ id: 'a' }, { id: 'b', value: '{steps.a.output}' }), {
       async work(context, fields) {
         if (fields.value === undefined) return await context.store(file('from a'))
+        await context.store(file('from b, before'))
         const own = await context.store(file('from b'))
         for (const reference of [fields.value, own])
           opened.push(new TextDecoder().decode((await context.open(reference, 'value')).bytes))
@@ -497,6 +498,34 @@ describe('what is simulated', () => {
     const expected = { a: simulated, opened: simulated, read: simulated, apart: false }
     expect(Object.fromEntries(artifacts.map((one) => [one.stepKey, one.simulated]))).toEqual(expected)
     expect(Object.fromEntries(checkpoints.map((one) => [one.key, one.simulated]))).toEqual(expected)
+  })
+})
+
+describe('a file that is made by a live call from a simulated one', () => {
+  it('is no more real than that one', async () => {
+    const live = { models: [{ model: 'acme/one', provider: 'acme', endpoint: 'one', simulated: false }] }
+    const simulated = { models: [{ model: 'acme/one', provider: 'acme', endpoint: 'one', simulated: true }] }
+    const definition = asking([{ id: 'a' }])
+    const steps: Step[] = [{ id: 'b', kind: 'probe', value: '{steps.a.output.artifact}' }]
+    const { execute, history } = await setup(
+      {
+        ...definition,
+        stepInstructions: [...definition.stepInstructions, ...steps],
+        providerBindings: { a: simulated, b: live },
+      },
+      {
+        async work(context, { value }) {
+          const opened = await context.open(value, 'value')
+          await context.call({ prompt: 'from it' }, { file: opened })
+          return await context.store(file('made'))
+        },
+      },
+    )
+    await execute()
+    expect((await history()).artifacts.map(({ stepKey, simulated: own }) => [stepKey, own])).toEqual([
+      ['a', true],
+      ['b', true],
+    ])
   })
 })
 
@@ -609,6 +638,76 @@ describe('a gate behind a step', () => {
     )
     await execute()
     expect(shown.map(({ artifacts }) => artifacts.map(text).sort())).toEqual([['x', 'y']])
+  })
+
+  it('that names a list fails the whole of it, whose items stay completed', async () => {
+    const definition = asking([{ id: 'a', prompt: '{item}', forEach: { items: ['x', 'y'] } }])
+    const gates = [{ id: 'g', name: 'g', type: 'assert', after: 'a', assert: 'size(steps.a.output) == 3' }]
+    const { execute, read, history } = await setup({ ...definition, gates })
+    await execute()
+    expect(read()?.error).toEqual({
+      code: 'gate-failed',
+      message: 'The gate "g" did not pass: its condition does not hold',
+      node_key: 'a',
+    })
+    const { checkpoints } = await history()
+    expect(Object.fromEntries(checkpoints.map(({ key, status }) => [key, status]))).toEqual({
+      'a[0]': 'completed',
+      'a[1]': 'completed',
+      a: 'failed',
+    })
+  })
+
+  it('is shown the files of parts that were done once', async () => {
+    const { shown, gate } = watching()
+    const { execute } = await setup(
+      { ...probing({ id: 'a' }), gates: [{ id: 'w', name: 'w', type: 'watch' }] },
+      { gates: [gate], work: (context) => context.once('part', () => context.store(file('of a part'))) },
+    )
+    await execute()
+    expect(shown[0]?.artifacts.map(text)).toEqual(['of a part'])
+  })
+
+  it('that could not judge is asked again about what was made, which is kept once', async () => {
+    let asks = 0
+    const gate: GateKind = {
+      type: 'unsure',
+      name: 'unsure',
+      stands: 'after-step',
+      applies: () => true,
+      async judge() {
+        asks += 1
+        if (asks < 3) throw new StepFailure('server', 'no answer')
+        return { passed: true }
+      },
+    }
+    let works = 0
+    const { execute, read, history } = await setup(
+      { ...probing({ id: 'a' }), gates: [{ id: 'u', name: 'u', type: 'unsure' }] },
+      { gates: [gate], work: async () => (works += 1) },
+    )
+    await execute()
+    expect([works, asks, read()?.output]).toEqual([1, 3, { a: 1 }])
+    expect((await history()).checkpoints.map(({ key }) => key)).toEqual(['a#made', 'a'])
+  })
+
+  it('that has judged keeps nothing of what it refused', async () => {
+    const { gate } = watching(() => false)
+    const { execute, history } = await setup(
+      { ...probing({ id: 'a' }), gates: [{ id: 'w', name: 'w', type: 'watch' }] },
+      { gates: [gate] },
+    )
+    await execute()
+    expect((await history()).checkpoints.map(({ key, status }) => [key, status])).toEqual([['a', 'failed']])
+  })
+
+  it('with a condition that cannot be evaluated does not pass, and says why', async () => {
+    const gates = [{ id: 'g', name: 'g', type: 'assert', after: 'a', assert: 'intake.missing > 1' }]
+    const { execute, history } = await setup({ ...probing({ id: 'a' }), gates })
+    await execute()
+    expect((await history()).gates).toMatchObject([
+      { status: 'failed', detail: expect.stringMatching(/^its condition cannot be evaluated \(.+\)$/) },
+    ])
   })
 
   it('that names no step is shown each item of a list with its own files, and not the list', async () => {
