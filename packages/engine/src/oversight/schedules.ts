@@ -20,7 +20,7 @@ const CATCH_UP_MS = 3_600_000
 /** How long a worker may be silent over a schedule before another takes it up. */
 const LEASE_MS = 30_000
 /** How often a postponed firing checks whether the previous run has finished. */
-const HELD_LOOK_MS = 2_000
+const POSTPONED_RECHECK_MS = 2_000
 const DUE_MAX = 20
 const NEXT_RUNS = 5
 const ANY_ID = '0'.repeat(26)
@@ -82,7 +82,7 @@ type Timing = Pick<StoredSchedule, 'cron' | 'timezone'>
 
 export type FiringPlan =
   | { action: 'wait' }
-  | { action: 'miss' | 'skip' | 'hold'; instant: Date }
+  | { action: 'miss' | 'skip' | 'postpone'; instant: Date }
   | { action: 'fire'; instant: Date; cancelsPrevious: boolean }
 
 /** What is to be done about a schedule now. */
@@ -96,7 +96,7 @@ export function planFiring(
   // Firings that come due while one is postponed are merged with it.
   if (overlap === 'queue' && !previousFinished) {
     const instant = latest ?? firingAt
-    return instant === null ? { action: 'wait' } : { action: 'hold', instant }
+    return instant === null ? { action: 'wait' } : { action: 'postpone', instant }
   }
   // What was taken up goes first, under its own instant: it may have been submitted already.
   const instant = firingAt ?? latest
@@ -263,11 +263,11 @@ export function createScheduler(deps: {
         await store.update(schedule.id, fence, { dueAt })
         return
       }
-      case 'hold':
+      case 'postpone':
         await store.update(schedule.id, fence, {
           firingAt: plan.instant,
           doneUntil: plan.instant,
-          dueAt: new Date(now.getTime() + HELD_LOOK_MS),
+          dueAt: new Date(now.getTime() + POSTPONED_RECHECK_MS),
         })
         return
       case 'skip':
