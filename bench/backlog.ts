@@ -16,7 +16,8 @@ const LOADED_AT_ONCE = 5_000
 const BUSY = CONCURRENCY * 4
 const URGENT = 95
 
-const COPY = `
+/** Accepts copies of run `$1` under the ids `$2`, as if it had just come. */
+export const COPY = `
 insert into runs (id, organization_id, root_run_id, workflow, workflow_version, definition_hash, instance, input, metadata,
   priority, lane, fail_fast, simulated, estimated_usd, warnings, last_seq, due_at)
 select t.id, organization_id, t.id, workflow, workflow_version, definition_hash, instance, input, metadata,

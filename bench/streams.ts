@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { SYSTEM_ORGANIZATION } from '@fabrique/db'
 import type { RunEvent } from '@fabrique/schema'
 import { createParser } from 'eventsource-parser'
+import { COPY } from './backlog.ts'
 import { allEnded } from './drain.ts'
 import type { Stage } from './stage.ts'
 import { FAST } from './templates.ts'
@@ -71,7 +72,7 @@ async function endDelay(stage: Stage, n: number): Promise<number> {
   return tookMs
 }
 
-/** Ids of runs that are at rest, copied from one that has ended. */
+/** Ids of runs that wait for a person, copied from one that has ended. */
 async function waitingRuns(stage: Stage): Promise<string[]> {
   const from = stage.nextId()
   const outcome = await stage.submitter.submit({
@@ -82,13 +83,8 @@ async function waitingRuns(stage: Stage): Promise<string[]> {
   if (outcome.outcome !== 'accepted') throw new Error('a run was not accepted')
   await allEnded(stage, from, stage.nextId(), 1)
   const ids = Array.from({ length: WAITING_RUNS }, () => stage.nextId())
-  await stage.db.query(
-    '',
-    `insert into runs select (jsonb_populate_record(null::runs, to_jsonb(r) || jsonb_build_object(
-       'id', copy, 'root_run_id', copy, 'status', 'waiting', 'finished_at', null, 'due_at', null, 'last_seq', 0))).*
-     from runs r, unnest($2::text[]) as copy where r.id = $1`,
-    [outcome.run.id, ids],
-  )
+  await stage.db.query('', COPY, [outcome.run.id, ids])
+  await stage.db.query('', `update runs set status = 'waiting', due_at = null where id = any($1::text[])`, [ids])
   return ids
 }
 

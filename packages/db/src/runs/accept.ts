@@ -23,6 +23,8 @@ const STORED_MAX = 10_000
 const ACCEPTED_UNDER = `select digest, run_id as "runId" from idempotency_keys
 where organization_id = $1 and key = $2 and created_at >= now() - interval '24 hours'`
 
+const INSERT_RUNS = insertInto('runs', 'u x')
+
 interface Item {
   run: NewRun
   /** The run and its slots, each with the ids of its first events. */
@@ -79,7 +81,7 @@ with k as (
 ), u as (
   select x.*, 0 as base from ${unnest(statement, 'runs', rows)}
   where x.root_run_id <> all($4::text[]) or x.root_run_id in (select run_id from k)
-), r as (${insertInto('runs', 'u x')})`
+), r as (${INSERT_RUNS})`
     withRows(statement, {
       events: members.flatMap(({ run, slot, eventIds }) => eventFields(run.id, eventsFor(run, slot), eventIds)),
       checkpoints: members.flatMap(({ run }) => within(run, run.inherited?.checkpoints)),

@@ -11,6 +11,7 @@ import {
 } from '@fabrique/engine'
 import type { EventKind, RunEvent } from '@fabrique/schema'
 import type { Selectable } from 'kysely'
+import { LRUCache } from 'lru-cache'
 import type { Tables } from '../tables.ts'
 import { dueAt } from './phase.ts'
 
@@ -152,20 +153,42 @@ const fieldOf = (column: string) => column.replace(/_(\w)/g, (_, letter: string)
 const COLUMNS = new Map(
   Object.entries<TableShape>(TABLES).map(([table, { given }]) => [
     table,
-    Object.entries(given).map(([column, type]) => ({ column, type, field: fieldOf(column) })),
+    Object.entries(given).map(([column, type]) => ({
+      column,
+      type,
+      isJson: type.startsWith('json'),
+      field: fieldOf(column),
+    })),
   ]),
 )
 
 /** Adds rows to the statement's parameters; the answer is a `from` item that reads them back as `x`. */
 export function unnest<Name extends Table>(statement: Statement, table: Name, rows: Fields<Name>[]): string {
   const columns = COLUMNS.get(table) ?? []
-  const types = columns.map(({ type }, index) => `$${statement.values.length + index + 1}::${type}[]`)
-  for (const { type, field } of columns) {
-    const values = rows.map((row) => (row as Record<string, unknown>)[field] ?? null)
-    const isJson = type === 'json' || type === 'jsonb'
-    statement.values.push(isJson ? values.map((one) => (one === null ? null : JSON.stringify(one))) : values)
+  const first = statement.values.length + 1
+  for (const { isJson, field } of columns) {
+    const valueOf = (row: object) => (row as Record<string, unknown>)[field] ?? null
+    const textOf = (row: object) => {
+      const value = valueOf(row)
+      return value === null ? null : JSON.stringify(value)
+    }
+    statement.values.push(rows.map(isJson ? textOf : valueOf))
   }
-  return `unnest(${types.join(', ')}) as x(${columns.map(({ column }) => column).join(', ')})`
+  return once(`${table} ${first}`, () => {
+    const types = columns.map(({ type }, index) => `$${first + index}::${type}[]`)
+    return `unnest(${types.join(', ')}) as x(${columns.map(({ column }) => column).join(', ')})`
+  })
+}
+
+/** Statements are put together for every batch, and there are few that differ: their parts are made once. */
+const parts = new LRUCache<string, string>({ max: 1_000 })
+
+function once(key: string, make: () => string): string {
+  const known = parts.get(key)
+  if (known !== undefined) return known
+  const made = make()
+  parts.set(key, made)
+  return made
 }
 
 /** The insert of a table's rows from `source`, whose row is `x`; `computed` says what some columns are instead. */
@@ -190,8 +213,11 @@ export function withRows(
 ): void {
   for (const [table, given] of Object.entries(rows) as [Table, Fields<Table>[]][]) {
     if (given.length === 0) continue
-    const source = `${unnest(statement, table, given)} join ${runs} u on u.id = x.run_id`
-    statement.text += `, ${runs}_${table} as (${insertInto(table, source)})`
+    const rowsOfTable = unnest(statement, table, given)
+    statement.text += once(
+      `${runs} ${table} ${rowsOfTable}`,
+      () => `, ${runs}_${table} as (${insertInto(table, `${rowsOfTable} join ${runs} u on u.id = x.run_id`)})`,
+    )
     statement.name += `.${runs}_${table}`
   }
 }
