@@ -257,10 +257,17 @@ export function eventsOf(
   events: readonly NewEvent[],
   { ids, base, at }: { ids: readonly string[]; base: number; at: Date },
 ): RunEvent[] {
-  return events.map(({ kind, nodeKey = null, payload }, index) => {
-    const place = { id: ids[index] as string, seq: base + index + 1, run_id: run.id, node_key: nodeKey, timestamp: at }
-    return runEvent({ ...place, kind, payload }, run.rootRunId)
-  })
+  const timestamp = at.toISOString()
+  return events.map(({ kind, nodeKey, payload }, index) => ({
+    id: ids[index] as string,
+    seq: base + index + 1,
+    kind,
+    run_id: run.id,
+    root_run_id: run.rootRunId,
+    ...(nodeKey === undefined ? {} : { node_key: nodeKey }),
+    timestamp,
+    payload,
+  }))
 }
 
 /** An event's row as everybody sees it. */

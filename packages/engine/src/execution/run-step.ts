@@ -195,12 +195,7 @@ async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, at
   if (kind === undefined) throw new StepFailure('invalid', `This worker does not know the step kind "${step.kind}".`)
   const { fields, missing } = renderFields(step, kind.renders, scopeOf(state, unit))
   if (missing.length > 0) throw unresolved(state, step, missing)
-  const { signal: stopped } = state.stop
-  const [deadline, returned] = [new AbortController(), new AbortController()]
-  const expire = () => deadline.abort(new Error('the time of the step is over'))
-  if (step.timeoutMs !== undefined) deps.clock.sleep(step.timeoutMs, returned.signal).then(expire, () => {})
-  const signal = step.timeoutMs === undefined ? stopped : AbortSignal.any([stopped, deadline.signal])
-  try {
+  return await withinLimit(deps, step, state.stop.signal, async (signal) => {
     const made = state.checkpoints.get(partKey(unit.key, 'made'))
     const output =
       made === undefined ? await kind.run(fields, createContext(deps, state, unit, attempt, signal)) : made.output
@@ -208,17 +203,31 @@ async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, at
       (error: unknown) => {
         // Only the gate is asked again: what the step has made and paid for is kept.
         const couldNot = StepFailure.is(error) && error.failureClass !== 'gate'
-        if (couldNot && made === undefined && !stopped.aborted)
+        if (couldNot && made === undefined && !state.stop.signal.aborted)
           rememberPart(state, unit, partKey(unit.key, 'made'), attempt, output)
         throw error
       },
     )
     return output
+  })
+}
+
+/** Does a step's work within its time limit. Steps without one, which are most, pay for no controller and no abort. */
+async function withinLimit<Result>(
+  { clock }: Pick<RunStepDeps, 'clock'>,
+  { id, timeoutMs }: Step,
+  stopped: AbortSignal,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  if (timeoutMs === undefined) return await work(stopped)
+  const [deadline, returned] = [new AbortController(), new AbortController()]
+  const expire = () => deadline.abort(new Error('the time of the step is over'))
+  clock.sleep(timeoutMs, returned.signal).then(expire, () => {})
+  try {
+    return await work(AbortSignal.any([stopped, deadline.signal]))
   } catch (error) {
-    if (deadline.signal.aborted && !stopped.aborted && !StepFailure.is(error)) {
-      throw new StepFailure('timeout', `Step "${step.id}" took longer than ${step.timeoutMs} ms.`, { cause: error })
-    }
-    throw error
+    if (!deadline.signal.aborted || stopped.aborted || StepFailure.is(error)) throw error
+    throw new StepFailure('timeout', `Step "${id}" took longer than ${timeoutMs} ms.`, { cause: error })
   } finally {
     returned.abort()
   }
