@@ -11,6 +11,7 @@ import {
 } from '@fabrique/engine'
 import type { EventKind, RunEvent } from '@fabrique/schema'
 import type { Selectable } from 'kysely'
+import { type Camel, fieldOf } from '../row-shape.ts'
 import type { Tables } from '../tables.ts'
 import { dueAt } from './phase.ts'
 
@@ -137,7 +138,6 @@ const TABLES = {
 } as const satisfies Record<string, TableShape>
 
 type Table = keyof typeof TABLES
-type Camel<Name> = Name extends `${infer Word}_${infer Rest}` ? `${Word}${Capitalize<Camel<Rest>>}` : Name
 /** What a row is made from: a field for each given column. */
 export type Fields<Name extends Table> = Record<Camel<keyof (typeof TABLES)[Name]['given']> & string, unknown>
 
@@ -148,7 +148,6 @@ export interface Statement {
   values: unknown[]
 }
 
-const fieldOf = (column: string) => column.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
 const COLUMNS = new Map(
   Object.entries<TableShape>(TABLES).map(([table, { given }]) => [
     table,
