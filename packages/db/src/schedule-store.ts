@@ -87,12 +87,13 @@ export function createScheduleStore(db: Db): ScheduleStore {
         .updateTable('schedules')
         .set({
           due_at: change.dueAt,
-          ...(change.doneUntil === undefined ? {} : { done_until: change.doneUntil }),
-          ...(change.firingAt === undefined ? {} : { firing_at: change.firingAt }),
-          ...(change.lastFiredAt === undefined ? {} : { last_fired_at: change.lastFiredAt }),
-          ...(change.lastRunId === undefined ? {} : { last_run_id: change.lastRunId }),
-          ...(change.lastSkippedAt === undefined ? {} : { last_skipped_at: change.lastSkippedAt }),
-          ...(change.lastError === undefined ? {} : { last_error: JSON.stringify(change.lastError) }),
+          done_until: change.doneUntil,
+          firing_at: change.firingAt,
+          last_fired_at: change.lastFiredAt,
+          last_run_id: change.lastRunId,
+          last_skipped_at: change.lastSkippedAt,
+          // Kysely leaves out what is undefined, as every absent part of a change is.
+          last_error: change.lastError === undefined ? undefined : JSON.stringify(change.lastError),
         })
         .where('id', '=', id)
         .where('fence', '=', fence)

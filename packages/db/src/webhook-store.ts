@@ -201,9 +201,9 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
     async change(organizationId, id, change) {
       const row = await update(organizationId, id)
         .set({
-          ...(change.url === undefined ? {} : { url: change.url }),
-          ...(change.event_filter === undefined ? {} : { event_filter: change.event_filter }),
-          ...(change.max_retries === undefined ? {} : { max_retries: change.max_retries }),
+          url: change.url,
+          event_filter: change.event_filter,
+          max_retries: change.max_retries,
           ...(change.enabled === true ? { disabled_at: null, disabled_reason: null, failing_since: null } : {}),
           ...(change.enabled === false
             ? {

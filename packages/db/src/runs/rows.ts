@@ -11,9 +11,9 @@ import {
 } from '@fabrique/engine'
 import type { EventKind, RunEvent } from '@fabrique/schema'
 import type { Selectable } from 'kysely'
-import { type Camel, fieldOf } from '../row-shape.ts'
 import type { Tables } from '../tables.ts'
 import { dueAt } from './phase.ts'
+import { type Camel, fieldOf } from '../row-shape.ts'
 
 interface TableShape {
   /** Columns whose value is given by a record's field of that name in camelCase, by the SQL type in which it travels. */
