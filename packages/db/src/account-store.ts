@@ -4,9 +4,9 @@ import { createHash, randomBytes, randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Ids } from '@fabrique/engine'
 import type { ApiKey, NewApiKey, Organization, Role } from '@fabrique/schema'
-import { type Selectable, sql } from 'kysely'
+import { sql } from 'kysely'
 import type { Db } from './client.ts'
-import type { Tables } from './tables.ts'
+import { withTimesAsText } from './row-shape.ts'
 
 export const SYSTEM_ORGANIZATION = 'system'
 
@@ -35,6 +35,7 @@ export interface AccountStore {
   needsBootstrap(): Promise<boolean>
 }
 
+const KEY_COLUMNS = ['id', 'organization_id', 'role', 'name', 'prefix', 'expires_at', 'created_at'] as const
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
 /** A new secret: `fab_`, 32 random base62 characters (190 bits), and a checksum that spots a truncated copy. */
@@ -57,11 +58,11 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .values({ id, name })
         .returningAll()
         .executeTakeFirstOrThrow()
-      return { ...row, created_at: row.created_at.toISOString() }
+      return withTimesAsText(row)
     },
     async listOrganizations() {
       const rows = await db.kysely.selectFrom('organizations').selectAll().orderBy('created_at').limit(1000).execute()
-      return rows.map((row) => ({ ...row, created_at: row.created_at.toISOString() }))
+      return rows.map(withTimesAsText)
     },
     async createKey({ role, organizationId, name, expiresAt, secret = newSecret() }) {
       const known = await db.kysely
@@ -83,19 +84,19 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         })
         // The bootstrap key may come back by its environment variable: the same secret is the same key, alive again.
         .onConflict((conflict) => conflict.column('digest').doUpdateSet({ revoked_at: null }))
-        .returningAll()
+        .returning(KEY_COLUMNS)
         .executeTakeFirstOrThrow()
-      return { ...keyResource(row), key: secret }
+      return { ...withTimesAsText(row), key: secret }
     },
     async listKeys() {
       const rows = await db.kysely
         .selectFrom('api_keys')
-        .selectAll()
+        .select(KEY_COLUMNS)
         .where('revoked_at', 'is', null)
         .orderBy('created_at')
         .limit(1000)
         .execute()
-      return rows.map(keyResource)
+      return rows.map(withTimesAsText)
     },
     async revokeKey(id) {
       const row = await db.kysely
@@ -125,17 +126,5 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .executeTakeFirst()
       return row === undefined
     },
-  }
-}
-
-function keyResource(row: Selectable<Tables['api_keys']>): ApiKey {
-  return {
-    id: row.id,
-    organization_id: row.organization_id,
-    role: row.role,
-    name: row.name,
-    prefix: row.prefix,
-    expires_at: row.expires_at?.toISOString() ?? null,
-    created_at: row.created_at.toISOString(),
   }
 }

@@ -3,6 +3,7 @@
 import type { DueSchedule, NewSchedule, ScheduleStore, StoredSchedule } from '@fabrique/engine'
 import { type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
+import { camelCased } from './row-shape.ts'
 import type { Tables } from './tables.ts'
 
 type Row = Selectable<Tables['schedules']>
@@ -73,11 +74,11 @@ export function createScheduleStore(db: Db): ScheduleStore {
         leaseMs,
       ])
       return rows.map(
-        (row): DueSchedule => ({
+        ({ now, previous_finished: previousFinished, ...row }): DueSchedule => ({
           schedule: stored(row),
           fence: row.fence,
-          now: row.now,
-          previousFinished: row.previous_finished,
+          now,
+          previousFinished,
         }),
       )
     },
@@ -86,12 +87,13 @@ export function createScheduleStore(db: Db): ScheduleStore {
         .updateTable('schedules')
         .set({
           due_at: change.dueAt,
-          ...(change.doneUntil === undefined ? {} : { done_until: change.doneUntil }),
-          ...(change.firingAt === undefined ? {} : { firing_at: change.firingAt }),
-          ...(change.lastFiredAt === undefined ? {} : { last_fired_at: change.lastFiredAt }),
-          ...(change.lastRunId === undefined ? {} : { last_run_id: change.lastRunId }),
-          ...(change.lastSkippedAt === undefined ? {} : { last_skipped_at: change.lastSkippedAt }),
-          ...(change.lastError === undefined ? {} : { last_error: JSON.stringify(change.lastError) }),
+          done_until: change.doneUntil,
+          firing_at: change.firingAt,
+          last_fired_at: change.lastFiredAt,
+          last_run_id: change.lastRunId,
+          last_skipped_at: change.lastSkippedAt,
+          // Kysely leaves out what is undefined, as every absent part of a change is.
+          last_error: change.lastError === undefined ? undefined : JSON.stringify(change.lastError),
         })
         .where('id', '=', id)
         .where('fence', '=', fence)
@@ -103,22 +105,6 @@ export function createScheduleStore(db: Db): ScheduleStore {
 }
 
 function stored(row: Row): StoredSchedule {
-  return {
-    id: row.id,
-    organizationId: row.organization_id,
-    drafts: row.drafts,
-    name: row.name,
-    cron: row.cron,
-    timezone: row.timezone,
-    runSpec: row.run_spec,
-    overlap: row.overlap,
-    enabled: row.enabled,
-    createdAt: row.created_at,
-    doneUntil: row.done_until,
-    firingAt: row.firing_at,
-    lastFiredAt: row.last_fired_at,
-    lastRunId: row.last_run_id,
-    lastSkippedAt: row.last_skipped_at,
-    lastError: row.last_error,
-  }
+  const { due_at: _, fence: __, ...own } = row
+  return camelCased(own)
 }

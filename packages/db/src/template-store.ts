@@ -5,6 +5,7 @@ import type { JsonObject, Visibility } from '@fabrique/schema'
 import { type Selectable, sql, type Transaction } from 'kysely'
 import { LRUCache } from 'lru-cache'
 import type { Db } from './client.ts'
+import { camelCased, withTimesAsText } from './row-shape.ts'
 import { createSingleFlight } from './single-flight.ts'
 import type { Tables } from './tables.ts'
 
@@ -147,11 +148,7 @@ export function createTemplateStore(db: Db): TemplateStore {
         .orderBy('published_at', 'desc')
         .orderBy('version', 'desc')
         .execute()
-      return rows.map((row) => ({
-        version: row.version,
-        publishedAt: row.published_at.toISOString(),
-        definitionHash: row.definition_hash,
-      }))
+      return rows.map((row) => camelCased(withTimesAsText(row)))
     },
     async version(id, version) {
       const row = await db.kysely
@@ -197,15 +194,4 @@ export function createTemplateStore(db: Db): TemplateStore {
   }
 }
 
-function stored(row: TemplateRow): StoredTemplate {
-  return {
-    id: row.id,
-    document: row.document,
-    visibility: row.visibility,
-    owner: row.owner,
-    revision: row.revision,
-    everListed: row.ever_listed,
-    createdAt: row.created_at.toISOString(),
-    updatedAt: row.updated_at.toISOString(),
-  }
-}
+const stored = (row: TemplateRow): StoredTemplate => camelCased(withTimesAsText(row))

@@ -15,8 +15,23 @@ import {
 import type { DeliveryStore, DueDelivery } from '@fabrique/webhooks'
 import { type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
+import { camelCased, withTimesAsText } from './row-shape.ts'
 import type { Tables } from './tables.ts'
 
+type Endpoint = Selectable<Tables['webhook_endpoints']>
+type Delivery = Selectable<Tables['webhook_deliveries']>
+
+/** What everybody sees of an endpoint: all but its secrets. */
+const ENDPOINT_COLUMNS = [
+  'id',
+  'url',
+  'event_filter',
+  'max_retries',
+  'disabled_at',
+  'disabled_reason',
+  'failing_since',
+  'created_at',
+] as const
 const ATTEMPTS_KEPT = 20
 const FORMER_SECRET_HOURS = 24
 
@@ -63,7 +78,7 @@ update webhook_deliveries d set fence = fence + 1, claimed_until = now() + $3::i
 from due, webhook_endpoints w
 where d.endpoint_id = due.endpoint_id and d.event_id = due.event_id and w.id = d.endpoint_id
 returning d.endpoint_id, d.event_id, d.body, d.failures, d.fence, w.url, w.max_retries, w.secret,
-  case when w.former_until > now() then w.former_secret end as former_secret, now() as at`
+  case when w.former_until > now() then w.former_secret end as former_secret, now() as claimed_at`
 
 const RECORD = `
 with d as (
@@ -90,18 +105,8 @@ const SETTLE_DISABLED = `
 update webhook_deliveries d set status = 'disabled', next_attempt_at = null, finished_at = now()
 from webhook_endpoints w where w.disabled_at is not null and d.endpoint_id = w.id and d.status = 'pending'`
 
-interface ClaimRow {
-  endpoint_id: string
-  event_id: string
-  body: string
-  failures: number
-  fence: number
-  url: string
-  max_retries: number
-  secret: string
-  former_secret: string | null
-  at: Date
-}
+type ClaimRow = Pick<Delivery, 'endpoint_id' | 'event_id' | 'body' | 'failures' | 'fence'> &
+  Pick<Endpoint, 'url' | 'max_retries' | 'secret' | 'former_secret'> & { claimed_at: Date }
 
 /** The PostgreSQL record of deliveries, for dispatchers. */
 export function createDeliveryStore(db: Db): DeliveryStore {
@@ -113,16 +118,9 @@ export function createDeliveryStore(db: Db): DeliveryStore {
     async claim({ limit, perEndpoint, leaseMs }) {
       const rows = await db.query<ClaimRow>('webhooks.claim', CLAIM, [limit, perEndpoint, leaseMs])
       return rows.map(
-        (row): DueDelivery => ({
-          endpointId: row.endpoint_id,
-          eventId: row.event_id,
-          url: row.url,
-          body: row.body,
-          secrets: row.former_secret === null ? [row.secret] : [row.secret, row.former_secret],
-          maxRetries: row.max_retries,
-          failures: row.failures,
-          fence: row.fence,
-          claimedAt: row.at,
+        ({ secret, former_secret, ...row }): DueDelivery => ({
+          ...camelCased(row),
+          secrets: former_secret === null ? [secret] : [secret, former_secret],
         }),
       )
     },
@@ -148,7 +146,7 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
   const owned = (organizationId: string, id: string) =>
     db.kysely
       .selectFrom('webhook_endpoints')
-      .selectAll()
+      .select(ENDPOINT_COLUMNS)
       .where('organization_id', '=', organizationId)
       .where('id', '=', id)
       .where('deleted_at', 'is', null)
@@ -181,15 +179,15 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
             max_retries: maxRetries,
             secret: newSecret(),
           })
-          .returningAll()
+          .returning([...ENDPOINT_COLUMNS, 'secret'])
           .executeTakeFirstOrThrow()
-        return { ...endpointResource(row), secret: row.secret }
+        return endpointResource(row)
       })
     },
     async list(organizationId) {
       const rows = await db.kysely
         .selectFrom('webhook_endpoints')
-        .selectAll()
+        .select(ENDPOINT_COLUMNS)
         .where('organization_id', '=', organizationId)
         .where('deleted_at', 'is', null)
         .orderBy('id')
@@ -203,9 +201,9 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
     async change(organizationId, id, change) {
       const row = await update(organizationId, id)
         .set({
-          ...(change.url === undefined ? {} : { url: change.url }),
-          ...(change.event_filter === undefined ? {} : { event_filter: change.event_filter }),
-          ...(change.max_retries === undefined ? {} : { max_retries: change.max_retries }),
+          url: change.url,
+          event_filter: change.event_filter,
+          max_retries: change.max_retries,
           ...(change.enabled === true ? { disabled_at: null, disabled_reason: null, failing_since: null } : {}),
           ...(change.enabled === false
             ? {
@@ -216,27 +214,24 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
           // An empty change is one too.
           id,
         })
-        .returningAll()
+        .returning(ENDPOINT_COLUMNS)
         .executeTakeFirst()
       if (row === undefined) return null
       if (change.enabled === false) await createDeliveryStore(db).settleDisabled()
       return endpointResource(row)
     },
     async rotate(organizationId, id) {
-      const row = await update(organizationId, id)
+      const rotated = await update(organizationId, id)
         .set({
           secret: newSecret(),
           former_secret: sql`secret`,
           former_until: sql<Date>`now() + ${FORMER_SECRET_HOURS} * interval '1 hour'`,
         })
-        .returningAll()
+        .returning([...ENDPOINT_COLUMNS, 'secret', 'former_until'])
         .executeTakeFirst()
-      if (row?.former_until == null) return null
-      return {
-        ...endpointResource(row),
-        secret: row.secret,
-        former_secret_expires_at: row.former_until.toISOString(),
-      }
+      if (rotated?.former_until == null) return null
+      const { former_until: until, ...row } = rotated
+      return { ...endpointResource(row), former_secret_expires_at: until.toISOString() }
     },
     async remove(organizationId, id) {
       return await db.kysely.transaction().execute(async (trx) => {
@@ -263,8 +258,8 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
       if ((await owned(organizationId, id).executeTakeFirst()) === undefined) return null
       let query = db.kysely
         .selectFrom('webhook_deliveries as d')
-        .select(['endpoint_id', 'event_id', 'kind', 'run_id', 'status', 'attempts', 'next_attempt_at'])
-        .select(['last_status', 'last_error', 'created_at', 'finished_at'])
+        .select(['event_id as id', 'endpoint_id as webhook_id', 'kind', 'run_id', 'status', 'attempts'])
+        .select(['next_attempt_at', 'last_status', 'last_error', 'created_at', 'finished_at'])
         .select(
           sql<WebhookDelivery['log']>`(
             select coalesce(json_agg(json_build_object('number', a.number, 'at', to_char(a.at at time zone 'UTC',
@@ -277,20 +272,7 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
         .limit(limit)
       if (before !== null) query = query.where('event_id', '<', before)
       if (status !== undefined) query = query.where('status', '=', status)
-      return (await query.execute()).map((row) => ({
-        id: row.event_id,
-        webhook_id: row.endpoint_id,
-        kind: row.kind,
-        run_id: row.run_id,
-        status: row.status,
-        attempts: row.attempts,
-        next_attempt_at: row.next_attempt_at?.toISOString() ?? null,
-        last_status: row.last_status,
-        last_error: row.last_error,
-        created_at: row.created_at.toISOString(),
-        finished_at: row.finished_at?.toISOString() ?? null,
-        log: row.log,
-      }))
+      return (await query.execute()).map(withTimesAsText)
     },
     async redeliver(organizationId, id, deliveryId) {
       const endpoint = await owned(organizationId, id).executeTakeFirst()
@@ -324,16 +306,6 @@ function newSecret(): string {
   return `whsec_${randomBytes(32).toString('base64')}`
 }
 
-function endpointResource(row: Selectable<Tables['webhook_endpoints']>): WebhookResource {
-  return {
-    id: row.id,
-    url: row.url,
-    event_filter: row.event_filter,
-    max_retries: row.max_retries,
-    enabled: row.disabled_at === null,
-    disabled_at: row.disabled_at?.toISOString() ?? null,
-    disabled_reason: row.disabled_reason,
-    failing_since: row.failing_since?.toISOString() ?? null,
-    created_at: row.created_at.toISOString(),
-  }
+function endpointResource<Row extends { disabled_at: Date | null }>(row: Row) {
+  return { ...withTimesAsText(row), enabled: row.disabled_at === null }
 }

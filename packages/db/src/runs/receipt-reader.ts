@@ -3,6 +3,7 @@ import type { RecordedRun } from '@fabrique/engine'
 import type { EventKind } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
 import type { Db } from '../client.ts'
+import { camelCased } from '../row-shape.ts'
 import { treeOf } from './tree.ts'
 import type { Tables } from '../tables.ts'
 
@@ -74,17 +75,9 @@ export async function readRecordedRun(db: Db, organizationId: string, runId: str
       estimatedUsd: Number(row.estimated_usd),
       definition,
       instance: row.instance,
-      checkpoints: (checkpointsOf.get(row.id) ?? []).map(({ step_id: stepId, key, status, attempt, output }) => ({
-        key,
-        stepId,
-        status,
-        attempt,
-        output,
-      })),
+      checkpoints: (checkpointsOf.get(row.id) ?? []).map(camelCased),
       calls: (callsOf.get(row.id) ?? []).map((call) => ({
-        stepKey: call.step_key,
-        stepId: call.step_id,
-        outcome: call.outcome,
+        ...camelCased(call),
         estimatedUsd: Number(call.estimated_usd),
         actualUsd: call.actual_usd === null ? null : Number(call.actual_usd),
       })),

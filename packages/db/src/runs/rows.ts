@@ -14,6 +14,7 @@ import type { Selectable } from 'kysely'
 import { LRUCache } from 'lru-cache'
 import type { Tables } from '../tables.ts'
 import { dueAt } from './phase.ts'
+import { type Camel, fieldOf } from '../row-shape.ts'
 
 interface TableShape {
   /** Columns whose value is given by a record's field of that name in camelCase, by the SQL type in which it travels. */
@@ -138,7 +139,6 @@ const TABLES = {
 } as const satisfies Record<string, TableShape>
 
 type Table = keyof typeof TABLES
-type Camel<Name> = Name extends `${infer Word}_${infer Rest}` ? `${Word}${Capitalize<Camel<Rest>>}` : Name
 /** What a row is made from: a field for each given column. */
 export type Fields<Name extends Table> = Record<Camel<keyof (typeof TABLES)[Name]['given']> & string, unknown>
 
@@ -149,7 +149,6 @@ export interface Statement {
   values: unknown[]
 }
 
-const fieldOf = (column: string) => column.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
 const COLUMNS = new Map(
   Object.entries<TableShape>(TABLES).map(([table, { given }]) => [
     table,
