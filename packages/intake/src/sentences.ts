@@ -81,16 +81,11 @@ function takeChildren(findings: Finding[], error: ErrorObject): Finding[] {
 
 function findingOf(error: ErrorObject, children: Finding[]): Finding {
   const finding = { schemaPath: error.schemaPath, instancePath: error.instancePath }
-  if (error.keyword === 'anyOf' || error.keyword === 'oneOf') return alternatives(error, children)
+  const say = (sentence: () => string) => ({ ...finding, describe: () => at(error.instancePath, sentence()) })
+  if (error.keyword === 'anyOf' || error.keyword === 'oneOf') return alternatives(error, children, say)
   const expects = expectation(error)
-  if (expects !== undefined) {
-    return {
-      ...finding,
-      expects,
-      describe: () => at(error.instancePath, `must be ${expects}${got(error)}${suggestion(error)}`),
-    }
-  }
-  return { ...finding, describe: () => describe(error, children) }
+  if (expects === undefined) return { ...finding, describe: () => describe(error, children) }
+  return { ...say(() => `must be ${expects}${got(error)}${suggestion(error)}`), expects }
 }
 
 /** What kind of value a type, const or enum asks for. */
@@ -121,136 +116,82 @@ const TYPE_NAMES: Record<string, string> = {
   null: 'null',
 }
 
-function alternatives(error: ErrorObject, children: Finding[]): Finding {
-  const finding = { schemaPath: error.schemaPath, instancePath: error.instancePath }
+function alternatives(error: ErrorObject, children: Finding[], say: (sentence: () => string) => Finding): Finding {
   const fitting: unknown = error.params.passingSchemas
   if (Array.isArray(fitting)) {
     const forms = fitting.map((index) => `${Number(index) + 1}`).join(' and ')
-    return {
-      ...finding,
-      describe: () =>
-        at(error.instancePath, `fits more than one of its allowed forms (${forms}); make it fit one only`),
-    }
+    return say(() => `fits more than one of its allowed forms (${forms}); make it fit one only`)
   }
-  const branches = new Map<string, Finding[]>()
-  for (const child of children) {
-    const branch = child.schemaPath.slice(error.schemaPath.length + 1).split('/', 1)[0] ?? ''
-    const siblings = branches.get(branch)
-    if (siblings === undefined) branches.set(branch, [child])
-    else siblings.push(child)
-  }
-  const kinds = [...branches.values()].map(([only, ...more]) =>
-    more.length === 0 && only?.instancePath === error.instancePath ? only.expects : undefined,
-  )
+  const branchOf = (child: Finding) => child.schemaPath.slice(error.schemaPath.length + 1).split('/', 1)[0]
+  const branches = [...Map.groupBy(children, branchOf).values()]
+  const ownKind = (child?: Finding) => (child?.instancePath === error.instancePath ? child.expects : undefined)
+  const kinds = branches.map(([only, ...more]) => (more.length === 0 ? ownKind(only) : undefined))
   if (kinds.length > 0 && kinds.every((kind) => kind !== undefined)) {
     const expects = join([...new Set(kinds)])
-    return { ...finding, expects, describe: () => at(error.instancePath, `must be ${expects}${got(error)}`) }
+    return { ...say(() => `must be ${expects}${got(error)}`), expects }
   }
   // The nearest form is the one that already takes this kind of value and asks for the fewest changes.
-  const rank = (branch: Finding[]): number =>
-    branch.length +
-    (branch.some((child) => child.expects !== undefined && child.instancePath === error.instancePath) ? 1e6 : 0)
-  let closest: Finding[] = []
-  let lowest = Infinity
-  for (const branch of branches.values()) {
-    const cost = rank(branch)
-    if (cost < lowest) [closest, lowest] = [branch, cost]
-  }
-  return {
-    ...finding,
-    describe: () => {
-      const wishes = closest.slice(0, 3).map((child) => child.describe().detail)
-      const nearestForm = wishes.length > 0 ? `; for the nearest of them, ${wishes.join('; ')}` : ''
-      return at(
-        error.instancePath,
-        `fits none of its ${(error.schema as unknown[]).length} allowed forms${nearestForm}`,
-      )
-    },
-  }
+  const cost = (branch: Finding[]) => branch.length + (branch.some((child) => ownKind(child) !== undefined) ? 1e6 : 0)
+  const [closest = []] = branches.sort((a, b) => cost(a) - cost(b))
+  return say(() => {
+    const wishes = closest.slice(0, 3).map((child) => child.describe().detail)
+    const nearestForm = wishes.length > 0 ? `; for the nearest of them, ${wishes.join('; ')}` : ''
+    return `fits none of its ${(error.schema as unknown[]).length} allowed forms${nearestForm}`
+  })
 }
 
 function describe(error: ErrorObject, children: Finding[]): ValueProblem {
-  const { keyword, instancePath: pointer } = error
-  const params = error.params as Record<string, unknown>
-  const limit = params.limit as number
-  switch (keyword) {
-    case 'required':
-      return at(pointer + pointerTo(String(params.missingProperty)), 'is required')
-    case 'dependentRequired':
-      return at(
-        pointer + pointerTo(String(params.missingProperty)),
-        `is required when ${short(String(params.property))} is given`,
-      )
-    case 'minimum':
-      return at(pointer, `must be at least ${limit}${got(error)}`)
-    case 'maximum':
-      return at(pointer, `must be at most ${limit}${got(error)}`)
-    case 'exclusiveMinimum':
-      return at(pointer, `must be greater than ${limit}${got(error)}`)
-    case 'exclusiveMaximum':
-      return at(pointer, `must be less than ${limit}${got(error)}`)
-    case 'multipleOf':
-      return at(pointer, `must be a multiple of ${String(params.multipleOf)}${got(error)}`)
-    case 'minLength':
-      return at(
-        pointer,
-        limit === 1 ? 'must not be empty' : `must have at least ${limit} characters; it has ${lengthOf(error.data)}`,
-      )
-    case 'maxLength':
-      return at(pointer, `must have at most ${plural(limit, 'character')}; it has ${lengthOf(error.data)}`)
-    case 'minItems':
-      return at(pointer, `must have at least ${plural(limit, 'item')}; it has ${lengthOf(error.data)}`)
-    case 'maxItems':
-    case 'items':
-    case 'unevaluatedItems':
-      return at(
-        pointer,
-        `must have at most ${plural(Number(limit ?? params.len), 'item')}; it has ${lengthOf(error.data)}`,
-      )
-    case 'uniqueItems':
-      return at(
-        pointer,
-        `must not hold an item twice; items ${String(params.j)} and ${String(params.i)} (from 0) are equal`,
-      )
-    case 'minProperties':
-      return at(pointer, `must have at least ${plural(limit, 'member')}`)
-    case 'maxProperties':
-      return at(pointer, `must have at most ${plural(limit, 'member')}`)
-    case 'pattern':
-      return at(pointer, `must match the pattern ${short(String(params.pattern))}${got(error)}`)
-    case 'format':
-      return at(
-        pointer,
-        `must be a valid ${short(String(params.format))}${FORMAT_EXAMPLES[String(params.format)] ?? ''}${got(error)}`,
-      )
-    case 'additionalProperties':
-    case 'unevaluatedProperties': {
-      const name = String(params.additionalProperty ?? params.unevaluatedProperty)
-      const names = Object.keys((error.parentSchema?.properties as object | undefined) ?? {})
-      const meant = nearestName(name, names.slice(0, MAX_CANDIDATES))
-      return at(
-        pointer + pointerTo(name),
-        `is not a field here; ${meant === undefined ? 'remove it' : `did you mean ${meant}?`}`,
-      )
-    }
-    case 'propertyNames': {
-      const reason = children[0]?.describe().detail.replace(/^.*? (?=must )/s, '')
-      return at(
-        pointer + pointerTo(String(params.propertyName)),
-        `has a name that is not allowed${reason === undefined ? '' : `: it ${reason}`}`,
-      )
-    }
-    case 'contains': {
-      const most = params.maxContains === undefined ? '' : ` and at most ${Number(params.maxContains)}`
-      return at(pointer, `must hold at least ${plural(Number(params.minContains ?? 1), 'fitting item')}${most}`)
-    }
-    case 'not':
-      return at(pointer, `is a value that is ruled out here${got(error)}`)
-    case 'false schema':
-      return at(pointer, 'is not allowed here; remove it')
-    default:
-      return at(pointer, `does not satisfy ${keyword}`)
-  }
+  const { missingProperty, additionalProperty, unevaluatedProperty, propertyName } = error.params
+  const named = missingProperty ?? additionalProperty ?? unevaluatedProperty ?? propertyName
+  const member = typeof named === 'string' ? named : undefined
+  const pointer = error.instancePath + (member === undefined ? '' : pointerTo(member))
+  const sentence = SENTENCES[error.keyword]?.(error, member ?? '', children)
+  return at(pointer, sentence ?? `does not satisfy ${error.keyword}`)
+}
+
+type Sentence = (error: ErrorObject, member: string, children: Finding[]) => string
+
+const tooMany: Sentence = ({ params, data }) =>
+  `must have at most ${plural(Number(params.limit ?? params.len), 'item')}; it has ${lengthOf(data)}`
+const strange: Sentence = ({ parentSchema }, name) => {
+  const names = Object.keys((parentSchema?.properties as object | undefined) ?? {})
+  const meant = nearestName(name, names.slice(0, MAX_CANDIDATES))
+  return `is not a field here; ${meant === undefined ? 'remove it' : `did you mean ${meant}?`}`
+}
+
+const SENTENCES: Record<string, Sentence> = {
+  required: () => 'is required',
+  dependentRequired: ({ params }) => `is required when ${short(String(params.property))} is given`,
+  minimum: (error) => `must be at least ${error.params.limit}${got(error)}`,
+  maximum: (error) => `must be at most ${error.params.limit}${got(error)}`,
+  exclusiveMinimum: (error) => `must be greater than ${error.params.limit}${got(error)}`,
+  exclusiveMaximum: (error) => `must be less than ${error.params.limit}${got(error)}`,
+  multipleOf: (error) => `must be a multiple of ${error.params.multipleOf}${got(error)}`,
+  minLength: ({ params: { limit }, data }) =>
+    limit === 1 ? 'must not be empty' : `must have at least ${limit} characters; it has ${lengthOf(data)}`,
+  maxLength: ({ params, data }) => `must have at most ${plural(params.limit, 'character')}; it has ${lengthOf(data)}`,
+  minItems: ({ params, data }) => `must have at least ${plural(params.limit, 'item')}; it has ${lengthOf(data)}`,
+  maxItems: tooMany,
+  items: tooMany,
+  unevaluatedItems: tooMany,
+  uniqueItems: ({ params: { i, j } }) => `must not hold an item twice; items ${j} and ${i} (from 0) are equal`,
+  minProperties: ({ params }) => `must have at least ${plural(params.limit, 'member')}`,
+  maxProperties: ({ params }) => `must have at most ${plural(params.limit, 'member')}`,
+  pattern: (error) => `must match the pattern ${short(String(error.params.pattern))}${got(error)}`,
+  format: (error) => {
+    const format = String(error.params.format)
+    return `must be a valid ${short(format)}${FORMAT_EXAMPLES[format] ?? ''}${got(error)}`
+  },
+  additionalProperties: strange,
+  unevaluatedProperties: strange,
+  propertyNames: (_error, _member, children) => {
+    const reason = children[0]?.describe().detail.replace(/^.*? (?=must )/s, '')
+    return `has a name that is not allowed${reason === undefined ? '' : `: it ${reason}`}`
+  },
+  contains: ({ params: { minContains = 1, maxContains } }) =>
+    `must hold at least ${plural(minContains, 'fitting item')}${maxContains === undefined ? '' : ` and at most ${maxContains}`}`,
+  not: (error) => `is a value that is ruled out here${got(error)}`,
+  'false schema': () => 'is not allowed here; remove it',
 }
 
 const FORMAT_EXAMPLES: Record<string, string> = {
