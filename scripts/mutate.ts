@@ -40,6 +40,7 @@ const stryker = new Stryker({
   ignoreStatic: true,
   tsconfigFile: 'does-not-exist.json', // Stryker would read it by an API that TypeScript 7 no longer has
   tempDirName: `${REPORTS}/tmp`,
+  cleanTempDir: 'always',
   htmlReporter: { fileName: `${REPORTS}/report.html` },
   jsonReporter: { fileName: `${REPORTS}/report.json` },
   reporters: ['clear-text', 'html', 'json', process.stdout.isTTY ? 'progress' : 'progress-append-only'],
