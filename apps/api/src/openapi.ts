@@ -134,6 +134,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
       },
     },
   ])
+  const problem = schemaOf(ProblemDocument, 'output')
   const problems = Object.fromEntries(routes.flatMap((route) => byStatus(route).map((codes) => [nameOf(codes), codes])))
   const document = {
     openapi: '3.1.0',
@@ -149,7 +150,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
     webhooks: Object.fromEntries(webhooks),
     components: {
       securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key, fab_…' } },
-      responses: mapped(problems, (codes) => problemResponse(codes, schemaOf(ProblemDocument, 'output'))),
+      responses: mapped(problems, (codes) => problemResponse(codes, problem)),
       parameters: mapped({ ...REQUEST_HEADERS, ...WEBHOOK_HEADERS }, (description, name) => ({
         name,
         in: 'header',

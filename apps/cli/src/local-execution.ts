@@ -3,9 +3,9 @@
 import { assemble, assembleHost } from '@fabrique/assembly'
 import { type Db, readEndedRun, SYSTEM_ORGANIZATION } from '@fabrique/db'
 import {
+  announce,
   type ArtifactStore,
   type Delivery,
-  handOn,
   type Ids,
   type Log,
   retryRun,
@@ -135,7 +135,9 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
         })),
       )
       if (forgotten.length === 0) return
-      await handOn(queue, await runs.notify(forgotten.map(({ id }) => id)))
+      const { deliveries, ...news } = await runs.notify(forgotten.map(({ id }) => id))
+      announce(queue, news)
+      await queue.enqueue(deliveries)
     },
 
     async stop(runId) {

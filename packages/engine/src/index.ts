@@ -28,7 +28,7 @@ export { durationMs } from './execution/end-run.ts'
 export { createEngine, type EngineDeps } from './execution/execute.ts'
 export { createHost, type Host } from './execution/host.ts'
 export { type FailureClass, StepFailure } from './failure.ts'
-export { handOn } from './follow-up.ts'
+export { announce } from './follow-up.ts'
 export type { EarlierRun } from './inheritance.ts'
 export { cancelRun } from './oversight/cancel-run.ts'
 export { receiptOf, type RecordedRun } from './oversight/receipt.ts'
@@ -66,7 +66,7 @@ export type {
   FollowUp,
   Transition,
 } from './ports.ts'
-export { joinSlots, type SlotState } from './slots.ts'
+export { bundleTurns, joinSlots, type SlotState } from './slots.ts'
 export type { DayCap, Definition, Instance } from './specification.ts'
 export {
   type Authoring,
@@ -87,11 +87,14 @@ export { resolvedPrompts } from './template/resolved-prompts.ts'
 export {
   type Changes,
   type Condition,
+  CRASHED,
   LOST_LEASES_MAX,
   type Move,
+  MOVE_AT_END,
   type MoveName,
   MOVES,
   type Phase,
   phaseOf,
   PHASES,
+  WOKEN_GRACE_MS,
 } from './phase.ts'

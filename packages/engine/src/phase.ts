@@ -1,6 +1,6 @@
 // The phases of a run and every move between them: who makes it, from where, and what it sets.
 // Both stores, the record in PostgreSQL and the one in memory, build their writes from this table; nothing else moves a run.
-import { isTerminal, type RunStatus } from '@fabrique/schema'
+import { isTerminal, type RunError, type RunStatus } from '@fabrique/schema'
 
 /** What each phase means. A status is what the outside sees; the phase also says whether a worker holds the run. */
 export const PHASES = {
@@ -63,6 +63,15 @@ export interface Move {
 
 /** Leases that a run may lose in a row without finishing a step; the last one fails it. */
 export const LOST_LEASES_MAX = 3
+
+/** Why a run ends that lost its last lease. */
+export const CRASHED: RunError = {
+  code: 'worker-crash-limit',
+  message: `The run lost its worker ${LOST_LEASES_MAX} times in a row without finishing a step.`,
+}
+
+/** How long a run that was woken is left to whoever delivers it, before the reconciler does. */
+export const WOKEN_GRACE_MS = 5_000
 
 const ENDS = { status: 'given', worker: null, fence: 'next', dueInMs: null } as const
 
@@ -206,3 +215,12 @@ export const MOVES = {
 } as const satisfies Record<string, Move>
 
 export type MoveName = keyof typeof MOVES
+
+/** The move that an execution makes by what it ends with. */
+export const MOVE_AT_END = {
+  waiting: 'wait',
+  suspended: 'suspend',
+  completed: 'finish',
+  failed: 'finish',
+  cancelled: 'finish',
+} as const satisfies Record<string, MoveName>

@@ -66,6 +66,17 @@ export function joinSlots(
   return { events, status, partial: status === 'completed' && completed < slots.length, error: null, stop: false }
 }
 
+/** What joining changes of the bundle itself: it begins with the first of its slots, and may wait from now on. */
+export function bundleTurns(
+  run: { status: RunStatus; started: boolean },
+  { events, status }: JoinedSlots,
+): { begins: boolean; waits: boolean } {
+  return {
+    begins: !run.started && events.some(({ kind }) => kind === 'workflow.node.started'),
+    waits: status === 'waiting' && run.status !== 'waiting',
+  }
+}
+
 const FAILED: RunError = { code: 'slot-failed', message: 'A slot of the run failed.' }
 
 /** Waiting while nothing but decisions keeps it from ending. */

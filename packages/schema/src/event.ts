@@ -53,6 +53,15 @@ export function endEvent(
   }
 }
 
+/** The event of a run that waits for a person to decide these gates. */
+export function waitingEvent(gates: { id: string; name: string; run_id: string }[]): {
+  kind: EventKind
+  payload: JsonObject
+} {
+  const detail = `Waiting for a decision: ${gates.map(({ name }) => name).join(', ')}.`
+  return { kind: 'workflow.run.waiting', payload: { status: 'waiting', gates, detail } }
+}
+
 const envelope = {
   id: z.string().describe('A ULID, unique to the event; as `webhook-id` the same in every attempt.'),
   seq: z.int().describe('Counts per run from 1, without gaps.'),

@@ -10,6 +10,7 @@ import {
   eventsOf,
   firstEvents,
   gateFields,
+  insertDefinitions,
   insertInto,
   runFields,
   type Statement,
@@ -46,12 +47,13 @@ export function createAccept(db: Db, ids: Ids): Pick<RunStore, 'accept' | 'accep
 
   async function flush(items: Item[]): Promise<(Date | null)[]> {
     const members = items.flatMap(({ run: root, members: own }) => own.map((member) => ({ ...member, root })))
-    // In one order, so that two statements that bring the same new rows cannot wait for each other.
-    const keyed = items.flatMap(({ run: { id, organizationId, idempotency } }) =>
-      idempotency === null ? [] : [{ id, organizationId, ...idempotency }],
-    )
-    const definitions = new Map(members.map(({ run }) => [run.definitionHash, run.definition]))
-    const fresh = [...definitions].filter(([hash]) => !stored.has(hash)).toSorted(([a], [b]) => (a < b ? -1 : 1))
+    // In one order, so that two statements with the same keys cannot deadlock.
+    const keyed = items
+      .flatMap(({ run: { id, organizationId, idempotency } }) =>
+        idempotency === null ? [] : [{ id, organizationId, ...idempotency }],
+      )
+      .toSorted((a, b) => (`${a.organizationId} ${a.key}` < `${b.organizationId} ${b.key}` ? -1 : 1))
+    const fresh = members.map(({ run }) => run).filter(({ definitionHash }) => !stored.has(definitionHash))
     const statement: Statement = {
       name: 'runs.accept',
       text: '',
@@ -60,8 +62,6 @@ export function createAccept(db: Db, ids: Ids): Pick<RunStore, 'accept' | 'accep
         keyed.map(({ key }) => key),
         keyed.map(({ digest }) => digest),
         keyed.map(({ id }) => id),
-        fresh.map(([hash]) => hash),
-        fresh.map(([, definition]) => JSON.stringify(definition)),
       ],
     }
     const rows = members.map(({ run, root, slot }) =>
@@ -75,9 +75,7 @@ with k as (
     set digest = excluded.digest, run_id = excluded.run_id, created_at = now()
     where idempotency_keys.created_at < now() - interval '24 hours'
   returning run_id
-), s as (
-  insert into specifications (hash, definition)
-  select * from unnest($5::text[], $6::json[]) on conflict do nothing
+), s as (${insertDefinitions(statement, fresh)}
 ), u as (
   select x.*, 0 as base from ${unnest(statement, 'runs', rows)}
   where x.root_run_id <> all($4::text[]) or x.root_run_id in (select run_id from k)
@@ -92,7 +90,7 @@ with k as (
     const accepted = await untilNoDeadlock(() =>
       db.query<{ id: string; at: Date }>(statement.name, statement.text, statement.values),
     )
-    for (const [hash] of fresh) stored.set(hash, true)
+    for (const { definitionHash } of fresh) stored.set(definitionHash, true)
     const times = new Map(accepted.map(({ id, at }) => [id, at]))
     return items.map(({ run }) => times.get(run.id) ?? null)
   }

@@ -1,6 +1,6 @@
 // What executions write: transitions of many runs in one statement, each row only while its fence is the run's.
 // Hides the order of sequence numbers: the row lock of the run makes its log gapless.
-import type { CommitOutcome, DayCap, Ids, MoveName, Transition } from '@fabrique/engine'
+import { type CommitOutcome, type DayCap, type Ids, MOVE_AT_END, type Transition } from '@fabrique/engine'
 import { roundUsd } from '@fabrique/schema'
 import { sql, type Transaction } from 'kysely'
 import { createBatcher } from '../batcher.ts'
@@ -12,6 +12,7 @@ import {
   eventsOf,
   firstEvents,
   gateFields,
+  insertDefinitions,
   insertInto,
   runFields,
   type Statement,
@@ -42,9 +43,7 @@ select u.id, u.root_run_id, u.base, now() as at from u`
 
 /** What calls cost counts against the caps of the day on which they were begun. */
 const SPEND = `, cs as (
-  update capped_calls k set usd = coalesce(x.actual_usd, x.estimated_usd)
-  from unnest($12::text[], $13::text[], $14::numeric[], $15::numeric[]) as x(id, run_id, actual_usd, estimated_usd)
-  join u on u.id = x.run_id where k.call_id = x.id
+  update capped_calls k set usd = coalesce(c.actual_usd, c.estimated_usd) from u_provider_calls c where k.call_id = c.id
 )`
 
 const STANDING = `select id, phase = 'executing' as executing, fence, cancel_requested_at is not null as cancelled
@@ -80,16 +79,6 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
       ],
     }
     const calls = rowsOf(transitions, 'calls')
-    if (transitions.some(({ dayCaps }) => dayCaps !== undefined) && calls.length > 0) {
-      statement.name += '.capped'
-      statement.text += SPEND
-      statement.values.push(
-        calls.map(({ id }) => id),
-        calls.map(({ runId }) => runId),
-        calls.map(({ actualUsd }) => actualUsd),
-        calls.map(({ estimatedUsd }) => estimatedUsd),
-      )
-    }
     withRows(statement, {
       events: items.flatMap(({ transition: { runId, events }, eventIds }) => eventFields(runId, events, eventIds)),
       checkpoints: rowsOf(transitions, 'checkpoints'),
@@ -97,6 +86,10 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
       artifacts: rowsOf(transitions, 'artifacts'),
       gates: transitions.flatMap(({ runId, gates }) => gates.map((gate) => gateFields(runId, gate))),
     })
+    if (calls.length > 0 && transitions.some(({ dayCaps }) => dayCaps !== undefined)) {
+      statement.name += '.capped'
+      statement.text += SPEND
+    }
     addChildren(statement, transitions)
     const rows = await run<{ id: string; root_run_id: string; base: number; at: Date }>(
       statement.name,
@@ -185,10 +178,6 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
       called.map((child) => ({ ...child, runId })),
     )
     if (children.length === 0) return
-    const place = statement.values.push(
-      children.map(({ definitionHash }) => definitionHash),
-      children.map(({ definition }) => JSON.stringify(definition)),
-    )
     const rows = children.map(({ callerKey, rootRunId, runId, ...child }) =>
       runFields(
         { ...child, state: null, warnings: [], slots: [], parentRunId: null, parentVariantIndex: null, retryOf: null },
@@ -196,9 +185,7 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
       ),
     )
     statement.name += '.children'
-    statement.text += `, ns as (
-  insert into specifications (hash, definition) select * from unnest($${place - 1}::text[], $${place}::json[])
-  on conflict do nothing
+    statement.text += `, ns as (${insertDefinitions(statement, children)}
 ), n as (${insertInto('runs', `${unnest(statement, 'runs', rows)} join u on u.id = x.caller_run_id`)}
   returning *, 0 as base
 )`
@@ -222,17 +209,8 @@ export async function spentOn(
   return Number(rows[0]?.usd ?? 0)
 }
 
-/** An execution ends with one of three moves. */
-const MOVE_OF = {
-  waiting: 'wait',
-  suspended: 'suspend',
-  completed: 'finish',
-  failed: 'finish',
-  cancelled: 'finish',
-} as const satisfies Record<End['status'], MoveName>
-
 function changesAtEnd(end: End) {
-  return rowChanges(MOVE_OF[end.status], { status: end.status, dueInMs: 'wakeInMs' in end ? end.wakeInMs : null })
+  return rowChanges(MOVE_AT_END[end.status], { status: end.status, dueInMs: 'wakeInMs' in end ? end.wakeInMs : null })
 }
 
 /** A call whose intent is recorded with this transition. */

@@ -2,17 +2,20 @@
 // Hides that only PostgreSQL's clock counts, and that a lease lost three times without progress ends a run.
 import {
   type ClaimedRun,
+  CRASHED,
   type Delivery,
   type Ids,
   type Instance,
-  LOST_LEASES_MAX,
+  type NewEvent,
+  type Phase,
   type RunStore,
+  WOKEN_GRACE_MS,
 } from '@fabrique/engine'
-import type { JsonObject, Lane, RunError, RunEvent } from '@fabrique/schema'
+import type { JsonObject, Lane, RunEvent } from '@fabrique/schema'
 import { createBatcher } from '../batcher.ts'
 import { type Db, inTransaction } from '../client.ts'
 import { changesOf, mayMove } from './phase.ts'
-import { insertInto, runEvent } from './rows.ts'
+import { eventsOf, insertInto } from './rows.ts'
 import { notifyIn, settleRuns } from './settle.ts'
 
 const CLAIM = `
@@ -64,19 +67,9 @@ update runs set ${changesOf('wake', { dueInMs: '$2::int' })} where id = any($1::
 returning ${DELIVERY}`
 
 const RECHECK = `
-update runs set ${changesOf('recheck')} where ${oldest(mayMove('recheck'))} returning phase,
-  json_build_object('runId', id, 'organizationId', organization_id, 'epoch', epoch, 'workflow', workflow, 'priority', priority,
-    'lane', lane) as delivery`
+update runs set ${changesOf('recheck')} where ${oldest(mayMove('recheck'))} returning phase, ${DELIVERY}`
 
 const REQUEUE = `update runs set ${changesOf('requeue')} where ${mayMove('requeue')}`
-
-/** How long a run that was woken is left to whoever delivers it. */
-export const WOKEN_GRACE_MS = 5_000
-
-const CRASHED: RunError = {
-  code: 'worker-crash-limit',
-  message: `The run lost its worker ${LOST_LEASES_MAX} times in a row without finishing a step.`,
-}
 
 interface ClaimRow {
   id: string
@@ -115,7 +108,7 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
       first.leaseMs,
     ])
     const begun = rows.filter((row) => row.first)
-    publish(begun.map(startedEvent))
+    publish(begun.flatMap(startedEvent))
     notifyRoots(begun.flatMap((row) => (row.slot_index === null ? [] : [row.root_run_id])))
     const claimed = new Map(rows.map((row) => [row.id, row]))
     return items.map(({ runId }) => {
@@ -164,9 +157,9 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
             ? { status: 'failed', error: CRASHED }
             : { status: 'cancelled', error: null },
       })
-      const rows = await db.query<{ phase: 'queued' | 'joining'; delivery: Delivery }>('runs.recheck', RECHECK, [limit])
-      const due = (phase: 'queued' | 'joining') =>
-        rows.filter((row) => row.phase === phase).map(({ delivery }) => delivery)
+      const rows = await db.query<Delivery & { phase: Phase }>('runs.recheck', RECHECK, [limit])
+      const rechecked = rows.map(({ phase, ...delivery }) => ({ phase, delivery }))
+      const due = (phase: Phase) => rechecked.filter((one) => one.phase === phase).map(({ delivery }) => delivery)
       const bundles = due('joining').map(({ runId }) => runId)
       const notified = await inTransaction(db, (trx) => notifyIn(trx, ids, bundles))
       return {
@@ -208,17 +201,7 @@ function claimedRun(row: ClaimRow): ClaimedRun {
   }
 }
 
-function startedEvent(row: ClaimRow): RunEvent {
-  return runEvent(
-    {
-      id: row.event_id,
-      seq: row.last_seq,
-      kind: 'workflow.run.started',
-      run_id: row.id,
-      node_key: null,
-      payload: { status: 'running' },
-      timestamp: row.at,
-    },
-    row.root_run_id,
-  )
+function startedEvent({ id, root_run_id: rootRunId, event_id, last_seq, at }: ClaimRow): RunEvent[] {
+  const started: NewEvent = { kind: 'workflow.run.started', payload: { status: 'running' } }
+  return eventsOf({ id, rootRunId }, [started], { ids: [event_id], base: last_seq - 1, at })
 }

@@ -23,6 +23,8 @@ interface TableShape {
   computed?: Record<string, string>
   /** Absent: a row that exists already is a fault. */
   onConflict?: string
+  /** What the statement can go on with. */
+  returning?: string
 }
 
 /** Events that every run begins with. */
@@ -102,6 +104,7 @@ const TABLES = {
     onConflict: `(id) do update set outcome = excluded.outcome, status = excluded.status, request_id = excluded.request_id,
       quantity = excluded.quantity, unit = excluded.unit, unit_price_usd = excluded.unit_price_usd,
       actual_usd = excluded.actual_usd`,
+    returning: 'id, actual_usd, estimated_usd',
   },
   artifacts: {
     given: {
@@ -192,13 +195,28 @@ function once(key: string, make: () => string): string {
 
 /** The insert of a table's rows from `source`, whose row is `x`; `computed` says what some columns are instead. */
 export function insertInto(table: Table, source: string, computed: Record<string, string> = {}): string {
-  const { given, onConflict, ...shape }: TableShape = TABLES[table]
+  const { given, onConflict, returning, ...shape }: TableShape = TABLES[table]
   const values = { ...shape.computed, ...computed }
   const columns = [...new Set([...Object.keys(given), ...Object.keys(values)])]
   return `insert into ${table} (${columns.join(', ')})
   select ${columns.map((column) => values[column] ?? `x.${column}`).join(', ')} from ${source}${
     onConflict === undefined ? '' : ` on conflict ${onConflict}`
-  }`
+  }${returning === undefined ? '' : ` returning ${returning}`}`
+}
+
+/** The insert of what these runs execute. In one order, so that two statements with the same ones cannot deadlock. */
+export function insertDefinitions(
+  statement: Statement,
+  runs: readonly Pick<NewRun, 'definitionHash' | 'definition'>[],
+): string {
+  const byHash = new Map(runs.map(({ definitionHash, definition }) => [definitionHash, definition]))
+  const rows = [...byHash].toSorted(([a], [b]) => (a < b ? -1 : 1))
+  const last = statement.values.push(
+    rows.map(([hash]) => hash),
+    rows.map(([, definition]) => JSON.stringify(definition)),
+  )
+  return `insert into specifications (hash, definition)
+  select * from unnest($${last - 1}::text[], $${last}::json[]) on conflict do nothing`
 }
 
 /**
@@ -257,20 +275,17 @@ export function eventsOf(
   { ids, base, at }: { ids: readonly string[]; base: number; at: Date },
 ): RunEvent[] {
   const timestamp = at.toISOString()
-  return events.map(({ kind, nodeKey, payload }, index) => ({
-    id: ids[index] as string,
-    seq: base + index + 1,
-    kind,
-    run_id: run.id,
-    root_run_id: run.rootRunId,
-    ...(nodeKey === undefined ? {} : { node_key: nodeKey }),
-    timestamp,
-    payload,
-  }))
+  return events.map(({ kind, nodeKey = null, payload }, index) => {
+    const place = { id: ids[index] as string, seq: base + index + 1, run_id: run.id, node_key: nodeKey, timestamp }
+    return runEvent({ ...place, kind, payload }, run.rootRunId)
+  })
 }
 
 /** An event's row as everybody sees it. */
-export function runEvent(row: Omit<Selectable<Tables['events']>, 'xact'>, rootRunId: string): RunEvent {
+export function runEvent(
+  row: Omit<Selectable<Tables['events']>, 'xact' | 'timestamp'> & { timestamp: Date | string },
+  rootRunId: string,
+): RunEvent {
   return {
     id: row.id,
     seq: row.seq,
@@ -278,7 +293,7 @@ export function runEvent(row: Omit<Selectable<Tables['events']>, 'xact'>, rootRu
     run_id: row.run_id,
     root_run_id: rootRunId,
     ...(row.node_key === null ? {} : { node_key: row.node_key }),
-    timestamp: row.timestamp.toISOString(),
+    timestamp: typeof row.timestamp === 'string' ? row.timestamp : row.timestamp.toISOString(),
     payload: row.payload,
   }
 }

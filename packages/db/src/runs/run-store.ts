@@ -1,16 +1,23 @@
 // The record of runs for those who execute and steer them; the outside view is `run-reader.ts`.
 // Hides how the parts share one table: accept and commit are coalesced, decisions are transactions.
-import type { ChildRecord, Definition, Delivery, Ids, RunStore } from '@fabrique/engine'
+import {
+  type ChildRecord,
+  type Definition,
+  type Delivery,
+  type Ids,
+  type RunStore,
+  WOKEN_GRACE_MS,
+} from '@fabrique/engine'
 import type { RunEvent } from '@fabrique/schema'
 import { type RawBuilder, sql } from 'kysely'
 import { type Db, inTransaction } from '../client.ts'
 import { createAccept } from './accept.ts'
 import { createCommit, spentOn } from './commit.ts'
-import { createLeases, DELIVERY, WOKEN_GRACE_MS } from './lease.ts'
+import { createLeases, DELIVERY } from './lease.ts'
 import { changesOf, mayMove } from './phase.ts'
 import { treeOf, treesOf } from './tree.ts'
 import { artifactRecord, callRecord, checkpointRecord } from './rows.ts'
-import { requestCancel, settleRunsIn } from './settle.ts'
+import { cancelled, requestCancel, settleRunsIn } from './settle.ts'
 
 /** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
 export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) => void = () => {}): RunStore {
@@ -20,8 +27,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       // The top first, as whoever joins slots does: of many cancels at once each waits for the one before.
       await sql`select id from runs where id = ${runId} for update`.execute(trx)
       const { executing, idle } = await requestCancel(trx, which)
-      const outcome = () => ({ status: 'cancelled', error: null }) as const
-      const { events } = await settleRunsIn(trx, ids, { move: 'settle', runIds: idle, outcome })
+      const { events } = await settleRunsIn(trx, ids, cancelled(idle))
       return { settled: events, active: executing }
     })
   }

@@ -1,7 +1,15 @@
 // Ending runs that no worker executes: cancelled while queued, waiting or suspended, given up after too many crashes, or a
 // bundle whose last slot has ended. Hides how terminal events are put together from the record, and whom an end concerns.
-import { type Ids, joinSlots, type NewEvent, type Phase, type SlotState, type FollowUp } from '@fabrique/engine'
-import { endEvent, isTerminal, type RunError, type RunEvent, type RunStatus } from '@fabrique/schema'
+import {
+  bundleTurns,
+  type Ids,
+  joinSlots,
+  type NewEvent,
+  type Phase,
+  type SlotState,
+  type FollowUp,
+} from '@fabrique/engine'
+import { endEvent, isTerminal, type RunError, type RunEvent, type RunStatus, waitingEvent } from '@fabrique/schema'
 import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import { type Db, inTransaction, queryIn } from '../client.ts'
 import type { Tables } from '../tables.ts'
@@ -76,7 +84,8 @@ async function cancelBelow(trx: Trx, ids: Ids, ended: string[]): Promise<News> {
   return { events: await settle(trx, ids, cancelled(idle)), cancelled: executing }
 }
 
-const cancelled = (runIds: string[]): Settling => ({
+/** Ends these runs as cancelled. */
+export const cancelled = (runIds: string[]): Settling => ({
   runIds,
   move: 'settle',
   outcome: () => ({ status: 'cancelled', error: null }),
@@ -131,12 +140,11 @@ async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promi
     rows = await slotsOf(trx, root.id)
   }
   const joined = joinSlots(run, rows.map(slotState), logged)
-  const begins = root.started_at === null && joined.events.some(({ kind }) => kind === 'workflow.node.started')
-  const waits = joined.status === 'waiting' && root.status !== 'waiting'
+  const { begins, waits } = bundleTurns({ status: root.status, started: root.started_at !== null }, joined)
   const notes: NewEvent[] = [
     ...(begins ? [{ kind: 'workflow.run.started' as const, payload: { status: 'running' } }] : []),
     ...joined.events,
-    ...(waits ? [await waitingEvent(trx, rows)] : []),
+    ...(waits ? [waitingEvent(await openGatesOf(trx, rows))] : []),
   ]
   const isEnd = isTerminal(joined.status)
   if (notes.length > 0 || joined.status !== root.status) {
@@ -172,13 +180,12 @@ function slotState(row: RunRow): SlotState {
   }
 }
 
-async function waitingEvent(trx: Trx, slots: RunRow[]): Promise<NewEvent> {
+async function openGatesOf(trx: Trx, slots: RunRow[]): Promise<{ id: string; name: string; run_id: string }[]> {
   const waiting = slots.filter(({ status }) => status === 'waiting').map(({ id }) => id)
   const { rows } = await sql<{ id: string; name: string; run_id: string }>`${treesOf(waiting)}
     select g.id, g.name, g.run_id from gates g join tree on tree.id = g.run_id where g.status = 'open'
     order by g.run_id, g.id`.execute(trx)
-  const detail = `Waiting for a decision: ${rows.map(({ name }) => name).join(', ')}.`
-  return { kind: 'workflow.run.waiting', payload: { status: 'waiting', gates: rows, detail } }
+  return rows
 }
 
 /** Adds to the log of a bundle, whose row is locked. */

@@ -8,6 +8,7 @@ import {
   type JsonValue,
   type RunError,
   roundUsd,
+  waitingEvent,
 } from '@fabrique/schema'
 import type { EndEvidence, Verdict } from '../catalog.ts'
 import { parsePath, valueAt } from '../template/placeholders.ts'
@@ -85,8 +86,7 @@ export async function suspend(state: RunState): Promise<'waiting' | 'suspended'>
     return 'suspended'
   }
   if (called.length > 0 || own.some(({ id }) => !state.announced.has(id))) {
-    const detail = `Waiting for a decision: ${gates.map(({ name }) => name).join(', ')}.`
-    state.noteEvent({ kind: 'workflow.run.waiting', payload: { status: 'waiting', gates, detail } })
+    state.noteEvent(waitingEvent(gates))
   }
   await state.save('W11', { status: 'waiting', wakeInMs: wakeInMs(own, state.suspended.size > 0) })
   return 'waiting'

@@ -4,7 +4,7 @@ import { FabriqueError, isTerminal, type Step } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { conclude, finish, openGate, suspend } from './end-run.ts'
 import { ExpressionError } from '../template/expression.ts'
-import { handOn } from '../follow-up.ts'
+import { announce } from '../follow-up.ts'
 import { continuation, retriedHistory } from '../inheritance.ts'
 import { createGraph, type Graph, type Next, next } from './plan.ts'
 import type { ChildRecord, ClaimedRun, RunHistory, RunQueue, RunStore } from '../ports.ts'
@@ -100,7 +100,9 @@ export function createEngine(deps: EngineDeps): Engine {
 
 /** Wakes a run to check what it waits for. A lost notification only delays it: it wakes by itself in the end. */
 async function notify({ store, queue }: EngineDeps, runId: string): Promise<void> {
-  await handOn(queue, await store.notify([runId]))
+  const { deliveries, ...news } = await store.notify([runId])
+  announce(queue, news)
+  if (deliveries.length > 0) await queue.enqueue(deliveries)
 }
 
 /** Releases a run as soon as the record answers again: its absence is not counted as a lost lease. */
@@ -298,8 +300,7 @@ async function stopSteps({ state, running }: Execution, reason: AbortReason): Pr
 
 async function cancelChildren({ store, queue }: EngineDeps, state: RunState): Promise<void> {
   const { settled, active } = await store.cancelChildren(state.run.id)
-  queue.publish(settled)
-  for (const id of active) queue.publishCancel(id)
+  announce(queue, { events: settled, cancelled: active })
   state.noteChildren(await store.children(state.run.id))
 }
 

@@ -1,6 +1,6 @@
 // What time alone makes due: leases that ran out, deliveries that were lost, a queue that came back empty.
 // Hides nothing clever: it repeats until the record and the queue agree. Any number may run at once.
-import { handOn } from '../follow-up.ts'
+import { announce } from '../follow-up.ts'
 import type { Clock, Log, RunQueue, RunStore } from '../ports.ts'
 
 const PASS_LIMIT = 1_000
@@ -30,7 +30,7 @@ export function createReconciler(deps: {
       blind = false
     }
     const { overdue, events, cancelled } = await deps.store.recover(PASS_LIMIT)
-    await handOn(deps.queue, { events, cancelled, deliveries: [] })
+    announce(deps.queue, { events, cancelled })
     deps.killpoint?.('R1')
     // Runs due while Redis was away have been put off; once it is back, recheck them at once.
     blind ||= empty === null

@@ -9,10 +9,22 @@ import {
   type RunEvent,
   type EndOutput,
   type RunStatus,
+  waitingEvent,
 } from '@fabrique/schema'
 import { asUnknown } from '../execution/call.ts'
 import { artifactSummary } from '../execution/run-state.ts'
-import { type Condition, LOST_LEASES_MAX, type Move, type MoveName, MOVES, type Phase, phaseOf } from '../phase.ts'
+import {
+  type Condition,
+  CRASHED,
+  LOST_LEASES_MAX,
+  type Move,
+  MOVE_AT_END,
+  type MoveName,
+  MOVES,
+  type Phase,
+  phaseOf,
+  WOKEN_GRACE_MS,
+} from '../phase.ts'
 import type {
   ArtifactRecord,
   CallRecord,
@@ -31,11 +43,10 @@ import type {
   RunStore,
   Transition,
 } from '../ports.ts'
-import { joinSlots, type SlotState } from '../slots.ts'
+import { bundleTurns, joinSlots, type SlotState } from '../slots.ts'
 import { slotIndexOf, slotKey } from '../unit-key.ts'
 import type { Definition } from '../specification.ts'
 
-const WOKEN_GRACE_MS = 5_000
 const IDEMPOTENCY_MS = 24 * 3_600_000
 
 interface Row {
@@ -131,7 +142,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
   }
 
   interface Given {
-    status?: RunStatus
+    status?: string
     worker?: string
     dueInMs?: number | null
   }
@@ -200,22 +211,24 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       if (stopped.active.length > 0) cancelled.push(root.run.id)
       if (isTerminal(root.status)) return { events, cancelled }
     }
-    const { status, partial, error, events: notes } = joined()
-    const begins = !root.started && notes.some(({ kind }) => kind === 'workflow.node.started')
+    const outcome = joined()
+    const { status, partial, error, events: notes } = outcome
+    const { begins, waits } = bundleTurns(root, outcome)
     const started: NewEvent = { kind: 'workflow.run.started', payload: { status: 'running' } }
-    const waits = status === 'waiting' && root.status !== 'waiting'
-    events.push(...append(root, [...(begins ? [started] : []), ...notes, ...(waits ? [waitingEvent(slots)] : [])]))
+    events.push(
+      ...append(root, [
+        ...(begins ? [started] : []),
+        ...notes,
+        ...(waits ? [waitingEvent(slots.flatMap(shownGates))] : []),
+      ]),
+    )
     root.started ||= begins
     if (!isTerminal(status)) move('follow', root, { status })
     else events.push(...end('join', root, status, error, partial))
     return { events, cancelled }
   }
 
-  function waitingEvent(slots: Row[]): NewEvent {
-    const gates = slots.flatMap((row) => openGatesOf(row).map(({ runId, ...gate }) => ({ ...gate, run_id: runId })))
-    const detail = `Waiting for a decision: ${gates.map(({ name }) => name).join(', ')}.`
-    return { kind: 'workflow.run.waiting', payload: { status: 'waiting', gates, detail } }
-  }
+  const shownGates = (row: Row) => openGatesOf(row).map(({ runId, ...gate }) => ({ ...gate, run_id: runId }))
 
   const openGatesOf = (row: Row) =>
     [row, ...below(row.run.id)].flatMap(({ run, gates }) =>
@@ -383,11 +396,9 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     write(row, transition)
     for (const child of children) call(row, child)
     if (checkpoints.length > 0) row.lostLeases = 0
-    if (end?.status === 'waiting') move('wait', row, { dueInMs: end.wakeInMs })
-    else if (end?.status === 'suspended') move('suspend', row, { dueInMs: end.wakeInMs })
-    else if (end !== undefined) {
-      move('finish', row, { status: end.status })
-      row.finishedAt = new Date(now()).toISOString()
+    if (end !== undefined) {
+      move(MOVE_AT_END[end.status], row, { status: end.status, dueInMs: 'wakeInMs' in end ? end.wakeInMs : null })
+      if (isTerminal(row.status)) row.finishedAt = new Date(now()).toISOString()
       if (end.status === 'completed') row.output = end.output
       if (end.status === 'failed') row.error = end.error
     }
@@ -566,9 +577,8 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       for (const row of movable('expire', limit)) move('expire', row)
       for (const row of movable('alarm', limit)) move('alarm', row)
       for (const row of movable('giveUp', limit)) {
-        const message = `The run lost its worker ${LOST_LEASES_MAX} times in a row without finishing a step.`
         if (row.cancelRequested) events.push(...settle('giveUp', row, 'cancelled', null))
-        else events.push(...settle('giveUp', row, 'failed', { code: 'worker-crash-limit', message }))
+        else events.push(...settle('giveUp', row, 'failed', CRASHED))
         const stopped = cancel(below(row.run.id))
         events.push(...stopped.settled)
         cancelled.push(...stopped.active)

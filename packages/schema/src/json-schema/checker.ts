@@ -12,6 +12,8 @@ export interface Checker {
   fits(value: JsonValue, schema: JsonValue | undefined): boolean
   /** The pattern, read once; undefined where it is not understood. */
   pattern(source: string): Pattern | undefined
+  /** Whether the pattern is understood and matches the text. */
+  matches(source: string, text: string): boolean
 }
 
 export function createChecker({ target, spend }: Pick<Rules, 'target' | 'spend'>): Checker {
@@ -73,7 +75,7 @@ export function createChecker({ target, spend }: Pick<Rules, 'target' | 'spend'>
     )
   }
 
-  return { fits: (value, schema) => fits(value, schema), pattern }
+  return { fits: (value, schema) => fits(value, schema), pattern, matches }
 }
 
 /** Names that no document may hold are not asked for. */

@@ -1,6 +1,7 @@
 // Regular expressions of strangers, read instead of run: texts that match, and whether a text does.
 // Hides the walk over the syntax tree, whose steps are counted; what cannot be matched in linear time is not understood.
 import { type AST, RegExpParser } from '@eslint-community/regexpp'
+import { TEXT_LENGTH } from './rules.ts'
 
 export interface Pattern {
   /** The fewest characters that a match has. */
@@ -12,7 +13,6 @@ export interface Pattern {
 }
 
 const SOURCE_LENGTH = 2_000
-const TEXT_LENGTH = 20_000
 const STEPS = 500_000
 const TRIES = 24
 

@@ -33,7 +33,7 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
   const rulesOf = createRules(root)
   const { read, spend } = rulesOf
   const checker = createChecker(rulesOf)
-  const { fits, pattern } = checker
+  const { fits, pattern, matches } = checker
   const { makeNumber, makeText, pickFrom } = createScalars(taste, checker)
   /** Schemas that no attempt was good enough for: they get one more each time that they are met. */
   const hopeless = new Set<JsonObject>()
@@ -134,7 +134,6 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
     const required = new Set(textsOf(rules.required).filter(isWritableName))
     const most = numberOf(rules.maxProperties) ?? Infinity
     const least = Math.min(Math.max(numberOf(rules.minProperties) ?? 0, extras), most, ITEMS)
-    const matches = (source: string, text: string) => pattern(source)?.test(text) ?? false
     const partFor = (name: string) => allOf(memberSchemas(rules, name, matches))
     const chosen = new Set(required)
     for (const name of Object.keys(properties).filter(isWritableName)) {
