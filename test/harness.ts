@@ -24,6 +24,8 @@ const STOP_LIMIT_MS = 20_000
 /** A statement that is not kept prepared. */
 const UNNAMED = ''
 const LINES_KEPT = 400
+/** What a worker logs where its engine threw: a bug of ours, whatever becomes of the run. */
+const BROKE_OFF = 'an execution broke off'
 const TERMINAL = /^workflow\.run\.(completed|failed|cancelled)$/
 
 export interface Answer<Body> {
@@ -90,6 +92,7 @@ export interface Fabrique {
   workersEnded(): Promise<void>
   /** What API and workers logged so far, newest last. */
   lines(): string[]
+  /** Ends all of it. Rejects where a worker's engine threw meanwhile, which no run may make it do. */
   stop(): Promise<void>
 }
 
@@ -121,6 +124,7 @@ export async function startFabrique(
   const home = await mkdtemp(join(tmpdir(), 'fabrique-e2e-'))
   const adminKey = `fab_${randomBytes(18).toString('hex')}`
   const recent: string[] = []
+  const brokeOff: string[] = []
   const env = {
     PATH: process.env.PATH ?? '',
     DATABASE_URL: databaseUrl,
@@ -137,7 +141,11 @@ export async function startFabrique(
 
   let workers: Service[] = []
   const apis: Service[] = []
-  const api = launch('apps/api/src/main.ts', env, recent)
+  const heard = (line: string) => {
+    if (recent.push(line) > LINES_KEPT) recent.shift()
+    if (line.includes(BROKE_OFF)) brokeOff.push(line)
+  }
+  const api = launch('apps/api/src/main.ts', env, heard)
   const { port } = await api.said('the API listens').catch(abandon)
   const url = `http://127.0.0.1:${String(port)}`
 
@@ -146,6 +154,7 @@ export async function startFabrique(
     await database.close()
     await administer(serverUrl, `drop database if exists ${name} with (force)`)
     await rm(home, { recursive: true, force: true })
+    if (brokeOff.length > 0) throw new Error(`Workers threw while they executed runs:\n${brokeOff.join('\n')}`)
   }
 
   /** Leaves nothing of a start that failed. */
@@ -271,7 +280,7 @@ export async function startFabrique(
     },
     query: (sql, values = []) => database.query(UNNAMED, sql, values),
     async startApi(extra = {}) {
-      const another = launch('apps/api/src/main.ts', { ...env, ...extra }, recent)
+      const another = launch('apps/api/src/main.ts', { ...env, ...extra }, heard)
       apis.push(another)
       const { port } = await another.said('the API listens')
       const kill = (signal: 'SIGKILL' | 'SIGTERM') => endAll([another], signal)
@@ -279,7 +288,7 @@ export async function startFabrique(
     },
     workerPids: () => workers.map(({ child }) => child.pid ?? 0),
     async startWorker(extra = {}) {
-      const worker = launch('apps/worker/src/main.ts', { ...env, ...extra }, recent)
+      const worker = launch('apps/worker/src/main.ts', { ...env, ...extra }, heard)
       workers.push(worker)
       await worker.said('the worker takes runs')
     },
@@ -315,7 +324,7 @@ async function administer(serverUrl: string, sql: string): Promise<void> {
 }
 
 /** A process of ours; its channel makes it stop when this one dies, however it dies. */
-function launch(entry: string, env: Record<string, string>, recent: string[]): Service {
+function launch(entry: string, env: Record<string, string>, heard: (line: string) => void): Service {
   const child = spawn(process.execPath, [entry], { cwd: checkout, env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
   const ended = once(child, 'exit')
   const lines: string[] = []
@@ -324,7 +333,7 @@ function launch(entry: string, env: Record<string, string>, recent: string[]): S
     if (stream === null) continue
     createInterface({ input: stream }).on('line', (line) => {
       lines.push(line)
-      if (recent.push(line) > LINES_KEPT) recent.shift()
+      heard(line)
       for (const listener of listeners) listener()
     })
   }

@@ -13,8 +13,7 @@ import {
   type SubmitOutcome,
 } from '@fabrique/engine'
 import { createLimits, createMemoryRunQueue, type MemoryRunQueue } from '@fabrique/queue'
-import type { providerConfig } from '@fabrique/runtime'
-import { providerLimits } from '@fabrique/runtime'
+import { type providerConfig, providerLimits } from '@fabrique/runtime'
 import { FabriqueError, isTerminal, type JsonObject, laneOf, type RunEvent, type RunResource } from '@fabrique/schema'
 import { holderOf } from './backend.ts'
 

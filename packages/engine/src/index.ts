@@ -98,3 +98,4 @@ export {
   PHASES,
   WOKEN_GRACE_MS,
 } from './phase.ts'
+export { begunCalls, isRefusedByCancel } from './transition.ts'

@@ -53,6 +53,17 @@ export function endEvent(
   }
 }
 
+/** What every run's log begins with. */
+export const FIRST_KINDS = ['workflow.run.created', 'workflow.run.queued'] as const
+
+/** The events of `FIRST_KINDS`; `place` is what they say beside the run's own. */
+export function firstEvents(
+  { workflow, priority }: { workflow: string; priority: number },
+  place: JsonObject = {},
+): { kind: EventKind; payload: JsonObject }[] {
+  return FIRST_KINDS.map((kind) => ({ kind, payload: { status: 'pending', workflow, priority, ...place } }))
+}
+
 /** The event of a run that waits for a person to decide these gates. */
 export function waitingEvent(gates: { id: string; name: string; run_id: string }[]): {
   kind: EventKind

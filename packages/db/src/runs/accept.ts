@@ -1,14 +1,13 @@
 // Accepting runs: what many concurrent submits bring, slots and inherited steps included, in one statement.
 // Hides idempotency: a key decides inside the statement which of its spellings becomes a run.
 import type { Ids, NewRun, RunStore } from '@fabrique/engine'
-import type { RunEvent } from '@fabrique/schema'
+import { firstEvents, type RunEvent } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { createBatcher } from '../batcher.ts'
 import { type Db, untilNoDeadlock } from '../client.ts'
 import {
   eventFields,
   eventsOf,
-  firstEvents,
   gateFields,
   insertDefinitions,
   insertInto,

@@ -1,7 +1,15 @@
 // What executions write: transitions of many runs in one statement, each row only while its fence is the run's.
 // Hides the order of sequence numbers: the row lock of the run makes its log gapless.
-import { type CommitOutcome, type DayCap, type Ids, MOVE_AT_END, type Transition } from '@fabrique/engine'
-import { roundUsd } from '@fabrique/schema'
+import {
+  begunCalls,
+  type CommitOutcome,
+  type DayCap,
+  type Ids,
+  isRefusedByCancel,
+  MOVE_AT_END,
+  type Transition,
+} from '@fabrique/engine'
+import { firstEvents, roundUsd } from '@fabrique/schema'
 import { sql, type Transaction } from 'kysely'
 import { createBatcher } from '../batcher.ts'
 import { type Db, queryIn } from '../client.ts'
@@ -10,7 +18,6 @@ import { CHANGES_BY_ROW, mayMove, rowChanges } from './phase.ts'
 import {
   eventFields,
   eventsOf,
-  firstEvents,
   gateFields,
   insertDefinitions,
   insertInto,
@@ -75,7 +82,7 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
         transitions.map(({ end }) => (end?.status === 'completed' ? JSON.stringify(end.output) : null)),
         transitions.map(({ end }) => (end?.status === 'failed' ? JSON.stringify(end.error) : null)),
         transitions.map(({ end }) => (end !== undefined && 'simulated' in end ? end.simulated : false)),
-        transitions.map(isGuarded),
+        transitions.map(isRefusedByCancel),
       ],
     }
     const calls = rowsOf(transitions, 'calls')
@@ -129,7 +136,7 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
    * lock, so that each sees all that is reserved. The reservation is the call's own row.
    */
   async function commitUnderCaps(item: Item, caps: DayCap[]): Promise<CommitOutcome> {
-    const begun = item.transition.calls.filter(isBegun)
+    const begun = begunCalls(item.transition)
     const wanted = begun.reduce((sum, { estimatedUsd }) => sum + estimatedUsd, 0)
     return await db.kysely.transaction().execute(async (trx) => {
       const run = queryIn(trx)
@@ -168,7 +175,7 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
   return async (transition) => {
     const item = { transition, eventIds: transition.events.map(() => ids.next()) }
     const { dayCaps } = transition
-    if (dayCaps === undefined || !transition.calls.some(isBegun)) return await batcher.write(item)
+    if (dayCaps === undefined || begunCalls(transition).length === 0) return await batcher.write(item)
     return await commitUnderCaps(item, dayCaps)
   }
 
@@ -211,16 +218,6 @@ export async function spentOn(
 
 function changesAtEnd(end: End) {
   return rowChanges(MOVE_AT_END[end.status], { status: end.status, dueInMs: 'wakeInMs' in end ? end.wakeInMs : null })
-}
-
-/** A call whose intent is recorded with this transition. */
-function isBegun({ outcome, requestId }: Transition['calls'][number]): boolean {
-  return outcome === 'pending' && requestId === null
-}
-
-function isGuarded({ end, calls, children }: Transition): boolean {
-  const movesOtherwise = end !== undefined && end.status !== 'cancelled'
-  return movesOtherwise || calls.some(isBegun) || children !== undefined
 }
 
 function rowsOf<Part extends 'checkpoints' | 'calls' | 'artifacts'>(transitions: Transition[], part: Part) {

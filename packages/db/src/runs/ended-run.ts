@@ -3,6 +3,7 @@ import type { EndedRun, EndedSlot } from '@fabrique/engine'
 import type { Selectable } from 'kysely'
 import type { Db } from '../client.ts'
 import type { Tables } from '../tables.ts'
+import { definitionsOf } from './definitions.ts'
 
 type RunRow = Selectable<Tables['runs']>
 
@@ -22,23 +23,16 @@ export async function readEndedRun(db: Db, organizationId: string, runId: string
     .execute()
   const run = rows.find(({ id }) => id === runId)
   if (run === undefined) return null
-  const specifications = await db.kysely
-    .selectFrom('specifications')
-    .select(['hash', 'definition'])
-    .where('hash', 'in', [...new Set(rows.map((row) => row.definition_hash))])
-    .execute()
-  const definitions = new Map(specifications.map(({ hash, definition }) => [hash, definition]))
+  const definitionOf = await definitionsOf(db, rows)
 
   function ended(row: RunRow): EndedSlot {
-    const definition = definitions.get(row.definition_hash)
-    if (definition === undefined) throw new Error(`the specification ${row.definition_hash} is not in the record`)
     return {
       id: row.id,
       status: row.status,
       workflow: row.workflow,
       workflowVersion: row.workflow_version,
       definitionHash: row.definition_hash,
-      definition,
+      definition: definitionOf(row),
       instance: row.instance,
       input: row.input,
       simulated: row.simulated,

@@ -4,8 +4,9 @@ import type { EventKind } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
 import type { Db } from '../client.ts'
 import { camelCased } from '../row-shape.ts'
-import { treeOf } from './tree.ts'
 import type { Tables } from '../tables.ts'
+import { definitionsOf } from './definitions.ts'
+import { treeOf } from './tree.ts'
 
 type RunRow = Selectable<Tables['runs']>
 
@@ -30,9 +31,8 @@ export async function readRecordedRun(db: Db, organizationId: string, runId: str
   const top = rows.find(({ id }) => id === runId)
   if (top === undefined) return null
   const ids = rows.map(({ id }) => id)
-  const hashes = [...new Set(rows.map((row) => row.definition_hash))]
-  const [specifications, checkpoints, calls, events] = await Promise.all([
-    db.kysely.selectFrom('specifications').select(['hash', 'definition']).where('hash', 'in', hashes).execute(),
+  const [definitionOf, checkpoints, calls, events] = await Promise.all([
+    definitionsOf(db, rows),
     db.kysely
       .selectFrom('checkpoints')
       .select(['run_id', 'key', 'step_id', 'status', 'attempt', 'output'])
@@ -53,15 +53,12 @@ export async function readRecordedRun(db: Db, organizationId: string, runId: str
       .orderBy('seq')
       .execute(),
   ])
-  const definitions = new Map(specifications.map(({ hash, definition }) => [hash, definition]))
   const checkpointsOf = Map.groupBy(checkpoints, ({ run_id }) => run_id)
   const callsOf = Map.groupBy(calls, ({ run_id }) => run_id)
   const eventsOf = Map.groupBy(events, ({ run_id }) => run_id)
   const below = Map.groupBy(rows, ({ awaited_by }) => awaited_by)
 
   function recorded(row: RunRow): RecordedRun {
-    const definition = definitions.get(row.definition_hash)
-    if (definition === undefined) throw new Error(`the specification ${row.definition_hash} is not in the record`)
     return {
       id: row.id,
       workflow: row.workflow,
@@ -73,7 +70,7 @@ export async function readRecordedRun(db: Db, organizationId: string, runId: str
       hasSlots: row.slots !== null,
       cancelRequestedAt: row.cancel_requested_at?.toISOString() ?? null,
       estimatedUsd: Number(row.estimated_usd),
-      definition,
+      definition: definitionOf(row),
       instance: row.instance,
       checkpoints: (checkpointsOf.get(row.id) ?? []).map(camelCased),
       calls: (callsOf.get(row.id) ?? []).map((call) => ({

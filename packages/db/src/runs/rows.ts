@@ -9,7 +9,7 @@ import {
   type NewEvent,
   type NewRun,
 } from '@fabrique/engine'
-import type { EventKind, RunEvent } from '@fabrique/schema'
+import { type EventKind, FIRST_KINDS, type RunEvent } from '@fabrique/schema'
 import type { Selectable } from 'kysely'
 import { LRUCache } from 'lru-cache'
 import type { Tables } from '../tables.ts'
@@ -26,9 +26,6 @@ interface TableShape {
   /** What the statement can go on with. */
   returning?: string
 }
-
-/** Events that every run begins with. */
-const FIRST_KINDS = ['workflow.run.created', 'workflow.run.queued'] as const
 
 const TABLES = {
   runs: {
@@ -255,12 +252,6 @@ export function runFields(
 ): Fields<'runs'> {
   const nowhere = { rootRunId: run.id, awaitedBy: null, slotIndex: null, callerRunId: null, callerStepId: null }
   return { ...run, ...nowhere, ...place, slots: run.slots.length === 0 ? null : run.slots.length }
-}
-
-/** The events that a new run begins with; `place` is what they say beside the run's own. */
-export function firstEvents(run: { workflow: string; priority: number }, place: NewEvent['payload'] = {}): NewEvent[] {
-  const { workflow, priority } = run
-  return FIRST_KINDS.map((kind) => ({ kind, payload: { status: 'pending', workflow, priority, ...place } }))
 }
 
 /** Rows of events that follow each other in a run's log, under these ids. */

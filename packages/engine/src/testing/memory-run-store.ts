@@ -2,6 +2,7 @@
 // Hides atomicity by being synchronous inside: every method decides and writes before anybody else can.
 import {
   endEvent,
+  firstEvents,
   isTerminal,
   type JsonObject,
   roundUsd,
@@ -44,8 +45,9 @@ import type {
   Transition,
 } from '../ports.ts'
 import { bundleTurns, joinSlots, type SlotState } from '../slots.ts'
-import { slotIndexOf, slotKey } from '../unit-key.ts'
 import type { Definition } from '../specification.ts'
+import { begunCalls, isRefusedByCancel } from '../transition.ts'
+import { slotIndexOf, slotKey } from '../unit-key.ts'
 
 const IDEMPOTENCY_MS = 24 * 3_600_000
 
@@ -289,21 +291,13 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     }
   }
 
-  function firstEvents(row: Row, place: NewEvent['payload'] = {}): RunEvent[] {
-    const payload = { status: 'pending', workflow: row.run.workflow, priority: row.run.priority, ...place }
-    return append(row, [
-      { kind: 'workflow.run.created', payload },
-      { kind: 'workflow.run.queued', payload },
-    ])
-  }
-
   function call(caller: Row, { callerKey, rootRunId, ...own }: ChildRun): void {
     const nothing = { state: null, parentRunId: null, parentVariantIndex: null, retryOf: null, idempotency: null }
     const run: NewRun = { ...own, ...nothing, slots: [], warnings: [], inherited: null }
     if (!definitions.has(run.definitionHash)) definitions.set(run.definitionHash, run.definition)
     const row = newRow(run, { runId: caller.run.id, key: callerKey }, rootRunId)
     rows.set(run.id, row)
-    firstEvents(row, { caller_run_id: caller.run.id })
+    append(row, firstEvents(run, { caller_run_id: caller.run.id }))
   }
 
   /** Ends a run that no worker executes; what it was still calling can no longer be known. */
@@ -378,12 +372,9 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
   function commit(transition: Transition): CommitOutcome {
     const row = rows.get(transition.runId)
     if (row === undefined || !mayMove('finish', row, transition.fence)) return { outcome: 'lost' }
-    const { end, calls, checkpoints, events } = transition
-    const spends = calls.some((call) => call.outcome === 'pending' && call.requestId === null)
-    const endsOtherwise = end !== undefined && end.status !== 'cancelled'
-    const { children = [], dayCaps = [] } = transition
-    if (row.cancelRequested && (spends || endsOtherwise || children.length > 0)) return { outcome: 'cancelled' }
-    const begun = calls.filter(({ outcome, requestId }) => outcome === 'pending' && requestId === null)
+    if (row.cancelRequested && isRefusedByCancel(transition)) return { outcome: 'cancelled' }
+    const { end, checkpoints, events, children = [], dayCaps = [] } = transition
+    const begun = begunCalls(transition)
     const { organizationId } = row.run
     for (const cap of begun.length === 0 ? [] : dayCaps) {
       const spentUsd = spentToday(organizationId, cap.workflow)
@@ -456,9 +447,9 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
         if (!definitions.has(slot.definitionHash)) definitions.set(slot.definitionHash, slot.definition)
         const slotRow = newRow({ ...run, ...slot, slots: [] }, { runId: run.id, key: slotKey(index) }, run.id)
         rows.set(slot.id, slotRow)
-        firstEvents(slotRow, { slot: index })
+        append(slotRow, firstEvents(slotRow.run, { slot: index }))
       }
-      return { outcome: 'accepted', runId: run.id, events: firstEvents(row) }
+      return { outcome: 'accepted', runId: run.id, events: append(row, firstEvents(run)) }
     },
 
     async claim(runId, worker, leaseMs) {
