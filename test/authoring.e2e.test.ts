@@ -280,6 +280,10 @@ describe('pricing', () => {
     const listed = await post('/v1/workflows', { ...clipArt, id: 'clip-art-free', visibility: 'internal' })
     expect(listed.status, listed.text).toBe(201)
     expect((await post('/v1/pricing', { ...without, version: 'soon' })).status).toBe(422)
+    const bound = { ...free, when: { weather: 'fine' } }
+    const { body } = await post<ProblemBody>('/v1/pricing', { ...without, version: '2026.11.24', rates: [bound] })
+    expect(body).toMatchObject({ status: 422, errors: [{ pointer: '/rates/0/when/weather' }] })
+    expect(body.errors?.[0]?.detail).toContain('service_tier, prompt_tokens')
   })
 })
 

@@ -7,8 +7,8 @@ import { createSingleFlight } from './single-flight.ts'
 export interface PricingStore {
   /** The current table; throws `unavailable` on a record that was never seeded. */
   current(): Promise<RateTable>
-  /** Adds a version, which becomes current; false if that version exists already. */
-  add(table: RateTable): Promise<boolean>
+  /** Adds a version, which becomes current; null if it exists already. One without models takes over those before it. */
+  add(table: RateTable): Promise<RateTable | null>
 }
 
 /** The PostgreSQL pricing store. */
@@ -38,13 +38,23 @@ export function createPricingStore(db: Db): PricingStore {
       return row.document
     },
     async add(table) {
+      const [before] =
+        table.models === undefined
+          ? await db.query<{ models: RateTable['models'] }>(
+              'pricing.models',
+              `select document -> 'models' as models from pricing_versions where document -> 'models' is not null
+               order by created_at desc, version desc limit 1`,
+              [],
+            )
+          : []
+      const whole = { ...table, ...before }
       const row = await db.kysely
         .insertInto('pricing_versions')
-        .values({ version: table.version, document: JSON.stringify(table) })
+        .values({ version: table.version, document: JSON.stringify(whole) })
         .onConflict((conflict) => conflict.doNothing())
         .returning('version')
         .executeTakeFirst()
-      return row !== undefined
+      return row === undefined ? null : whole
     },
   }
 }

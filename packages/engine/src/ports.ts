@@ -10,6 +10,7 @@ import type {
   RunEvent,
   RunStatus,
   Unit,
+  Usage,
   EventKind,
 } from '@fabrique/schema'
 import type { DayCap, Definition, Instance } from './specification.ts'
@@ -324,7 +325,7 @@ export interface ArtifactStore {
 export interface StagedAnswer {
   output: JsonObject
   files: { name: string; mimeType: string; bytes: Uint8Array }[]
-  usage: { unit: Unit; quantity: number; facts?: Record<string, string> }[]
+  usage: Usage[]
 }
 
 /** Limits over all workers on what a provider is asked at once and per time, and a breaker for models that keep failing. */

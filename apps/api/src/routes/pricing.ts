@@ -19,13 +19,14 @@ export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {
       problems: ['already-exists'],
       async handle({ c }) {
         const table = parseBody(RateTable, await readDocument(c))
-        if (!(await pricing.add(table))) {
+        const added = await pricing.add(table)
+        if (added === null) {
           throw new FabriqueError(
             'already-exists',
             `There is a price list ${table.version} already, and none ever changes; name a new version.`,
           )
         }
-        return c.json(table, 201)
+        return c.json(added, 201)
       },
     }),
   ]
