@@ -38,6 +38,19 @@ it('says unavailable when a connection breaks between two statements of a transa
   await sql`select 1`.execute(other.kysely)
 })
 
+it('keeps statements apart whose long names differ only at their end, on one connection', async () => {
+  const { databaseUrl, drop } = await createTestDb()
+  onTestFinished(() => drop())
+  const db = createDb({ databaseUrl, connectionsMax: 1 })
+  onTestFinished(() => db.close())
+  const long = 'statement.'.repeat(7)
+  const answers = []
+  for (const one of ['a', 'b', 'a', 'b']) {
+    answers.push(await db.query(long + one, `select '${one}' as said`, []))
+  }
+  expect(answers).toEqual([[{ said: 'a' }], [{ said: 'b' }], [{ said: 'a' }], [{ said: 'b' }]])
+})
+
 it('frees the locks of a process that stopped in the middle of a transaction within seconds', async () => {
   const { db, other } = await setup()
   const held = Promise.withResolvers<void>()

@@ -1,5 +1,6 @@
 // The connection to PostgreSQL: pool, query builder, migrations, and what its errors mean to callers.
 // Hides pg, and from other packages kysely too.
+import { createHash } from 'node:crypto'
 import type { Log } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
 import {
@@ -93,7 +94,7 @@ export function createDb(options: { databaseUrl: string; connectionsMax?: number
   return {
     kysely,
     async query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]) {
-      return (await pool.query<Row>({ name, text, values }).catch(rethrow)).rows
+      return (await pool.query<Row>({ name: preparedName(name), text, values }).catch(rethrow)).rows
     },
     async close() {
       await kysely.destroy()
@@ -101,6 +102,13 @@ export function createDb(options: { databaseUrl: string; connectionsMax?: number
       if (!pool.ended) await pool.end()
     },
   }
+}
+
+/** PostgreSQL cuts names off behind this many bytes, and would take statements with the same beginning for one. */
+const NAME_BYTES_MAX = 63
+
+function preparedName(name: string): string {
+  return name.length <= NAME_BYTES_MAX ? name : createHash('sha256').update(name).digest('base64url')
 }
 
 /** `Db.query` inside a transaction, where a statement is not kept prepared. */
