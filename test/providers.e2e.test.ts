@@ -183,7 +183,7 @@ describe('a structured answer', () => {
 })
 
 describe('a provider that fails', () => {
-  it('by 429 is asked again, by the engine alone and no earlier than it said', async () => {
+  it('by 429 is waited for without an attempt, and asked by the engine alone, no earlier than it said', async () => {
     providers.script('image', {
       status: 429,
       headers: { 'retry-after': '3' },
@@ -195,9 +195,10 @@ describe('a provider that fails', () => {
     expect(more).toEqual([])
     expect((second?.atMs ?? 0) - (first?.atMs ?? 0)).toBeGreaterThanOrEqual(3000)
     expect(first?.headers['idempotency-key']).not.toBe(second?.headers['idempotency-key'])
-    expect(log.find(({ kind }) => kind === 'workflow.node.retrying')).toMatchObject({
+    expect(log.map(({ kind }) => kind)).not.toContain('workflow.node.retrying')
+    expect(log.find(({ kind }) => kind === 'workflow.node.progress')).toMatchObject({
       node_key: 'render',
-      payload: { attempt: 1, delay_ms: 3000 },
+      payload: { waits_for: 'rate-limit', retry_after_ms: 3000 },
     })
     expect(log.at(-1)?.kind).toBe('workflow.run.completed')
     expect(outcomes(await fabrique.ledger(run.id))).toEqual([

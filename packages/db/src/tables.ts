@@ -17,7 +17,7 @@ import type {
   Overlap,
   ScheduleFault,
 } from '@fabrique/schema'
-import type { Definition, Instance, Phase } from '@fabrique/engine'
+import type { Bill, Definition, Instance, Phase } from '@fabrique/engine'
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
 
 /** Read as a value, written as JSON text. */
@@ -163,6 +163,7 @@ export interface Tables {
     actual_usd: Numeric | null
     simulated: boolean
     pricing_version: string
+    bill: Json<Bill | null>
     created_at: Time
   }
   artifacts: {

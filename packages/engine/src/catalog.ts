@@ -2,7 +2,7 @@
 // Hides the look-up; templates are checked against the same catalog that workers run.
 import type { ArtifactSchema, Gate, JsonObject, JsonValue, Lookup, Step, Usage } from '@fabrique/schema'
 import type { z } from 'zod'
-import type { ArtifactRecord, StagedAnswer } from './ports.ts'
+import type { ArtifactRecord, FileLink, StagedAnswer } from './ports.ts'
 
 export type Capability = 'moderation' | 'text' | 'image' | 'speech' | 'video' | 'matte' | 'media'
 
@@ -43,7 +43,7 @@ export interface ProviderRequest {
   /** Stable across retries of the same attempt: providers that know idempotency keys get it. */
   callId: string
   signal: AbortSignal
-  /** Set when an earlier execution got this far: ask for this request's result instead of sending a new one. */
+  /** Set where the provider has accepted this request before: ask for its result, and never send a new one. */
   resumeId: string | null
   /** Makes the provider's own name of the request durable before anything is waited for. */
   onRequestId(requestId: string): Promise<void>
@@ -64,14 +64,21 @@ export interface Provider {
   usageRange?(model: Model, request: JsonObject): { low: Usage[]; high: Usage[] }
 }
 
-/** One way to reach a provider, live or simulated. Never retries on its own: the engine is the only retrier. */
+/**
+ * One way to reach a provider, live or simulated. Never repeats a request that may cost something: the engine is the
+ * only one who does. A failure after `onRequestId` makes it call again with `resumeId`, unless the failure is final.
+ */
 export interface ProviderClient {
   call(request: ProviderRequest): Promise<ProviderAnswer>
+  /** Fetches a file that an answer links to; fails with the code `file-gone` where it exists no more. */
+  fetch?(link: FileLink, signal: AbortSignal): Promise<ProducedFile>
 }
 
 /** The live or the simulated twin of a provider, as a binding asks; the engine does not know which. */
 export interface Providers {
   call(simulated: boolean, request: ProviderRequest): Promise<ProviderAnswer>
+  /** As `ProviderClient.fetch`, by the client of this model. */
+  fetch?(simulated: boolean, model: Model, link: FileLink, signal: AbortSignal): Promise<ProducedFile>
   /** Why a model cannot be called here, for want of a program; null where it can. */
   missing?(model: Model, simulated: boolean): string | null
 }

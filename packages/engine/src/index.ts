@@ -45,6 +45,8 @@ export {
 export type {
   ArtifactRecord,
   ArtifactStore,
+  Bill,
+  CallFacts,
   CallRecord,
   Checkpoint,
   ChildRecord,
@@ -52,6 +54,7 @@ export type {
   Clock,
   CommitOutcome,
   Delivery,
+  FileLink,
   GateRecord,
   Ids,
   Inheritance,

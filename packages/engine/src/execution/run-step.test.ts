@@ -112,7 +112,7 @@ describe('a failed attempt', () => {
     throw new StepFailure(failureClass, 'no')
   }
 
-  it.each(['rate_limit', 'timeout', 'server'] as const)(
+  it.each(['timeout', 'server'] as const)(
     'of class %s is followed by two more, after one second and after two',
     async (failureClass) => {
       const { execute, read, waits, asked } = await setup(asking([{ id: 'a' }]), { serve: failing(failureClass) })

@@ -4,7 +4,7 @@ import { type JsonObject, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 import { ModelChoice, Params } from './fields.ts'
 
-/** `{artifact}`: the first picture the model answers with. */
+/** `{artifact, artifacts}`: the first picture that the model answers with, and all of them. */
 export const image: StepKind = {
   kind: 'image',
   fields: z.strictObject({ ...ModelChoice, promptTemplate: z.string().min(1).max(32_768), params: Params }),
@@ -12,13 +12,14 @@ export const image: StepKind = {
     { field: 'promptTemplate', as: 'text' },
     { field: 'params', as: 'value' },
   ],
-  outputKeys: () => ['artifact'],
+  outputKeys: () => ['artifact', 'artifacts'],
   capability: () => ['image'],
   expects: (step) => ({ prompt: textOf(step.promptTemplate), params: (step.params ?? {}) as JsonObject }),
   async run(fields, context) {
     const params = (fields.params ?? {}) as JsonObject
     const answer = await context.call({ prompt: textOf(fields.promptTemplate), params })
-    const [file] = answer.files
-    return { artifact: file === undefined ? null : await context.store(file) }
+    const artifacts: JsonObject[] = []
+    for (const file of answer.files) artifacts.push(await context.store(file))
+    return { artifact: artifacts[0] ?? null, artifacts }
   },
 }

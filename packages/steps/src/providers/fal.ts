@@ -1,7 +1,7 @@
 // fal: any model by path, always through its queue, so that a request survives us and can be asked for again.
 // Hides the SDK's own retries (switched off in `fetch`) and where fal keeps the files that it makes.
 import { setTimeout as delay } from 'node:timers/promises'
-import type { InputFile, Model, Provider, ProviderRequest } from '@fabrique/engine'
+import type { FileLink, InputFile, Model, Provider, ProviderRequest } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
 import type { FalClient } from '@fal-ai/client'
@@ -111,12 +111,13 @@ export const fal: ProviderAdapter = {
             await request.onRequestId(requestId)
           }
           const data = await result(connection, request, requestId)
-          const files = []
-          for (const found of filesIn(data)) {
-            const { bytes, contentType } = await fetchFile(found.url, request.signal)
-            files.push({ name: found.name, mimeType: found.type ?? contentType, bytes })
+          return {
+            output: withoutFiles(data),
+            files: [],
+            links: filesIn(data),
+            usage: provider.expectedUsage(request.model, request.request),
+            basis: 'expected',
           }
-          return { output: withoutFiles(data), files, usage: provider.expectedUsage(request.model, request.request) }
         } catch (error) {
           if (request.signal.aborted && request.signal.reason === 'cancel' && requestId !== null) {
             // Best effort: a request that runs already may be billed all the same.
@@ -129,6 +130,10 @@ export const fal: ProviderAdapter = {
             })
           throw error
         }
+      },
+      async fetch({ name, url }, signal) {
+        const { bytes, contentType } = await fetchFile(url, signal)
+        return { name, mimeType: contentType, bytes }
       },
     }
   },
@@ -171,19 +176,14 @@ function dataUrl({ record, bytes }: InputFile): string {
   return `data:${record.mimeType};base64,${Buffer.from(bytes).toString('base64')}`
 }
 
-interface FoundFile {
-  name: string
-  url: string
-  type: string | undefined
-}
-
 /** The files of an answer: `{image: {url}}`, `{images: [{url}]}`, `{video: {url}}` … */
-function filesIn(data: JsonObject): FoundFile[] {
+function filesIn(data: JsonObject): FileLink[] {
   return Object.entries(data).flatMap(([name, value]) =>
-    [value].flat().flatMap((entry: JsonValue): FoundFile[] => {
-      if (!isJsonObject(entry) || typeof entry.url !== 'string') return []
-      return [{ name, url: entry.url, type: typeof entry.content_type === 'string' ? entry.content_type : undefined }]
-    }),
+    [value]
+      .flat()
+      .flatMap((entry: JsonValue): FileLink[] =>
+        isJsonObject(entry) && typeof entry.url === 'string' ? [{ name, url: entry.url }] : [],
+      ),
   )
 }
 

@@ -34,6 +34,7 @@ export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
       if (!response.ok)
         throw new StepFailure('server', `A produced file could not be fetched (HTTP ${response.status}).`, {
           billed: 'yes',
+          ...(response.status === 404 || response.status === 410 ? { code: 'file-gone' } : {}),
         })
       return {
         bytes: await readBounded(response),
