@@ -43,6 +43,8 @@ export interface ProviderRequest {
   /** Stable across retries of the same attempt: providers that know idempotency keys get it. */
   callId: string
   signal: AbortSignal
+  /** The step's own time limit; absent: what is usual for the provider. The signal ends the call in any case. */
+  timeLimitMs?: number | undefined
   /** Set where the provider has accepted this request before: ask for its result, and never send a new one. */
   resumeId: string | null
   /** Makes the provider's own name of the request durable before anything is waited for. */

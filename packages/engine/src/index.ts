@@ -16,6 +16,7 @@ export {
   type InputFile,
   type Model,
   type Provider,
+  type ProducedFile,
   type ProviderAnswer,
   type ProviderClient,
   type ProviderRequest,

@@ -71,6 +71,8 @@ export interface CallSite {
   attempt: number
   seed: number
   signal: AbortSignal
+  /** The step's, within which `signal` aborts. */
+  timeLimitMs?: number | undefined
   /** Whether a call that may have been charged is simply made again. */
   asksAgain: boolean
   /** Calls of this step key that earlier executions or attempts left on the books. */
@@ -128,7 +130,8 @@ export async function callModel(
       if (!StepFailure.is(error)) throw error
       if (error.billed === 'unknown' && !asksAgain && error.failureClass !== 'undelivered') throw unknownOutcome(error)
       failure = error
-      if (site.signal.aborted || LAST.includes(error.failureClass)) break
+      const isPaidMistake = error.failureClass === 'invalid' && error.billed === 'yes'
+      if (site.signal.aborted || isPaidMistake || LAST.includes(error.failureClass)) break
       const waits = isLast && error.failureClass === 'rate_limit' && limited < LIMITED_MAX
       if (waits) site.onProgress({ waits_for: 'rate-limit', retry_after_ms: error.retryAfterMs ?? null })
       if (waits) limited += 1
@@ -296,6 +299,7 @@ async function askUntilMade(
         seed: site.seed,
         callId: id,
         signal: site.signal,
+        timeLimitMs: site.timeLimitMs,
         resumeId: requestId,
         onRequestId: (accepted) => update({ requestId: accepted }),
         onProgress: site.onProgress,
@@ -345,8 +349,8 @@ async function fetchLink(
 }
 
 /** How long one stage is tried again: with growing pauses, by the step's time limit or for ten minutes. */
-function createPatience({ clock }: CallDeps, { signal }: CallSite) {
-  const begunMs = clock.nowMs()
+function createPatience({ clock }: CallDeps, { signal, timeLimitMs = ASK_FOR_MS }: CallSite) {
+  const untilMs = clock.nowMs() + timeLimitMs
   let tries = 0
   let denials = 0
   return {
@@ -355,7 +359,7 @@ function createPatience({ clock }: CallDeps, { signal }: CallSite) {
       tries += 1
       denials = isDenial ? denials + 1 : 0
       const pauseMs = Math.max(retryAfterMs, Math.min(backoffMs(tries, ASK_AGAIN_MS), ASK_AGAIN_MS_MAX))
-      if (signal.aborted || denials >= DENIALS_MAX || clock.nowMs() + pauseMs > begunMs + ASK_FOR_MS) return false
+      if (signal.aborted || denials >= DENIALS_MAX || clock.nowMs() + pauseMs > untilMs) return false
       await clock.sleep(pauseMs, signal).catch(() => {})
       return !signal.aborted
     },

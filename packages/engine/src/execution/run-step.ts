@@ -145,6 +145,12 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
       if (FabriqueError.is(error, 'unavailable')) throw error
       const failed = StepFailure.is(error) ? error : bug(deps, state, key, error)
       const reason = { code: failed.code, message: failed.message }
+      if (failed.provider !== undefined) {
+        deps.log.warn(
+          { run_id: state.run.id, step: key, code: failed.code, provider: failed.provider },
+          'a provider failed',
+        )
+      }
       if (failed.failureClass === 'unknown_outcome' && asksAPerson(state, unit)) {
         await state.commitCalls(key, attempt.settled)
         state.noteGate(decisionGate(key), 'open', failed.message)
@@ -264,6 +270,7 @@ async function payForCall(
       attempt: attempt.number,
       seed: state.run.instance.variantIndex ?? 0,
       signal,
+      timeLimitMs: step.timeoutMs,
       asksAgain: onUnknownOutcome === 'retry' || state.gates.get(decisionGate(key).id)?.status === 'approved',
       earlier: state.callsOf(key),
       onProgress: (payload) => state.noteProgress({ step, key }, payload),

@@ -20,9 +20,19 @@ export async function answerReader(
   return async (text) => await fit(parsed(text))
 }
 
+/** Servers without structured output put JSON into a fenced block of Markdown. */
+function unfenced(text: string): string {
+  const lines = text
+    .replace(/^\uFEFF/, '')
+    .trim()
+    .split('\n')
+  const isFenced = lines.length > 2 && lines[0]?.startsWith('```') && lines.at(-1)?.trim() === '```'
+  return isFenced ? lines.slice(1, -1).join('\n') : text
+}
+
 function parsed(text: string): JsonValue {
   try {
-    return JSON.parse(text) as JsonValue
+    return JSON.parse(unfenced(text)) as JsonValue
   } catch {
     // Without the cause, whose message has a piece of the answer.
     throw new StepFailure('bad_output', 'The model answered something that is not JSON.', { billed: 'yes' })

@@ -101,8 +101,7 @@ describe('the cause of a failed call', () => {
     const message = `\u001b[31mInvalid value 'portrait of my neighbour in a red' with sk-live-abcdef123456.\u0000\r\nEnd`
     const told = cause({ status: 400, message }, [prompt]).message
     expect(told).toContain("Invalid value '[…]' with [key]")
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: that is the point
-    expect(told).not.toMatch(/neighbour|abcdef|[\u0000-\u001f]/)
+    expect(told).not.toMatch(/neighbour|abcdef|\p{Cc}/u)
   })
 
   it('keeps the words of a refusal for admins', () => {

@@ -1,6 +1,6 @@
 // Why a provider did not do what it was asked: told apart by who has to act, in words that may be shown.
 // Hides how providers spell the same cause, and what of their words must not be passed on.
-import { type FailureClass, StepFailure } from '@fabrique/engine'
+import { type CallFacts, type FailureClass, StepFailure } from '@fabrique/engine'
 import type { ProviderError } from '@fabrique/schema'
 
 /** What a provider said, as it came. */
@@ -172,7 +172,7 @@ function causeName({ status, code, type, message }: Told): CauseName {
 export function causeOf(
   told: Told,
   asked: readonly string[],
-  options: { cause?: unknown; isFinal?: boolean; billed?: 'no' | 'yes' | 'unknown' } = {},
+  options: { cause?: unknown; isFinal?: boolean; billed?: 'no' | 'yes' | 'unknown'; facts?: CallFacts } = {},
 ): StepFailure {
   const cause: Cause = CAUSES[causeName(told)]
   const message = cleaned(wordOf(told.message, MESSAGE_LENGTH), asked)
@@ -193,12 +193,11 @@ export function causeOf(
   )
   const billed = options.billed ?? cause.billed
   return new StepFailure(cause.failureClass, `${told.provider} ${cause.says}${status}${about}${words}.${remedy}`, {
+    ...options,
     code: cause.code,
     provider,
     ...(billed === undefined ? {} : { billed }),
     ...(told.retryAfterMs === undefined ? {} : { retryAfterMs: told.retryAfterMs }),
-    ...(options.isFinal === undefined ? {} : { isFinal: options.isFinal }),
-    ...(options.cause === undefined ? {} : { cause: options.cause }),
   })
 }
 
