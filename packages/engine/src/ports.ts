@@ -11,6 +11,7 @@ import type {
   RunError,
   RunEvent,
   RunStatus,
+  Spending,
   Unit,
   Usage,
   EventKind,
@@ -103,7 +104,7 @@ export interface ChildRecord {
   /** Its open gates, and those of the runs that it calls itself. */
   openGates: { id: string; name: string; runId: string }[]
   /** What it and its own children cost so far. */
-  spentUsd: number
+  spent: Spending
   /** What was reserved for it when it was called. */
   capUsd: number
 }

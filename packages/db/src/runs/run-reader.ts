@@ -11,6 +11,7 @@ import {
   type RunStatus,
   type RunStep,
   roundUsd,
+  runCost,
   runUrls,
 } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
@@ -18,6 +19,7 @@ import { outputsOf } from './outputs.ts'
 import type { Db } from '../client.ts'
 import { type RunFilter, runsMatching } from './filter.ts'
 import { runEvent } from './rows.ts'
+import { spendingOfRuns } from './spending.ts'
 import { treeOf, treesOf } from './tree.ts'
 import type { Tables } from '../tables.ts'
 
@@ -119,10 +121,8 @@ export function createRunReader(db: Db): RunReader {
   async function resources(rows: RunRow[]): Promise<RunResource[]> {
     if (rows.length === 0) return []
     const ids = rows.map(({ id }) => id)
-    const [costs, outputs, gates, pricing] = await Promise.all([
-      sql<{ top: string; actual: string }>`${treesOf(ids)}
-        select top, sum(actual_usd) as actual from provider_calls c join tree on tree.id = c.run_id
-        group by top`.execute(db.kysely),
+    const [spendingOf, outputs, gates, pricing] = await Promise.all([
+      spendingOfRuns(db.kysely, ids, 'free'),
       outputsByRun(rows),
       // Its own, and those that stand open below it: they are decided by its id too.
       sql<{ top: string; run_id: string } & RunResource['gates'][number]>`${treesOf(ids)}
@@ -134,7 +134,6 @@ export function createRunReader(db: Db): RunReader {
         .where('hash', 'in', [...new Set(rows.map((row) => row.definition_hash))])
         .execute(),
     ])
-    const spent = new Map(costs.rows.map(({ top, actual }) => [top, Number(actual)]))
     const versions = new Map(pricing.map(({ hash, version }) => [hash, version]))
     return rows.map((row) => {
       const own = outputs.get(row.id) ?? []
@@ -174,12 +173,10 @@ export function createRunReader(db: Db): RunReader {
           failed: count('failed'),
           cancelled: count('cancelled'),
         },
-        cost: {
-          currency: 'USD',
+        cost: runCost(spendingOf(row.id), {
           estimated: Number(row.estimated_usd),
-          actual: roundUsd(spent.get(row.id) ?? 0),
           pricing_version: versions.get(row.definition_hash) ?? '',
-        },
+        }),
         error: row.error,
         warnings: row.warnings,
         created_at: row.created_at.toISOString(),

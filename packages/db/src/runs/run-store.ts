@@ -15,6 +15,7 @@ import { createAccept } from './accept.ts'
 import { createCommit, spentOn } from './commit.ts'
 import { createLeases, DELIVERY } from './lease.ts'
 import { changesOf, mayMove } from './phase.ts'
+import { spendingOfRuns } from './spending.ts'
 import { treeOf, treesOf } from './tree.ts'
 import { artifactRecord, callRecord, checkpointRecord } from './rows.ts'
 import { cancelled, requestCancel, settleRunsIn } from './settle.ts'
@@ -41,14 +42,12 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       .execute()
     if (called.length === 0) return []
     const calledIds = called.map(({ id }) => id)
-    const [artifacts, gates, costs] = await Promise.all([
+    const [artifacts, gates, spendingOf] = await Promise.all([
       db.kysely.selectFrom('artifacts').selectAll().where('run_id', 'in', calledIds).execute(),
       sql<{ top: string; run_id: string; id: string; name: string }>`${treesOf(calledIds)}
         select top, g.run_id, g.id, g.name from gates g join tree on tree.id = g.run_id where g.status = 'open'
         order by g.run_id, g.id`.execute(db.kysely),
-      sql<{ top: string; usd: string }>`${treesOf(calledIds)}
-        select top, sum(coalesce(actual_usd, estimated_usd)) as usd from provider_calls c join tree on tree.id = c.run_id
-        group by top`.execute(db.kysely),
+      spendingOfRuns(db.kysely, calledIds, 'estimated'),
     ])
     return called.map((row) => ({
       id: row.id,
@@ -62,7 +61,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       openGates: gates.rows
         .filter(({ top }) => top === row.id)
         .map(({ id, name, run_id }) => ({ id, name, runId: run_id })),
-      spentUsd: Number(costs.rows.find(({ top }) => top === row.id)?.usd ?? 0),
+      spent: spendingOf(row.id),
       capUsd: row.instance.capUsd ?? 0,
     }))
   }

@@ -9,13 +9,22 @@ import {
   type SlotState,
   type FollowUp,
 } from '@fabrique/engine'
-import { endEvent, isTerminal, type RunError, type RunEvent, type RunStatus, waitingEvent } from '@fabrique/schema'
+import {
+  endEvent,
+  isTerminal,
+  type RunError,
+  type RunEvent,
+  type RunStatus,
+  runCost,
+  waitingEvent,
+} from '@fabrique/schema'
 import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import { type Db, inTransaction, queryIn } from '../client.ts'
 import type { Tables } from '../tables.ts'
 import { outputsOf } from './outputs.ts'
 import { changesOf, mayMove } from './phase.ts'
 import { eventFields, eventsOf, insertInto, type Statement, unnest } from './rows.ts'
+import { spendingOfRuns } from './spending.ts'
 import { treesOf } from './tree.ts'
 
 type RunRow = Selectable<Tables['runs']>
@@ -225,9 +234,7 @@ async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends:
   if (ends.length === 0) return []
   const runs = ends.map(({ run }) => run)
   const runIds = runs.map(({ id }) => id)
-  const { rows: costs } = await sql<{ top: string; actual: string | null }>`${treesOf(runIds)}
-    select top, sum(coalesce(actual_usd, estimated_usd)) as actual
-    from provider_calls c join tree on tree.id = c.run_id group by top`.execute(trx)
+  const spendingOf = await spendingOfRuns(trx, runIds, 'estimated')
   const { rows: pricing } = await sql<{ hash: string; version: string }>`
     select hash, definition ->> 'pricingVersion' as version from specifications
     where hash = any(${runs.map(({ definition_hash }) => definition_hash)}::text[])`.execute(trx)
@@ -241,16 +248,14 @@ async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends:
   const logs: NewEntries[] = []
   for (const { run, status, partial, error } of ends) {
     const row = written.find(({ id }) => id === run.id)
-    const cost = costs.find(({ top }) => top === run.id)
     const own = run.slots === null ? [{ ...run, status, error }] : await slotsOf(trx, run.id)
     const end = endEvent(
       run,
       { status, partial, outputs: await outputsOf(trx, own), error },
-      {
+      runCost(spendingOf(run.id), {
         estimated: Number(run.estimated_usd),
-        actual: Number(cost?.actual ?? 0),
         pricing_version: pricing.find(({ hash }) => hash === run.definition_hash)?.version ?? '',
-      },
+      }),
     )
     logs.push({ run, base: (row?.last_seq ?? run.last_seq + 1) - 1, at: row?.at ?? new Date(), events: [end] })
   }

@@ -10,6 +10,9 @@ import {
   type RunEvent,
   type EndOutput,
   type RunStatus,
+  runCost,
+  type Spending,
+  spendingOf,
   waitingEvent,
 } from '@fabrique/schema'
 import { asUnknown } from '../execution/call.ts'
@@ -171,9 +174,8 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     return direct.flatMap((row) => [row, ...below(row.run.id)])
   }
 
-  function spentBy(row: Row): number {
-    const calls = [row, ...below(row.run.id)].flatMap(({ calls: own }) => [...own.values()])
-    return roundUsd(calls.reduce((sum, call) => sum + (call.actualUsd ?? call.estimatedUsd), 0))
+  function spentBy(row: Row): Spending {
+    return spendingOf([row, ...below(row.run.id)].flatMap(({ calls: own }) => [...own.values()]))
   }
 
   const today = () => new Date(now()).toISOString().slice(0, 10)
@@ -251,7 +253,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       simulated: row.run.simulated,
       artifacts: [...row.artifacts.values()],
       openGates: openGatesOf(row),
-      spentUsd: spentBy(row),
+      spent: spentBy(row),
       capUsd: row.run.instance.capUsd ?? 0,
     }))
   }
@@ -338,7 +340,10 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
         outputs: (slots.length === 0 ? [row] : slots).map(outputOf),
         error,
       },
-      { estimated: row.run.estimatedUsd, actual: spentBy(row), pricing_version: row.run.definition.pricingVersion },
+      runCost(spentBy(row), {
+        estimated: row.run.estimatedUsd,
+        pricing_version: row.run.definition.pricingVersion,
+      }),
     )
     return append(row, [ended])
   }

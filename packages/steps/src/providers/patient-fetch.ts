@@ -6,7 +6,7 @@ const BYTES_MAX = 128 * 1024 * 1024
 const CONNECT_MS = 30_000
 
 /** An answer that was not read to its end. */
-export class AnswerTooLarge extends Error {
+class AnswerTooLarge extends Error {
   override name = 'AnswerTooLarge'
 }
 
