@@ -263,6 +263,7 @@ describe('every route answers as described', () => {
   it('runs of every shape', async () => {
     await seeThrough({ workflow: 'described/tree', input: { words: ['a', 'b'] } })
     await seeThrough(FOX, 'reject')
+    await ask('getLedgerTotals', 200, { at: { from: '2026-01-01', until: '2027-01-01' } })
     const { id } = await fabrique.submit({ ...FOX, input: { ...FOX.input, variants: 2 }, fail_fast: false })
     const waits = ({ kind }: { kind: string }) => kind === 'workflow.run.waiting'
     await fabrique.waitFor(id, waits)

@@ -23,6 +23,7 @@ import type {
   Submitter,
 } from '@fabrique/engine'
 import type { IntakeSchemas } from '@fabrique/intake'
+import type { LedgerTotal } from '@fabrique/schema'
 import type { BullRunQueue, News } from '@fabrique/queue'
 import type { EventStreams } from './event-streams.ts'
 import type { OrganizationFeeds } from './organization-feeds.ts'
@@ -40,6 +41,8 @@ export interface AppDeps {
   endedRun(organizationId: string, runId: string): Promise<EndedRun | null>
   ids: Ids
   intake: IntakeSchemas
+  /** What calls of a time came to, of one organization or of all (null). */
+  ledgerTotals(organizationId: string | null, time: { from: Date; before: Date }): Promise<LedgerTotal[]>
   log: Log
   news: News
   organizationFeeds: OrganizationFeeds

@@ -51,3 +51,32 @@ export const LedgerEntry = z
   .meta({ id: 'LedgerEntry', description: 'A call of a provider, on the books.' })
 export type LedgerEntry = z.infer<typeof LedgerEntry>
 export type LedgerStatus = LedgerEntry['status']
+
+/** What calls of one kind came to. */
+export const LedgerTotal = z
+  .object({
+    provider: z.string(),
+    model: z.string(),
+    tier: z.string().nullable(),
+    unit: z.string().nullable().describe('Null for calls whose price is an estimate.'),
+    status: LedgerEntry.shape.status,
+    simulated: z.boolean(),
+    unknown: z.boolean().describe('Calls whose outcome nobody knows: they may have been charged.'),
+    calls: z.int(),
+    quantity: z.number().nullable(),
+    usd: z.number(),
+  })
+  .meta({ id: 'LedgerTotal' })
+export type LedgerTotal = z.infer<typeof LedgerTotal>
+
+export const LedgerTotals = z
+  .object({
+    from: z.iso.date(),
+    until: z.iso.date(),
+    currency: z.literal('USD'),
+    billed: z.number(),
+    simulated: z.number(),
+    unknown: z.number(),
+    data: z.array(LedgerTotal),
+  })
+  .meta({ id: 'LedgerTotals', description: 'What the calls of a time came to, to be held against an invoice.' })

@@ -6,6 +6,7 @@ import { artifactRoutes } from './artifacts.ts'
 import { batchRoutes } from './batch.ts'
 import { eventsStreamRoutes } from './events-stream.ts'
 import { docsRoutes, healthRoutes } from './health.ts'
+import { ledgerRoutes } from './ledger.ts'
 import { opsRoutes } from './ops.ts'
 import { pricingRoutes } from './pricing.ts'
 import { receiptRoutes } from './receipt.ts'
@@ -31,6 +32,7 @@ export function createRoutes(deps: AppDeps): Route[] {
     ...batchRoutes(deps),
     ...scheduleRoutes(deps),
     ...artifactRoutes(deps),
+    ...ledgerRoutes(deps),
     ...opsRoutes(deps),
     ...pricingRoutes(deps),
     ...webhookRoutes(deps),

@@ -1,6 +1,6 @@
 import { FabriqueError, type Usage } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
-import type { ProviderAnswer, ProviderRequest, Providers } from '../catalog.ts'
+import type { Provider, ProviderAnswer, ProviderRequest, Providers } from '../catalog.ts'
 import { callModel, type CallDeps, type CallSite } from './call.ts'
 import { StepFailure } from '../failure.ts'
 import type { CallRecord } from '../ports.ts'
@@ -227,6 +227,17 @@ describe('the price of a call', () => {
     const { call, sent, outcomes } = setup({ definition: { rates: [] } })
     await expect(call()).rejects.toMatchObject({ failureClass: 'invalid', code: 'unpriced' })
     expect([sent, outcomes()]).toEqual([[], []])
+  })
+
+  it('is held against the budget by what it may cost at most, and reserved by what is likely', async () => {
+    const asked: number[] = []
+    const catalog = createTestCatalog()
+    const acme = catalog.provider('acme') as Provider
+    const dear = { low: [], high: [{ unit: 'request' as const, quantity: 8 }] }
+    const ranged = { ...catalog, provider: () => ({ ...acme, usageRange: () => dear }) }
+    const { call } = setup({ deps: { catalog: ranged, admit: (usd) => void asked.push(usd) } })
+    expect((await call()).record.estimatedUsd).toBe(0.25)
+    expect(asked).toEqual([2])
   })
 
   it('is held against the budget before anything is on the books', async () => {

@@ -55,7 +55,7 @@ export interface CallDeps {
   limits: Limits
   clock: Pick<Clock, 'nowMs' | 'sleep'>
   /** Throws a `budget` failure where the run may not spend this much more. */
-  admit(estimatedUsd: number): void
+  admit(mostUsd: number): void
   /** Makes the call's row durable under the run's fence; rejects when another worker has the run. */
   record(call: CallRecord): Promise<void>
   /** Where a test kills the process. */
@@ -144,7 +144,7 @@ export async function callModel(
 /** One call of one model: its own row, from the intent to the answer. */
 async function makeCall(deps: CallDeps, site: CallSite, asked: Asked, simulated: boolean, isLast: boolean) {
   const record = intent(site, asked, simulated, deps)
-  deps.admit(record.estimatedUsd)
+  deps.admit(mostUsd(deps, site, asked, record))
   // Reserved before it is recorded, so that concurrent calls see what is left.
   site.earlier.push(record)
   let isRecorded = false
@@ -179,6 +179,13 @@ async function withPermit<Result>(
     release(error instanceof Error ? error : new Error('the call failed'))
     throw error
   }
+}
+
+/** What the call may cost at most: the caps are held against that, while what is likely is reserved. */
+function mostUsd({ catalog }: CallDeps, site: CallSite, { model, request }: Asked, record: CallRecord): number {
+  const range = catalog.provider(model.provider)?.usageRange?.(model, request)
+  const most = range === undefined ? null : priceOf(site.definition.rates, model.name, range.high)
+  return Math.max(most ?? 0, record.estimatedUsd)
 }
 
 function intent(site: CallSite, { model, request }: Asked, simulated: boolean, deps: CallDeps): CallRecord {
