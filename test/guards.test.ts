@@ -1,7 +1,16 @@
 import { readFile } from 'node:fs/promises'
 import { checkTemplate, TEMPLATE_PROBLEMS } from '@fabrique/engine'
+import { createFakeClock } from '@fabrique/engine/testing'
 import { createIntakeSchemas } from '@fabrique/intake'
-import { isJsonObject, type JsonObject, normalizeTemplate, type Problem, type Rate, textOf } from '@fabrique/schema'
+import {
+  isJsonObject,
+  type JsonObject,
+  type ModelRow,
+  normalizeTemplate,
+  type Problem,
+  type Rate,
+  textOf,
+} from '@fabrique/schema'
 import { createStandardCatalog } from '@fabrique/steps'
 import { readShippedDocuments } from '@fabrique/templates'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -12,6 +21,19 @@ afterAll(() => intake.close())
 const shipped = await readShippedDocuments()
 const clipArt = shipped.templates.find(({ id }) => id === 'generate-clip-art-asset') as JsonObject
 
+/** One model that ends on the day of the check, one that ended the day before. */
+const MODELS: ModelRow[] = [
+  { model: 'openai/last-day', capability: 'text', until: '2026-11-28', successor: 'openai/next', assumed: true },
+  {
+    model: 'openai/gpt-image-0',
+    capability: 'image',
+    until: '2025-01-01',
+    successor: 'openai/gpt-image-2',
+    assumed: true,
+  },
+  { model: 'openai/gone', capability: 'text', until: '2026-11-27', successor: 'openai/next', assumed: true },
+]
+
 async function check(
   document: JsonObject,
   rates: readonly Rate[] = shipped.pricing.rates,
@@ -19,7 +41,8 @@ async function check(
 ) {
   return await checkTemplate(normalizeTemplate(document), {
     catalog,
-    pricing: { current: async () => ({ rates }) },
+    pricing: { current: async () => ({ rates, models: MODELS }) },
+    clock: createFakeClock(Date.UTC(2026, 10, 28)),
     templates: { listed: async (ids) => new Map([...listed].filter(([id]) => ids.includes(id))) },
     intake,
   })
@@ -162,6 +185,7 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
     (_, steps) => ((step(steps, 'raw').args as JsonObject).format = 'bmp'),
   ],
   ['unknown-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'nobody/paint-1')],
+  ['model-retired', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'openai/gpt-image-0')],
   ['unfit-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'openai/gpt-5')],
   [
     'unknown-model',
@@ -295,6 +319,30 @@ describe('the publish guards', () => {
     ['no files at all', (d) => ((d.artifactSchema as JsonObject).files = [])],
   ])('find nothing in %s', async (_, change) => {
     expect(await check(changed(change))).toEqual([])
+  })
+
+  it('refuse a model from the day after its end, wherever it is named, and name its successor', async () => {
+    const rates = (['input_token', 'output_token'] as const).flatMap((unit) =>
+      ['openai/last-day', 'openai/gone'].map((model): Rate => ({ model, unit, unit_price_usd: 0, assumed: true })),
+    )
+    const named = (providers: JsonObject): JsonObject =>
+      changed((document, steps) => {
+        document.providers = providers
+        steps.push({ id: 'tell', kind: 'llm', provider: 'writer', promptTemplate: 'Tell.' })
+        steps.push({ id: 'more', kind: 'llm', provider: 'writer', promptTemplate: 'Tell more.' })
+      })
+    const all = [...shipped.pricing.rates, ...rates]
+    expect(await check(named({ writer: 'openai/last-day' }), all)).toEqual([])
+    expect(await check(named({ writer: ['openai/last-day', 'openai/gone'] }), all)).toEqual([
+      {
+        pointer: '/providers/writer',
+        code: 'model-retired',
+        guard: 'executability',
+        detail: '"openai/gone" ended on 2026-11-27; its successor is "openai/next"',
+      },
+    ])
+    const own = changed((_, steps) => void steps.push({ ...telling({}), model: 'openai/gone' }))
+    expect(codes(await check(own, all))).toContain('model-retired /runtimeSteps/4/model')
   })
 
   it('answer all problems at once', async () => {

@@ -2,6 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkTemplate, parseRunSpec } from '@fabrique/engine'
+import { createFakeClock } from '@fabrique/engine/testing'
 import { createIntakeSchemas } from '@fabrique/intake'
 import {
   BUNDLE_WORKFLOW,
@@ -74,6 +75,7 @@ describe('the shipped templates', () => {
     const problems = await checkTemplate(templates.get(id) as JsonObject, {
       catalog,
       pricing: { current: async () => shipped.pricing },
+      clock: createFakeClock(),
       templates: { listed: async (ids) => new Map([...templates].filter(([one]) => ids.includes(one))) },
       intake,
     })
@@ -117,7 +119,7 @@ describe('the shipped templates', () => {
     const speaker = { name: 'A', actor: 'a person in a green coat', topics: ['rain'] }
     const { problems, value } = await look('video/daily-drop', { roster: [speaker, speaker] })
     expect(problems).toEqual([])
-    expect(value).toMatchObject({ slot_offset: 0, roster: [{ voice_id: 'alloy' }, { voice_id: 'alloy' }] })
+    expect(value).toMatchObject({ slot_offset: 0, roster: [{ voice_id: 'sal' }, { voice_id: 'sal' }] })
   })
 })
 

@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createArtifactStore } from '@fabrique/artifacts'
-import { assemble } from '@fabrique/assembly'
+import { type Assembly, assemble } from '@fabrique/assembly'
 import {
   type AccountStore,
   createAccountStore,
@@ -63,6 +63,7 @@ await runService(log, async (life) => {
   const assembly = assemble({ env, db, queue, ids, killpoint })
   life.own(assembly.intake, (it) => it.close())
   await seed(assembly, await readShippedDocuments())
+  await warnOfModelEnds(assembly)
   await makeFirstKey(accounts, env.FABRIQUE_ADMIN_KEY, home)
   const reader = createRunReader(db)
   const eventLog = createEventLog(db)
@@ -108,6 +109,13 @@ await runService(log, async (life) => {
       }),
   )
 })
+
+/** Says which listed workflows name models that end soon, or have ended. */
+async function warnOfModelEnds({ authoring, templates }: Assembly): Promise<void> {
+  const endsIn = await authoring.modelEnds()
+  for (const { id, document } of await templates.list({ drafts: false }))
+    for (const { problem } of endsIn(document)) log.warn({ workflow: id, at: problem.pointer }, problem.detail)
+}
 
 /** The bootstrap admin's key: from the environment, or made, printed once and kept in `<home>/admin-key`. */
 async function makeFirstKey(accounts: AccountStore, given: string | undefined, home: string): Promise<void> {

@@ -36,6 +36,7 @@ export const SUBMIT_PROBLEMS: readonly ErrorCode[] = [
   'budget-exceeded',
   'provider-key-missing',
   'tool-unavailable',
+  'model-retired',
   'idempotency-mismatch',
 ]
 

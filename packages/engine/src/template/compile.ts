@@ -14,6 +14,7 @@ import {
 } from '@fabrique/schema'
 import { type Catalog, modelNamesOf, type Providers } from '../catalog.ts'
 import { itemsOf, priceCall } from './estimate.ts'
+import { endInWords, type ModelEnd } from './model-ends.ts'
 import { resolveLookup } from './placeholders.ts'
 import { dependenciesOf } from './data-flow.ts'
 import {
@@ -41,6 +42,8 @@ export interface Bindings {
   mode: ProviderMode
   /** Why a model cannot be called here, for want of a program. */
   missing?: Providers['missing']
+  /** The models that are no longer offered. */
+  retired: ReadonlyMap<string, ModelEnd>
   /** The workflows that its steps call, by step id. */
   subWorkflows: ReadonlyMap<string, SubWorkflow>
   /** Chooses the model of a step that takes it from a lookup. */
@@ -59,11 +62,19 @@ function budgetOf(policy: string | BudgetPolicy): BudgetPolicy {
 
 /** Binds a template version to models, prices, formats and called workflows as they are now. Listed templates always compile. */
 export function compile(template: Template, bindings: Bindings): Compiled {
-  const { catalog, pricing, subWorkflows, intake } = bindings
+  const { catalog, pricing, subWorkflows, intake, retired } = bindings
   const providerBindings: Record<string, Binding> = {}
   const rates = new Set<Rate>()
   const priced: PricedStep[] = []
   let simulated = [...subWorkflows.values()].some((called) => called.simulated)
+
+  /** Those that are still offered: a fallback may have ended, as long as another is left. */
+  function offered(place: string, names: string[]): string[] {
+    const left = names.filter((name) => !retired.has(name))
+    const [ended] = names.flatMap((name) => retired.get(name) ?? [])
+    if (left.length > 0 || ended === undefined) return left
+    throw new FabriqueError('model-retired', `This workflow cannot run any more: in "${place}", ${endInWords(ended)}.`)
+  }
 
   function bind(place: string, names: string[], role?: string): void {
     const models = names.map((name) => {
@@ -104,7 +115,7 @@ export function compile(template: Template, bindings: Bindings): Compiled {
       continue
     }
     const { role, names: all, lookup } = modelNamesOf(step, template.providers)
-    const names = lookup === undefined ? all : [resolveLookup(lookup, intake).fragment]
+    const names = offered(step.id, lookup === undefined ? all : [resolveLookup(lookup, intake).fragment])
     bind(step.id, names, role)
     priced.push({ ...part, once: price(step.id, names, kind.expects(step)) })
   }
@@ -112,6 +123,7 @@ export function compile(template: Template, bindings: Bindings): Compiled {
     const model = catalog.gate(gate.type)?.model?.(gate)
     if (model === undefined) continue
     const place = gateBinding(gate)
+    offered(place, [model])
     bind(place, [model])
     const mayStayOut = gate.after !== undefined && conditional.has(gate.after)
     priced.push({ stepId: place, kind: 'gate', items: null, conditional: mayStayOut, once: price(place, [model], {}) })

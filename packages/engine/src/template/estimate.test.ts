@@ -48,6 +48,7 @@ function estimate(
     catalog: createTestCatalog(),
     pricing: PRICING,
     mode: () => 'live',
+    retired: new Map(),
     subWorkflows: new Map(Object.entries(subWorkflows)),
     intake,
   })

@@ -7,6 +7,7 @@ import {
   inWords,
   isJsonObject,
   type JsonObject,
+  type ModelRow,
   pointerTo,
   type Problem,
   type Rate,
@@ -16,6 +17,8 @@ import {
   textOf,
 } from '@fabrique/schema'
 import { type Catalog, modelNamesOf } from '../../catalog.ts'
+import type { Clock } from '../../ports.ts'
+import { endsIn, endsOf } from '../model-ends.ts'
 import { placeholdersIn } from '../placeholders.ts'
 import { checkConditions, checkGates } from './conditions.ts'
 import { checkReferences } from './references.ts'
@@ -24,7 +27,8 @@ import { checkSteps } from './steps.ts'
 
 export interface GuardDeps {
   catalog: Catalog
-  pricing: { current(): Promise<{ rates: readonly Rate[] }> }
+  pricing: { current(): Promise<{ rates: readonly Rate[]; models?: readonly ModelRow[] | undefined }> }
+  clock: Pick<Clock, 'nowMs'>
   templates: {
     /** Documents of these templates, as far as they are listed. */
     listed(ids: string[]): Promise<Map<string, JsonObject>>
@@ -66,7 +70,10 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   checkGates(document, steps, deps.catalog, executability)
   checkArtifacts(document, executability)
   await checkCalls(document, steps, deps, executability)
-  checkPrices(document, steps, deps.catalog, (await deps.pricing.current()).rates, report('estimability'))
+  const { rates, models } = await deps.pricing.current()
+  for (const { end, problem } of endsIn(document, endsOf(models, deps.clock.nowMs())))
+    if (end.daysLeft < 0) executability(problem.pointer, 'model-retired', problem.detail)
+  checkPrices(document, steps, deps.catalog, rates, report('estimability'))
   return problems
 }
 

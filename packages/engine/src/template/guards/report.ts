@@ -19,6 +19,7 @@ export const TEMPLATE_PROBLEMS = [
   'invalid-tool-argument',
   'unknown-model',
   'unfit-model',
+  'model-retired',
   'no-model',
   'model-and-provider',
   'unknown-provider-role',
