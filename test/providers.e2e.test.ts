@@ -1,6 +1,6 @@
 // How Fabrique speaks to OpenAI and fal: what is sent, how often, what is made of their refusals and silences, and what
 // the ledger says of it. The providers are a stand-in on loopback; its record, not ours, is the evidence.
-import type { LedgerEntry } from '@fabrique/schema'
+import type { LedgerEntry, RateTable } from '@fabrique/schema'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Fabrique, FOX, startFabrique } from './harness.ts'
 import { createProviderStandIn, FAL_KEY, OPENAI_KEY, type ProviderStandIn, saying } from './provider-stand-in.ts'
@@ -105,6 +105,11 @@ describe('a run with live providers', () => {
   })
 
   it('speaks the text and speech operations too', async () => {
+    const { body: prices } = await fabrique.request<RateTable>('/v1/pricing')
+    // No model of OpenAI's speech endpoint outlives January 2027, and the operation is what is tried here.
+    const rate = { model: 'openai/gpt-next-tts', unit: 'character', unit_price_usd: 0.00001, assumed: true }
+    const list = { ...prices, version: '2026.12.24', rates: [...prices.rates, rate] }
+    expect((await fabrique.request('/v1/pricing', { method: 'POST', body: list })).status).toBe(201)
     await addTemplate({
       ...PLAIN,
       id: 'say-it',
@@ -114,11 +119,11 @@ describe('a run with live providers', () => {
         {
           id: 'words',
           kind: 'llm',
-          model: 'openai/gpt-5-mini',
+          model: 'openai/gpt-6-luna',
           promptTemplate: 'Say {intake.topic}.',
           system: 'Be brief.',
         },
-        { id: 'voice', kind: 'tool', tool: 'openai/gpt-4o-mini-tts', args: { text: '{steps.words.output.text}' } },
+        { id: 'voice', kind: 'tool', tool: 'openai/gpt-next-tts', args: { text: '{steps.words.output.text}' } },
       ],
       artifactSchema: { artifactType: 'speech', files: [], metadata: {} },
     })
@@ -127,11 +132,11 @@ describe('a run with live providers', () => {
     expect(providers.asked('text')).toMatchObject([
       {
         headers: { authorization: `Bearer ${OPENAI_KEY}` },
-        body: { model: 'gpt-5-mini', input: 'Say hello.', instructions: 'Be brief.', stream: false },
+        body: { model: 'gpt-6-luna', input: 'Say hello.', instructions: 'Be brief.', stream: false },
       },
     ])
     expect(providers.asked('speech')).toMatchObject([
-      { body: { model: 'gpt-4o-mini-tts', input: 'Five words from a stand-in.', response_format: 'wav' } },
+      { body: { model: 'gpt-next-tts', input: 'Five words from a stand-in.', response_format: 'wav' } },
     ])
     const [file] = await fabrique.artifacts(run.id)
     expect(file).toMatchObject({ mime_type: 'audio/wav', duration_ms: 100 })
@@ -152,7 +157,7 @@ describe('a structured answer', () => {
       ['list-words', {}],
       ['list-words-again', { retry }],
     ] as const) {
-      const step = { id: 'list', kind: 'llm', model: 'openai/gpt-5-mini', promptTemplate: 'List words.', outputSchema }
+      const step = { id: 'list', kind: 'llm', model: 'openai/gpt-6-luna', promptTemplate: 'List words.', outputSchema }
       await addTemplate({ ...PLAIN, id, name: id, runtimeSteps: [{ ...step, ...more }] })
     }
   })

@@ -1,5 +1,9 @@
 // What a provider's file exports: what it offers, how it is configured, how it is reached.
 import { type Provider, type ProviderClient, StepFailure } from '@fabrique/engine'
+import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/schema'
+
+/** About half a minute. */
+const EXPECTED_SPEECH_CHARACTERS = 450
 
 export interface ProviderSettings {
   apiKey: string | undefined
@@ -12,6 +16,14 @@ export interface ProviderAdapter {
   provider: Provider
   /** Makes a live client; the SDK is imported on first use. */
   connect(settings: ProviderSettings & { apiKey: string }): ProviderClient
+}
+
+/** What speaking a text is expected to use. */
+export function expectedSpeech({ args }: JsonObject): Usage[] {
+  const text = textOf(isJsonObject(args) ? args.text : '')
+  // Before the text is written, a placeholder stands for it.
+  const isOpen = text === '' || /^\{[^{}]*\}$/.test(text)
+  return [{ unit: 'character', quantity: isOpen ? EXPECTED_SPEECH_CHARACTERS : text.length }]
 }
 
 /**

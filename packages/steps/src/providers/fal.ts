@@ -5,7 +5,7 @@ import type { FileLink, InputFile, Model, Provider, ProviderRequest } from '@fab
 import { StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
 import type { FalClient } from '@fal-ai/client'
-import { connectionFailure, httpFailure, type ProviderAdapter } from './adapter.ts'
+import { connectionFailure, expectedSpeech, httpFailure, type ProviderAdapter } from './adapter.ts'
 import { createSafeFetch } from './safe-fetch.ts'
 
 const POLL_FIRST_MS = 100
@@ -22,6 +22,12 @@ const NAMED: Record<string, Pick<Model, 'endpoint' | 'capability' | 'operation'>
   },
   'fal/flux-dev': { endpoint: 'fal-ai/flux/dev', capability: 'image', operation: 'image.generate' },
   'fal/flux-schnell': { endpoint: 'fal-ai/flux/schnell', capability: 'image', operation: 'image.generate' },
+  'fal/xai-tts': {
+    endpoint: 'xai/tts/v1',
+    capability: 'speech',
+    operation: 'audio.speech',
+    defaults: { language: 'auto', output_format: { codec: 'wav', sample_rate: 24_000 } },
+  },
   'fal/fabric-1.0': { endpoint: 'veed/fabric-1.0', capability: 'video', operation: 'video.talking-head' },
   'fal/kling-2.5-turbo': {
     endpoint: 'fal-ai/kling-video/v2.5-turbo/standard/image-to-video',
@@ -56,6 +62,7 @@ const provider: Provider = {
         },
       ]
     }
+    if (model.capability === 'speech') return expectedSpeech(request)
     return [{ unit: 'request', quantity: 1 }]
   },
 }

@@ -4,7 +4,7 @@ import type { Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique
 import { StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/schema'
 import type OpenAI from 'openai'
-import { connectionFailure, type ProviderAdapter, retryAfterOf } from './adapter.ts'
+import { connectionFailure, expectedSpeech, type ProviderAdapter, retryAfterOf } from './adapter.ts'
 import { causeOf } from './causes.ts'
 import { draw, moderate, speak } from './openai-media.ts'
 import { respond } from './openai-text.ts'
@@ -14,8 +14,6 @@ import { createSafeFetch } from './safe-fetch.ts'
 
 const EXPECTED_ANSWER_TOKENS = 1_000
 const LEAST_ANSWER_TOKENS = 50
-/** About half a minute. */
-const EXPECTED_SPEECH_CHARACTERS = 450
 const MOST_ANSWER_TOKENS = 4_000
 /** What placeholders may add to a prompt that is estimated before they are filled. */
 const INSERTED_TOKENS = 2_000
@@ -57,13 +55,8 @@ const provider: Provider = {
           },
           { unit: 'input_token', quantity: textTokens(request.prompt) },
         ]
-      case 'speech': {
-        const args = isJsonObject(request.args) ? request.args : {}
-        const text = textOf(args.text)
-        // Before the text is written, a placeholder stands for it.
-        const isOpen = text === '' || /^\{[^{}]*\}$/.test(text)
-        return [{ unit: 'character', quantity: isOpen ? EXPECTED_SPEECH_CHARACTERS : text.length }]
-      }
+      case 'speech':
+        return expectedSpeech(request)
       case 'moderation':
         return [{ unit: 'request', quantity: 1 }]
       default: {
