@@ -284,6 +284,9 @@ describe('pricing', () => {
     const { body } = await post<ProblemBody>('/v1/pricing', { ...without, version: '2026.11.24', rates: [bound] })
     expect(body).toMatchObject({ status: 422, errors: [{ pointer: '/rates/0/when/weather' }] })
     expect(body.errors?.[0]?.detail).toContain('service_tier, prompt_tokens')
+    const model = { model: 'acme/one', capability: 'text', assumed: true, parameters: { type: 'objekt' } }
+    const unusable = await post<ProblemBody>('/v1/pricing', { ...without, version: '2026.11.24', models: [model] })
+    expect(unusable.body).toMatchObject({ status: 422, errors: [{ pointer: '/models/0/parameters/type' }] })
   })
 })
 
