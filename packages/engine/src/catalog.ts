@@ -1,10 +1,10 @@
 // What the engine can do, as a value: step kinds, tools, providers and gates, each one file and one line to register.
 // Hides the look-up; templates are checked against the same catalog that workers run.
-import type { ArtifactSchema, Gate, JsonObject, JsonValue, Lookup, Step, Usage } from '@fabrique/schema'
+import type { ArtifactSchema, Gate, JsonObject, JsonValue, Lookup, ModelRow, Step, Usage } from '@fabrique/schema'
 import type { z } from 'zod'
 import type { ArtifactRecord, FileLink, StagedAnswer } from './ports.ts'
 
-export type Capability = 'moderation' | 'text' | 'image' | 'speech' | 'video' | 'matte' | 'media'
+export type Capability = ModelRow['capability']
 
 /** A model that a provider offers under `provider/name`. */
 export interface Model {

@@ -116,7 +116,8 @@ export const Rate = z
   .refine(hasOrigin, ORIGIN_MISSING)
 export type Rate = z.infer<typeof Rate>
 
-export const CAPABILITIES = ['text', 'image', 'speech', 'video', 'matte', 'media', 'moderation'] as const
+/** What a model makes, or does with what it is given. */
+const CAPABILITIES = ['text', 'image', 'speech', 'video', 'matte', 'media', 'moderation'] as const
 
 /** A model's life and manners, beside its prices. */
 export const ModelRow = z
