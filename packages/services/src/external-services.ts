@@ -2,8 +2,8 @@
  * Checks services that the user named: they must answer, and Redis must not throw data away.
  * Hides the drivers' errors behind one line that never shows a password.
  */
-import { Redis } from 'ioredis'
 import pg from 'pg'
+import { askRedis } from './redis.ts'
 import { reasonOf, serviceError } from './service-error.ts'
 
 const TIMEOUT_MS = 5_000
@@ -33,29 +33,12 @@ export async function checkPostgres(databaseUrl: string): Promise<void> {
 /** Throws one line with the remedy unless a Redis answers at the address and has the policy `noeviction`. */
 export async function checkRedis(redisUrl: string): Promise<void> {
   const place = placeOf(redisUrl, ['redis:', 'rediss:'], 'REDIS_URL', 'redis://:password@host:6379')
-  const redis = new Redis(redisUrl, {
-    lazyConnect: true,
-    connectTimeout: TIMEOUT_MS,
-    commandTimeout: TIMEOUT_MS,
-    retryStrategy: () => null,
-    maxRetriesPerRequest: 0,
-  })
-  let lastError: unknown
-  redis.on('error', (error) => {
-    lastError = error // says why; the failing call only says that the connection is closed
-  })
-  let memory: string
-  try {
-    await redis.connect()
-    // INFO, not CONFIG: managed services forbid CONFIG.
-    memory = await redis.info('memory')
-  } catch (error) {
+  // INFO, not CONFIG: managed services forbid CONFIG.
+  const memory = await askRedis(redisUrl, { timeoutMs: TIMEOUT_MS }, (redis) => redis.info('memory')).catch((error) => {
     throw serviceError(
-      `Redis at ${place} (REDIS_URL) does not answer: ${firstLine(lastError ?? error)}. Start it or correct the address; without REDIS_URL an embedded one is used.`,
+      `Redis at ${place} (REDIS_URL) does not answer: ${firstLine(error)}. Start it or correct the address; without REDIS_URL an embedded one is used.`,
     )
-  } finally {
-    redis.disconnect()
-  }
+  })
   const policy = memory.match(/^maxmemory_policy:(\S+)/m)?.[1]
   if (policy !== undefined && policy !== 'noeviction') {
     throw serviceError(
