@@ -4,18 +4,9 @@ import type { Command, Option } from 'commander'
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const
 
-/** The script for a shell; undefined for one that is not known. */
-export function completionScript(shell: string, program: Command): string | undefined {
-  switch (shell) {
-    case 'bash':
-      return bash(program)
-    case 'zsh':
-      return zsh(program)
-    case 'fish':
-      return fish(program)
-    default:
-      return undefined
-  }
+/** The script for a shell. */
+export function completionScript(shell: (typeof SHELLS)[number], program: Command): string {
+  return { bash, zsh, fish }[shell](program)
 }
 
 function bash(program: Command): string {

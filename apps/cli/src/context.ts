@@ -12,6 +12,8 @@ export interface Context {
   apiUrl: string | undefined
   /** Results, a line each, on stdout. */
   print(line: string): void
+  /** A result on stdout: the resource as JSON where that was asked for, else the lines. */
+  show(resource: unknown, lines: () => readonly string[] | Promise<readonly string[]>): Promise<void>
   /** Everything else, on stderr. */
   say(line: string): void
   /** The words that start this program again with these arguments, as a person would type them here. */
@@ -25,6 +27,7 @@ export interface Context {
 export function createContext(options: { apiUrl: string | undefined; json: boolean; signal: AbortSignal }): Context {
   const { apiUrl, json, signal } = options
   let opened: Promise<Backend> | undefined
+  const print = (line: string) => void process.stdout.write(`${line}\n`)
   const say = (line: string) => void process.stderr.write(`${line}\n`)
 
   async function open(): Promise<Backend> {
@@ -36,7 +39,10 @@ export function createContext(options: { apiUrl: string | undefined; json: boole
     json,
     signal,
     apiUrl,
-    print: (line) => void process.stdout.write(`${line}\n`),
+    print,
+    async show(resource, lines) {
+      for (const line of json ? [JSON.stringify(resource, null, 2)] : await lines()) print(line)
+    },
     say,
     hint(args) {
       const program = isUnlinked() ? 'npx fab-workflow' : 'fab-workflow'

@@ -3,7 +3,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import type { Act } from './command.ts'
 import { commands, root } from './commands/index.ts'
-import { durationMs } from './duration.ts'
+import { durationMs } from './option-values.ts'
 import { EXIT } from './exit.ts'
 
 const EXAMPLES = `Make a run-spec to fill in, then run it, here and now:
@@ -68,7 +68,7 @@ const act: Act = (work) =>
     const timer = timeout === undefined ? undefined : setTimeout(() => interrupt.abort(TIMED_OUT), timeout)
     try {
       // Options that the program has too are taken by it, wherever they stand.
-      exitCode = await work(context, this.optsWithGlobals<never>(), ...given)
+      exitCode = (await work(context, this.optsWithGlobals<never>(), ...given)) ?? EXIT.done
     } finally {
       clearTimeout(timer)
       await context.close()

@@ -10,6 +10,7 @@ import {
   Json,
   type JsonObject,
   list,
+  parseDocument,
   pointerTo,
   ProblemDocument,
   PublishedVersion,
@@ -204,7 +205,8 @@ function nullIfMissing(error: unknown): null {
 /** The server's refusal. Lines and columns are dropped: they are those of the JSON that we sent. */
 async function problemOf(response: Response): Promise<FabriqueError> {
   const text = await response.text()
-  const problem = parse(text)
+  const outcome = parseDocument(text, 'json')
+  const problem = outcome.ok ? Refusal.safeParse(outcome.document.value).data : undefined
   const code = problem?.code ?? (response.status >= 500 ? 'unavailable' : 'internal')
   const detail = problem?.detail ?? `The server answered ${response.status}: ${text.slice(0, 200)}`
   const problems = (problem?.errors ?? []).map(({ pointer, detail: what }) => ({ pointer, detail: what }))
@@ -212,11 +214,3 @@ async function problemOf(response: Response): Promise<FabriqueError> {
 }
 
 const Refusal = ProblemDocument.pick({ code: true, detail: true, errors: true })
-
-function parse(text: string): z.infer<typeof Refusal> | undefined {
-  try {
-    return Refusal.safeParse(JSON.parse(text)).data
-  } catch {
-    return undefined
-  }
-}

@@ -1,11 +1,11 @@
 // What the stages of a set gave, kept in a folder of their own so that a later run of the set can go on from there.
 // Hides the layout: `<folder>/<stage>/outputs.json` beside the stage's files.
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isJsonObject, type JsonObject, type RunError, type RunResource, type RunStatus } from '@fabrique/schema'
 import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
-import { pullFiles } from './pull-files.ts'
+import { pullFiles, writeWhole } from './pull-files.ts'
 
 const FILE = 'outputs.json'
 
@@ -69,25 +69,25 @@ export async function claimFolders(folder: string, stages: readonly string[]): P
   }
 }
 
-/** Writes a run's files and its result; what an earlier run of the stage has left is replaced. */
+/** A stage's result from its run, kept with the files in the folder where one is named; replaces what is there. */
 export async function keepResult(
   backend: Backend,
-  folder: string,
+  folder: string | undefined,
   stage: string,
   run: RunResource,
 ): Promise<StageResult> {
+  const made = await backend.artifacts(run)
+  if (folder === undefined) {
+    const places = made.map(({ place }) => place)
+    return resultOf(stage, run, places)
+  }
   const own = join(folder, stage)
   await mkdir(own, { recursive: true })
-  const artifacts = (await backend.artifacts(run)).filter(({ status }) => status === 'approved' || status === 'review')
+  const artifacts = made.filter(({ status }) => status === 'approved' || status === 'review')
   const written = await pullFiles(backend, artifacts, { folder: own, force: true, order: run.outputs })
-  const result = resultOf(
-    stage,
-    run,
-    written.map(({ path }) => path),
-  )
-  const partial = join(own, `${FILE}.partial-${process.pid}`)
-  await writeFile(partial, `${JSON.stringify(result, null, 2)}\n`)
-  await rename(partial, resultPath(folder, stage))
+  const files = written.map(({ path }) => path)
+  const result = resultOf(stage, run, files)
+  await writeWhole(resultPath(folder, stage), `${JSON.stringify(result, null, 2)}\n`)
   return result
 }
 

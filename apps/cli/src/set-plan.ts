@@ -21,7 +21,7 @@ import { dirname } from 'node:path'
 import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 import { remedyFor } from './find-workflow.ts'
-import { type Layer, mergeLayers, placed, readSourceFile, type SourceFile } from './spec.ts'
+import { type Layer, mergeLayers, placed, readSourceFile, type SourceFile, withName } from './spec.ts'
 
 export interface Manifest {
   path: string
@@ -46,12 +46,8 @@ export async function readManifest(path: string): Promise<Manifest> {
   if (parsed.success) return { path, set: parsed.data, placeOf: file.placeOf }
   const problems = problemsOf(parsed.error, workflowSetKeysAt, 'a key of a workflow set')
   throw new InvalidRequest(
-    problems.map(({ pointer, detail }) => `${file.placeOf(pointer)}: ${nameFirst(pointer, detail)}`).join('\n'),
+    problems.map(({ pointer, detail }) => `${file.placeOf(pointer)}: ${withName(pointer, detail)}`).join('\n'),
   )
-}
-
-function nameFirst(pointer: string, detail: string): string {
-  return pointer === '' || /^["/]/.test(detail) ? detail : `${pointer.slice(1).replaceAll('/', '.')} ${detail}`
 }
 
 /** The names of the runs to start, in order: the wanted stages, or all, with what they need that is not there yet. */

@@ -107,7 +107,7 @@ export function placeIn(layers: readonly Layer[], pointer: string): [Layer | und
 }
 
 /** A detail that does not name its place itself begins with it. */
-function withName(pointer: string, detail: string): string {
+export function withName(pointer: string, detail: string): string {
   const path = pathOf(pointer)
   return path.length === 0 || /^[/"]/.test(detail) ? detail : `${path.join('.')} ${detail}`
 }
