@@ -74,30 +74,29 @@ export async function inlineFiles(
 }
 
 async function inline(value: JsonValue, pointer: string, options: FileFieldOptions): Promise<string | undefined> {
+  const { limitBytes, layers, at } = options
+  const [layer, place] = placeIn(layers, at + pointer)
+  const checkSize = (name: string, size: number) => {
+    if (size <= limitBytes) return
+    throw new InvalidRequest(
+      `${place}: ${name} has ${size} bytes; within a run-spec a file may have at most ${limitBytes}`,
+    )
+  }
+  const dataUri = (bytes: Uint8Array, mimeType: string) => {
+    checkSize('the file', bytes.byteLength)
+    return `data:${mimeType};base64,${Buffer.from(bytes).toString('base64')}`
+  }
   if (isJsonObject(value)) {
     const found = await options.artifact?.(value)
-    return found === undefined ? undefined : dataUri(found.bytes, found.mimeType, pointer, options)
+    return found === undefined ? undefined : dataUri(found.bytes, found.mimeType)
   }
   if (typeof value !== 'string' || value.startsWith('data:')) return undefined
-  const [layer, place] = placeIn(options.layers, options.at + pointer)
   const folder = resolve(layer?.folder ?? '.')
   const file = resolve(folder, value)
   const facts = await stat(file).catch(() => undefined)
   if (facts === undefined || !facts.isFile()) {
     throw new InvalidRequest(`${place}: there is no file ${value}, seen from ${folder}`)
   }
-  if (facts.size > options.limitBytes) throw tooLarge(place, value, facts.size, options.limitBytes)
-  return dataUri(await readFile(file), mediaTypeOf(extname(file)), pointer, options)
-}
-
-function dataUri(bytes: Uint8Array, mimeType: string, pointer: string, options: FileFieldOptions): string {
-  if (bytes.byteLength > options.limitBytes) {
-    const [, place] = placeIn(options.layers, options.at + pointer)
-    throw tooLarge(place, 'the file', bytes.byteLength, options.limitBytes)
-  }
-  return `data:${mimeType};base64,${Buffer.from(bytes).toString('base64')}`
-}
-
-function tooLarge(place: string, name: string, size: number, limit: number): InvalidRequest {
-  return new InvalidRequest(`${place}: ${name} has ${size} bytes; within a run-spec a file may have at most ${limit}`)
+  checkSize(value, facts.size)
+  return dataUri(await readFile(file), mediaTypeOf(extname(file)))
 }

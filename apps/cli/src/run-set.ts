@@ -71,16 +71,13 @@ async function priorResults(
   { usePriorOutputs, output }: RunSetOptions,
 ): Promise<Map<string, StageResult>> {
   const results = new Map<string, StageResult>()
+  const names = set.runs.map(({ name }) => name)
   for (const given of usePriorOutputs) {
     const option = `--use-prior-outputs ${given}`
     const [, assigned, runId = given] = /^([^=]+)=(.+)$/.exec(given) ?? []
-    const kept = await Promise.all(
-      set.runs.map(async ({ name }) => (output === undefined ? null : await keptResult(output, name))),
-    )
-    let stage = assigned ?? set.runs.find(({ name }) => name === given)?.name
-    let result = kept.find(
-      (one) => one !== null && (one.stage === stage || (stage === undefined && one.run_id === runId)),
-    )
+    const kept = output === undefined ? [] : await Promise.all(names.map((name) => keptResult(output, name)))
+    let stage = assigned ?? names.find((name) => name === given)
+    let result = kept.find((one) => (stage === undefined ? one?.run_id === runId : one?.stage === stage))
     stage ??= result?.stage
     if (RunId.safeParse(runId).success && result?.run_id !== runId) {
       const run = await backend.get(runId)
@@ -92,7 +89,7 @@ async function priorResults(
       }
       result = resultOf(stage, run, [])
     }
-    if (stage === undefined || !set.runs.some(({ name }) => name === stage)) {
+    if (stage === undefined || !names.includes(stage)) {
       throw new InvalidRequest(`${option}: this is neither a stage of ${path} nor the id of a run`)
     }
     if (result === undefined || result === null) {

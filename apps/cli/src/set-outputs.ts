@@ -2,7 +2,7 @@
 // Hides the layout: `<folder>/<stage>/outputs.json` beside the stage's files.
 import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isJsonObject, type JsonObject, type RunError, type RunResource, type RunStatus } from '@fabrique/schema'
+import { isJsonObject, type RunResource } from '@fabrique/schema'
 import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 import { pullFiles, writeWhole } from './pull-files.ts'
@@ -14,43 +14,19 @@ export function resultPath(folder: string, stage: string): string {
   return join(folder, stage, FILE)
 }
 
-/** What a stage gave. */
-export interface StageResult {
-  stage: string
-  run_id: string
-  workflow: string
-  workflow_version: string
-  status: RunStatus
-  partial: boolean
-  simulated: boolean
-  cost_usd: number
-  error: RunError | null
-  /** One per variant, in order. */
-  outputs: { variant_index: number; status: RunStatus; output: JsonObject | null }[]
-  /** Paths of the files, or addresses where they were not kept. */
-  files: string[]
+/** What a stage gave, from its run: its outputs, one per variant; paths of files, or addresses where they were not kept. */
+export function resultOf(stage: string, run: RunResource, files: string[]) {
+  const { id: run_id, workflow, workflow_version, status, partial, simulated, error } = run
+  const outputs = run.outputs.map((slot) => ({
+    variant_index: slot.variant_index ?? slot.index,
+    status: slot.status,
+    output: slot.output,
+  }))
+  const cost_usd = run.cost.actual
+  return { stage, run_id, workflow, workflow_version, status, partial, simulated, cost_usd, error, outputs, files }
 }
 
-/** A stage's result from its run; `files` are to be filled in. */
-export function resultOf(stage: string, run: RunResource, files: string[]): StageResult {
-  return {
-    stage,
-    run_id: run.id,
-    workflow: run.workflow,
-    workflow_version: run.workflow_version,
-    status: run.status,
-    partial: run.partial,
-    simulated: run.simulated,
-    cost_usd: run.cost.actual,
-    error: run.error,
-    outputs: run.outputs.map(({ index, variant_index, status, output }) => ({
-      variant_index: variant_index ?? index,
-      status,
-      output,
-    })),
-    files,
-  }
-}
+export type StageResult = ReturnType<typeof resultOf>
 
 /** Throws `InvalidRequest` where a stage's folder holds something that no run of a set has put there. */
 export async function claimFolders(folder: string, stages: readonly string[]): Promise<void> {

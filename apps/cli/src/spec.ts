@@ -29,6 +29,7 @@ export interface Layer {
 export type SourceFile = Pick<Layer, 'value' | 'placeOf'>
 
 const SEE_WORKFLOWS = 'See: fab-workflow workflows'
+const NOT_OF_THE_SPEC = new Set(['unavailable', 'internal', 'unauthenticated', 'forbidden'])
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 const REASONS: Record<string, string> = {
   ENOENT: 'there is no such file',
@@ -82,16 +83,15 @@ export function placed(
   layers: readonly Layer[],
   remedies: ReadonlyMap<string, string> = new Map(),
 ): InvalidRequest {
-  if (!FabriqueError.is(error) || error.code === 'unavailable' || error.code === 'internal') throw error
-  if (error.code === 'unauthenticated' || error.code === 'forbidden') throw error
-  if (error.code === 'not-found')
-    return invalidAt(layers, '/workflow', `${error.message} ${remedies.get('/workflow') ?? SEE_WORKFLOWS}`)
-  const [first] = error.problems
-  if (first === undefined) return invalidAt(layers, '', error.message)
+  if (!FabriqueError.is(error) || NOT_OF_THE_SPEC.has(error.code)) throw error
+  const { code, message } = error
+  if (code === 'not-found') {
+    return invalidAt(layers, '/workflow', `${message} ${remedies.get('/workflow') ?? SEE_WORKFLOWS}`)
+  }
+  if (error.problems.length === 0) return invalidAt(layers, '', message)
   const lines = error.problems.map(({ pointer, detail }) => {
-    const remedy = remedies.get(pointer)
-    const what = withName(pointer, detail)
-    return `${placeIn(layers, pointer)[1]}: ${remedy === undefined ? what : `${what} ${remedy}`}`
+    const what = [withName(pointer, detail), remedies.get(pointer) ?? ''].join(' ').trimEnd()
+    return invalidAt(layers, pointer, what).message
   })
   return new InvalidRequest(lines.join('\n'))
 }
