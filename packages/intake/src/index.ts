@@ -2,9 +2,8 @@
 // process. Hides Ajv, the thread that compiles first, and where each validation runs: here when its effort is bounded,
 // there when not.
 
-import { type JsonValue, sidesOf } from '@fabrique/schema'
+import { compileLinearPattern, type JsonValue, type LinearPattern, sidesOf } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
-import { compileLinearPattern, type LinearPattern } from './linear-pattern.ts'
 import { SCHEMA_LIMITS, type SchemaProblem, type SchemaShape, shapeSchema } from './schema-shape.ts'
 import type { ValueProblem } from './sentences.ts'
 import { createThread, type Outcome } from './thread.ts'

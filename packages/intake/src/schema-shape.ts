@@ -1,8 +1,13 @@
 // What of a stranger's schema reaches the compiler: bounded, understood keyword by keyword, references written out.
 // Hides JSON Schema's vocabulary, and the sum that says how long any value can keep a validator busy.
 
-import { createReferences, type JsonObject as Json, pointerTo } from '@fabrique/schema'
-import { compileLinearPattern, PatternRefused } from './linear-pattern.ts'
+import {
+  compileLinearPattern,
+  createReferences,
+  type JsonObject as Json,
+  PatternRefused,
+  pointerTo,
+} from '@fabrique/schema'
 import { nearestName } from './sentences.ts'
 import { isPrototypeKey } from './value-copy.ts'
 

@@ -1,10 +1,10 @@
 // Ajv, set up once: from an understood schema to a function that validates. Runs in both threads.
 // Hides what was changed in Ajv so that its time is linear: patterns, uniqueItems, and two formats.
 
+import { compileLinearPattern } from '@fabrique/schema'
 import type { ErrorObject, SchemaValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { fullFormats } from 'ajv-formats/dist/formats.js'
-import { compileLinearPattern } from './linear-pattern.ts'
 import type { CleanSchema, SchemaProblem } from './schema-shape.ts'
 import { FORMATS } from './schema-shape.ts'
 import { describeErrors, type ValueProblem } from './sentences.ts'
