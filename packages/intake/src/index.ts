@@ -86,21 +86,20 @@ export function createIntakeSchemas(options: { timeoutMs?: number; cacheEntries?
       ? `${what} took longer than ${timeoutMs} ms and was stopped; simplify the schema`
       : `${what} needed too much memory and was stopped; simplify the schema`
 
-  const inspect = async (
-    schema: unknown,
-  ): Promise<{ problems: SchemaProblem[]; shape?: SchemaShape; transient?: boolean }> => {
+  const inspect = async (schema: unknown): Promise<Refused & { shape: SchemaShape | undefined }> => {
     const { problems, inBounds, shape } = shapeSchema(schema)
-    if (!inBounds) return { problems }
+    if (!inBounds) return { problems, shape, transient: false }
     const outcome = await thread.run({ kind: 'check', schema: schema as object, clean: shape?.clean })
     if ('answer' in outcome) {
       const all = [...problems, ...outcome.answer.problems].slice(0, SCHEMA_LIMITS.problems)
-      return shape === undefined ? { problems: all } : { problems: all, shape }
+      return { problems: all, shape, transient: false }
     }
-    return { problems: [{ pointer: '', detail: failureText(outcome, 'compiling the schema') }], transient: true }
+    const detail = failureText(outcome, 'compiling the schema')
+    return { problems: [{ pointer: '', detail }], shape: undefined, transient: true }
   }
 
   const accept = async (hash: string, schema: unknown): Promise<Accepted | Refused> => {
-    const { problems, shape, transient = false } = await inspect(schema)
+    const { problems, shape, transient } = await inspect(schema)
     if (transient) cache.delete(hash)
     if (shape === undefined || problems.length > 0) return { problems, transient }
     const { compileValidator } = await import('./validator.ts')
