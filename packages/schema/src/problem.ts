@@ -63,6 +63,10 @@ export function keysOf(schema: z.ZodType, path: readonly PropertyKey[]): string[
   let at: unknown = schema
   for (const key of [...path, null]) {
     while (at instanceof z.ZodOptional || at instanceof z.ZodDefault || at instanceof z.ZodNullable) at = at.unwrap()
+    if (at instanceof z.ZodArray && key !== null) {
+      at = at.element
+      continue
+    }
     if (!(at instanceof z.ZodObject)) return []
     if (key === null) return Object.keys(at.shape)
     at = (at.shape as Record<PropertyKey, unknown>)[key]

@@ -12,9 +12,6 @@ export const RESERVED_INPUT_KEYS = [
   '_fabric_variant_index',
   'output_dir',
 ] as const
-/** Part of every workflow's input, whatever its own schema says. */
-export const UNIVERSAL_INPUT_KEYS = ['variants', 'regenerate'] as const
-
 const ANNOTATION_BYTES = 16_384
 const ULID_TEXT = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/
 
@@ -56,18 +53,6 @@ const Input = z
   })
 
 const BundleEntry = z.strictObject({ workflow: WorkflowId, input: Input })
-
-export const RUN_SPEC_KEYS = [
-  'workflow',
-  'input',
-  'metadata',
-  'priority',
-  'state',
-  'fail_fast',
-  'bundle',
-  'parent',
-  '$schema',
-] as const
 
 export const RunSpec = z
   .strictObject({

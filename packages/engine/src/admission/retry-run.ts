@@ -7,7 +7,7 @@ import { callsOf, continuation } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
 import { type Budgeted, checkDay, checkRun, scopeFor } from './prepare.ts'
 import { slotKey } from '../unit-key.ts'
-import { keyMismatch } from './submit.ts'
+import { acceptRun, replayOf } from './submit.ts'
 
 /** A run and its slots as they were accepted, with their statuses. */
 export interface EndedRun extends Omit<NewRun, 'inherited' | 'slots' | 'idempotency' | 'estimatedUsd'> {
@@ -37,15 +37,12 @@ export async function retryRun(
   deps: RetryDeps,
   { organizationId, runId, idempotencyKey }: { organizationId: string; runId: string; idempotencyKey?: string },
 ): Promise<RetryOutcome> {
-  const { store, queue, ids } = deps
+  const { store, ids } = deps
   const earlier = await deps.endedRun(organizationId, runId)
   if (earlier === null) return { outcome: 'unknown' }
   const digest = contentHash(['retry', runId])
-  const known = idempotencyKey === undefined ? null : await store.acceptedUnder(organizationId, idempotencyKey)
-  if (known !== null) {
-    if (known.digest !== digest) throw keyMismatch()
-    return { outcome: 'replayed', runId: known.runId }
-  }
+  const known = await replayOf(store, organizationId, idempotencyKey, digest)
+  if (known !== null) return known
   checkRetryable(earlier)
 
   const { status: _, within: __, slots: earlierSlots, ...same } = earlier
@@ -68,16 +65,8 @@ export async function retryRun(
     estimatedUsd: sumOf(budgeted.map(({ estimate }) => estimate)).expected,
     idempotency: idempotencyKey === undefined ? null : { key: idempotencyKey, digest },
   }
-  const accepted = await store.accept(run)
-  if (accepted.outcome === 'mismatch') throw keyMismatch()
-  if (accepted.outcome === 'replayed') return accepted
-  queue.publish(accepted.events)
-  const { priority, lane } = run
-  const started = isPlain ? [run] : slots
-  await queue.enqueue(
-    started.map(({ id, workflow }) => ({ runId: id, organizationId, epoch: 0, workflow, priority, lane })),
-  )
-  return { outcome: 'accepted', runId: run.id }
+  const { outcome, runId: accepted } = await acceptRun(deps, run)
+  return { outcome, runId: accepted }
 }
 
 function checkRetryable({ id, status, within }: EndedRun): void {
