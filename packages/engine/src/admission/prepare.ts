@@ -107,9 +107,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
     const key = [template.id, template.version, pricing.version, modelChoices(template, intake), called].join('#')
     const known = compiled.get(key)
     if (known?.template.runtimeSteps === template.runtimeSteps) return known
-    const { catalog, mode, missing } = deps
-    const bindings = { catalog, mode, pricing, subWorkflows, intake, ...(missing === undefined ? {} : { missing }) }
-    const done = compile(template, bindings)
+    const done = compile(template, { ...deps, pricing, subWorkflows, intake })
     const ready = { ...done, template, pricedByIntake: stepsPricedByIntake(done.definition) }
     compiled.set(key, ready)
     return ready
@@ -175,12 +173,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
             workflowVersion: template.version,
             definitionHash: hash,
             definition,
-            instance: {
-              intake,
-              regenerate,
-              ...place,
-              ...(inherited === null ? {} : { inherited: true as const }),
-            },
+            instance: { intake, regenerate, ...place, ...(inherited && { inherited: true as const }) },
             input,
             simulated,
             estimatedUsd: estimate.expected,

@@ -2,7 +2,7 @@
 // Hides what that is: steps, items, parts, decisions, and what the called runs have finished.
 import { FabriqueError, isTerminal, type RunStatus } from '@fabrique/schema'
 import { contentHash } from '../template/compile.ts'
-import { estimateSteps, sumOf } from '../template/estimate.ts'
+import { estimateSteps, FREE, sumOf } from '../template/estimate.ts'
 import { callsOf, continuation } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
 import { type Budgeted, checkDay, checkRun, scopeFor } from './prepare.ts'
@@ -91,7 +91,7 @@ async function retrySlot(
   const finished = new Set(inherited.checkpoints.filter(({ key, stepId }) => key === stepId).map(({ key }) => key))
   const estimate =
     status === 'completed'
-      ? { low: 0, expected: 0, high: 0 }
+      ? FREE
       : sumOf(estimateSteps(definition.priced, scopeFor(workflow, instance.intake), finished))
   // A unit that the earlier run did not call again may have been called by the run that it retried.
   const earlierCalls = { ...instance.earlierCalls, ...callsOf(history) }
