@@ -2,7 +2,7 @@
 // process. Hides Ajv, the thread that compiles first, and where each validation runs: here when its effort is bounded,
 // there when not.
 
-import { compileLinearPattern, type JsonValue, type LinearPattern, sidesOf } from '@fabrique/schema'
+import { compileLinearPattern, isJsonObject, type JsonValue, type LinearPattern, sidesOf } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { SCHEMA_LIMITS, type SchemaProblem, type SchemaShape, shapeSchema } from './schema-shape.ts'
 import type { ValueProblem } from './sentences.ts'
@@ -132,7 +132,9 @@ export function createIntakeSchemas(options: { timeoutMs?: number; cacheEntries?
       }
       const copy = copyValue(value)
       if (copy.problems.length > 0) return { problems: copy.problems, value: undefined, undeclared: [] }
-      const undeclared = isObject(copy.value) ? Object.keys(copy.value).filter((key) => !accepted.isDeclared(key)) : []
+      const undeclared = isJsonObject(copy.value)
+        ? Object.keys(copy.value).filter((key) => !accepted.isDeclared(key))
+        : []
       if (accepted.validator !== undefined && effortNs(accepted.shape, copy) <= MAX_EFFORT_HERE_NS) {
         return { problems: accepted.validator(copy.value, showsValues), value: copy.value, undeclared }
       }
@@ -183,8 +185,4 @@ function unusable(problems: SchemaProblem[]): ValueProblem {
     pointer: '',
     detail: `the schema that this value is checked with is not usable: ${first?.detail ?? ''}${more}`,
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -4,7 +4,8 @@
 import {
   compileLinearPattern,
   createReferences,
-  type JsonObject as Json,
+  isJsonObject,
+  type JsonObject,
   PatternRefused,
   pointerTo,
 } from '@fabrique/schema'
@@ -19,7 +20,8 @@ export interface SchemaProblem {
   detail: string
 }
 
-export type CleanSchema = boolean | { [keyword: string]: unknown }
+type Keywords = { [keyword: string]: unknown }
+export type CleanSchema = boolean | Keywords
 
 /**
  * Upper bounds of the work that one validation can take, in checks (up to 300 ns each) and pattern steps (about 25 ns).
@@ -118,7 +120,7 @@ export function shapeSchema(schema: unknown): {
   inBounds: boolean
   shape?: SchemaShape
 } {
-  if (!isObject(schema)) {
+  if (!isJsonObject(schema)) {
     const detail = 'the schema must be an object such as {"type": "object", "properties": {…}}'
     return { problems: [{ pointer: '', detail }], inBounds: false }
   }
@@ -129,8 +131,6 @@ export function shapeSchema(schema: unknown): {
   }
   return problems.length > 0 ? { problems, inBounds: false } : { inBounds: true, ...expand(schema) }
 }
-
-type JsonObject = { [key: string]: unknown }
 
 /** Where the walk is: what surrounds the schema at hand and which references led to it. */
 interface Place {
@@ -149,7 +149,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
   const problems = new Map<string, SchemaProblem>()
   const effort: Effort = { once: 0, perNode: 0, stepsOnce: 0, stepsPerCharacter: 0 }
   const patterns = new Map<string, number>()
-  const references = createReferences(root as Json)
+  const references = createReferences(root)
   let nodes = 0
   let subschemas = 0
   let patternStates = 0
@@ -207,14 +207,14 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
     if (typeof schema === 'boolean') return schema
     subschemas += 1
     // Anything else is told by the compiler's own check of the schema, with its place.
-    if (!isObject(schema)) return true
+    if (!isJsonObject(schema)) return true
     if (place.depth > SCHEMA_LIMITS.depth) throw new ExpandedTooFar()
-    const clean: { [keyword: string]: unknown } = {}
+    const clean: Keywords = {}
     for (const [keyword, value] of Object.entries(schema)) visitKeyword(keyword, value, place, clean)
     return '$ref' in schema ? follow(schema, clean, place) : clean
   }
 
-  const visitKeyword = (keyword: string, value: unknown, place: Place, clean: JsonObject): void => {
+  const visitKeyword = (keyword: string, value: unknown, place: Place, clean: Keywords): void => {
     const pointer = place.pointer + pointerTo(keyword)
     const [holds, child] = SUBSCHEMAS.get(keyword) ?? []
     if (child !== undefined) {
@@ -222,7 +222,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
       if (holds === 'one') clean[keyword] = visit(value, at)
       else if (holds === 'list' && Array.isArray(value)) {
         clean[keyword] = value.map((item, index) => visit(item, below(at, index, 'plain')))
-      } else if (holds === 'map' && isObject(value)) {
+      } else if (holds === 'map' && isJsonObject(value)) {
         const members = Object.entries(value).map(([name, member]) => {
           if (keyword === 'patternProperties') {
             // Keys are tested here and once more by additionalProperties.
@@ -235,7 +235,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
       }
     } else if (keyword === '$defs' || keyword === 'definitions') {
       // Compiled where they are used; read here, each once, so that the unused ones are told about too.
-      if (place.refs.length > 0 || !isObject(value)) return
+      if (place.refs.length > 0 || !isJsonObject(value)) return
       const before = { nodes, subschemas, effort: { ...effort } }
       nodes = 0
       for (const [name, member] of Object.entries(value)) {
@@ -273,7 +273,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
   }
 
   /** The schema with its reference written out. Siblings of $ref hold too (2020-12), so they meet under allOf. */
-  const follow = (schema: JsonObject, clean: JsonObject, place: Place): CleanSchema => {
+  const follow = (schema: JsonObject, clean: Keywords, place: Place): CleanSchema => {
     const reference = schema.$ref
     const pointer = place.pointer + pointerTo('$ref')
     if (typeof reference !== 'string') return clean
@@ -288,7 +288,7 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
     const shown = reference.slice(0, 80)
     const target = references.pointerOf(reference)
     const found = references.target(reference)
-    if (target === undefined || (typeof found !== 'boolean' && !isObject(found))) {
+    if (target === undefined || (typeof found !== 'boolean' && !isJsonObject(found))) {
       return refuse(`there is no schema at ${shown}; refer to an entry of $defs as "#/$defs/name"`)
     }
     if (place.refs.includes(target) || place.pointer === target || place.pointer.startsWith(`${target}/`)) {
@@ -333,8 +333,4 @@ function countNodes(value: unknown): number {
   let nodes = 1
   for (const member of Object.values(value)) nodes += countNodes(member)
   return nodes
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

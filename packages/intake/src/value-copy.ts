@@ -1,7 +1,7 @@
 // A bounded deep copy of a JSON value, so that defaults never reach the caller's own object.
 // Hides the measuring on the way: what a validator has to go through.
 
-import { pointerTo } from '@fabrique/schema'
+import { isPrototypeKey, pointerTo } from '@fabrique/schema'
 import type { ValueProblem } from './sentences.ts'
 
 /** The copy with its measures, or the problems that forbid to look at the value any further. */
@@ -81,9 +81,4 @@ export function copyValue(value: unknown, { what, nodes, characters }: ValueLimi
 
   copy.value = visit(value)
   return copy
-}
-
-/** Names that reach into a prototype. */
-function isPrototypeKey(key: string): boolean {
-  return key === '__proto__' || key === 'constructor' || key === 'prototype'
 }

@@ -1,6 +1,6 @@
 // What every document must satisfy, whatever its format: the limits, the keys, the text and the numbers, with one wording.
 // Hides how findings are collected: what cannot be parsed (400) ends the reading, what is refused (422) is gathered.
-import type { JsonValue } from './json.ts'
+import { isPrototypeKey, type JsonValue } from './json.ts'
 import { pointerTo } from './json-schema/pointer.ts'
 
 export type DocumentFormat = 'json' | 'yaml' | 'toml'
@@ -52,7 +52,6 @@ export class Unparsable extends Error {
 }
 
 const FINDINGS_MAX = 20
-const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
 
 /** The place in words, for the detail of a problem. */
 export function placeOf(path: Path): string {
@@ -141,7 +140,7 @@ export function createRules(limits: DocumentLimits): Rules {
         const owner = placeOf(path.slice(0, -1))
         fail([...path], offset, `the key "${clip(key, 80)}" stands twice in ${owner}; keep one of them`)
       }
-      if (FORBIDDEN_KEYS.has(key)) refuse(path, offset, `the key "${key}" is not allowed anywhere; choose another name`)
+      if (isPrototypeKey(key)) refuse(path, offset, `the key "${key}" is not allowed anywhere; choose another name`)
     },
 
     number(value: number, source: string | undefined, path: Path, offset: number | undefined): number {

@@ -52,8 +52,8 @@ export function parsePattern(source: string): AST.Pattern {
  * back-references, modifiers, a syntax error, Unicode properties that RE2 does not know, and patterns that are too long
  * or that expand to too many states (`a{1000}{1000}`).
  */
-export function compileLinearPattern(source: string): LinearPattern {
-  const { text, states } = translate(parsePattern(source))
+export function compileLinearPattern(source: string, tree = parsePattern(source)): LinearPattern {
+  const { text, states } = translate(tree)
   const { RE2Set } = require('re2js') as typeof import('re2js')
   const set = new RE2Set(RE2Set.UNANCHORED, 0, MAX_CACHE_BYTES)
   try {

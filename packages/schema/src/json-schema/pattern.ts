@@ -24,8 +24,8 @@ type Slack = { left: number }
 /** Reads a pattern as `u` does; undefined for look-around, back-references, modifiers and syntax errors. */
 export function readPattern(source: string): Pattern | undefined {
   try {
-    const linear = compileLinearPattern(source)
     const tree = parsePattern(source)
+    const linear = compileLinearPattern(source, tree)
     const test = (text: string) => text.length * linear.stepsPerCharacter <= STEPS && linear.test(text)
     return { shortest: lengthOf(tree), test, write: (least, most, pick) => write(tree, test, least, most, pick) }
   } catch {
