@@ -120,21 +120,32 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
         pricing,
       })
     }
-    if (spec.bundle !== undefined) {
-      return await eachEntry(spec.bundle, (entry, index) =>
-        prepareOne(entry.workflow, entry.input, {
-          parent: parentIn(entry.input, `/bundle/${index}/input`) ?? parent,
-          index,
-        }),
-      )
-    }
-    const input = spec.input ?? {}
-    const variants = input.variants ?? 1
     const prepared: PreparedRun[] = []
-    for (let index = 0; index < variants; index += 1) {
-      const of = { parent, index: variants === 1 ? null : index }
-      prepared.push(await prepareOne(spec.workflow, input, of).catch((error: unknown) => below('/input', error)))
+    if (spec.bundle === undefined) {
+      const input = spec.input ?? {}
+      const variants = input.variants ?? 1
+      for (let index = 0; index < variants; index += 1) {
+        const of = { parent, index: variants === 1 ? null : index }
+        prepared.push(await prepareOne(spec.workflow, input, of).catch((error: unknown) => below('/input', error)))
+      }
+      return prepared
     }
+    // The problems of all entries are answered at once.
+    const problems: Problem[] = []
+    for (const [index, { workflow, input }] of spec.bundle.entries()) {
+      const at = `/bundle/${index}`
+      try {
+        const of = { parent: parentIn(input, `${at}/input`) ?? parent, index }
+        prepared.push(await prepareOne(workflow, input, of))
+      } catch (error) {
+        if (FabriqueError.is(error, 'not-found')) {
+          problems.push({ pointer: `${at}/workflow`, detail: error.message, code: 'unknown-workflow' })
+        } else if (FabriqueError.is(error, 'validation-failed')) {
+          problems.push(...error.problems.map((one) => ({ ...one, pointer: placed(`${at}/input`, one) })))
+        } else throw error
+      }
+    }
+    if (problems.length > 0) throw invalid(problems)
     return prepared
   }
 
@@ -228,28 +239,6 @@ function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): New
   }
   const definitionHash = contentHash(definition)
   return { ...root, workflow: BUNDLE_WORKFLOW, workflowVersion: BUNDLE_VERSION, definition, definitionHash }
-}
-
-/** Prepares every entry, and answers the problems of all of them at once. */
-async function eachEntry<Entry>(
-  entries: readonly Entry[],
-  prepareEntry: (entry: Entry, index: number) => Promise<PreparedRun>,
-): Promise<PreparedRun[]> {
-  const prepared: PreparedRun[] = []
-  const problems: Problem[] = []
-  for (const [index, entry] of entries.entries()) {
-    try {
-      prepared.push(await prepareEntry(entry, index))
-    } catch (error) {
-      if (FabriqueError.is(error, 'not-found')) {
-        problems.push({ pointer: `/bundle/${index}/workflow`, detail: error.message, code: 'unknown-workflow' })
-      } else if (FabriqueError.is(error, 'validation-failed')) {
-        problems.push(...error.problems.map((one) => ({ ...one, pointer: placed(`/bundle/${index}/input`, one) })))
-      } else throw error
-    }
-  }
-  if (problems.length > 0) throw invalid(problems)
-  return prepared
 }
 
 /** Problems of an input as problems of the document that holds it. */
