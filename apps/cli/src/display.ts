@@ -46,20 +46,15 @@ interface Line {
 
 const REDRAW_MS = 100
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
-const SIGNS: Record<Exclude<Mark, 'running'>, string> = {
-  waiting: '·',
-  done: '✓',
-  failed: '✗',
-  skipped: '–',
-  retrying: '↻',
-  held: '!',
-}
-const COLOURS: Partial<Record<Mark, Colour>> = {
-  done: 'green',
-  failed: 'red',
-  retrying: 'yellow',
-  held: 'yellow',
-  running: 'cyan',
+/** What runs has a turning sign while it is watched. */
+const LOOKS: Record<Mark, [sign: string, colour?: Colour]> = {
+  waiting: ['·'],
+  running: ['·', 'cyan'],
+  done: ['✓', 'green'],
+  failed: ['✗', 'red'],
+  skipped: ['–'],
+  retrying: ['↻', 'yellow'],
+  held: ['!', 'yellow'],
 }
 const MARKS: Record<string, Mark> = {
   'workflow.node.started': 'running',
@@ -185,12 +180,12 @@ function liveDisplay({ steps, cost }: DisplayOptions, terminal: Terminal): Displ
     const keyWidth = Math.min(24, Math.max(0, ...shown.map(({ key }) => stringWidth(key))))
     const nameWidth = Math.min(NAME_COLUMNS_MAX, Math.max(0, ...shown.map(({ name }) => stringWidth(name))))
     const rows = shown.map((line) => {
-      const sign = line.mark === 'running' ? (isLast ? '·' : (FRAMES[frame % FRAMES.length] ?? '')) : SIGNS[line.mark]
+      const [still, colour] = LOOKS[line.mark]
+      const sign = line.mark === 'running' && !isLast ? (FRAMES[frame % FRAMES.length] ?? still) : still
       const took = line.tookMs ?? (line.startedAtMs === undefined ? undefined : performance.now() - line.startedAtMs)
       const cells = [fit(line.key, keyWidth), ...(nameWidth > 0 ? [fit(line.name, nameWidth)] : []), clock(took)]
       const text = clip(`${cells.join('  ')}  ${[itemNote(line), line.note].filter(Boolean).join('  ')}`, width - 3)
-      const colour = terminal.hasColour ? COLOURS[line.mark] : undefined
-      return ` ${colour === undefined ? sign : paint(sign, colour)} ${text.trimEnd()}`
+      return ` ${colour !== undefined && terminal.hasColour ? paint(sign, colour) : sign} ${text.trimEnd()}`
     })
     if (hidden > 0) rows.push(clip(`   … and ${hidden} more`, width))
     const total = clock(performance.now() - openedAt).trim()

@@ -3,9 +3,9 @@
 // answer that was lost, or that says 500 for an object that was stored, costs one more request and nothing else.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ArtifactStore, Log } from '@fabrique/engine'
+import { FabriqueError } from '@fabrique/schema'
 import { AwsV4Signer } from 'aws4fetch'
 import { checkedKey, decodeAnswer, encodeAnswer, placeOf, sha256Of, stagingPlaceOf } from './layout.ts'
-import { unavailable } from './unavailable.ts'
 
 export interface S3Access {
   accessKeyId: string
@@ -156,10 +156,8 @@ export function createS3ArtifactStore(
       }
       if (performance.now() - startedMs + pauseMs > wish.forMs) {
         log.warn({ method, why, err: cause }, 'the object store does not answer')
-        throw unavailable(
-          `The object store of ARTIFACT_STORE does not answer at the moment (${method}: ${why}).`,
-          cause,
-        )
+        const message = `The object store of ARTIFACT_STORE does not answer at the moment (${method}: ${why}).`
+        throw new FabriqueError('unavailable', message, { cause })
       }
       await delay(pauseMs * (0.5 + Math.random() / 2))
     }
