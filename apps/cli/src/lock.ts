@@ -10,16 +10,11 @@ import type { Backend } from './backend.ts'
 import type { Context } from './context.ts'
 import { InvalidRequest } from './failure.ts'
 import { findWorkflow } from './find-workflow.ts'
+import type { RunOptions } from './run.ts'
 import { readSourceFile } from './spec.ts'
 
 const NOTE = '# Pinned by fab-workflow --lock; delete this file to pin what is current then.'
 const YAML = { defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'PLAIN', lineWidth: 0 } as const
-
-export interface LockOptions {
-  fromFile: string
-  lock?: boolean
-  frozen?: boolean
-}
 
 /**
  * The version to run, undefined where it is a draft's, which has none that could be pinned.
@@ -30,7 +25,7 @@ export async function settleLock(
   context: Context,
   backend: Backend,
   spec: JsonObject,
-  options: LockOptions,
+  options: RunOptions,
 ): Promise<string | undefined> {
   const path = `${options.fromFile}.lock`
   if (!existsSync(path)) {

@@ -10,13 +10,6 @@ import { InvalidRequest } from './failure.ts'
 
 type PulledArtifact = Pick<Artifact, 'id' | 'run_id' | 'role' | 'mime_type' | 'sha256'>
 
-export interface PulledFile {
-  path: string
-  role: string
-  sha256: string
-  artifact_id: string
-}
-
 export interface PullOptions {
   folder: string
   /** Overwrite files that differ. */
@@ -33,7 +26,7 @@ export async function pullFiles(
   backend: Pick<Backend, 'read'>,
   artifacts: readonly PulledArtifact[],
   { folder, force, order }: PullOptions,
-): Promise<PulledFile[]> {
+) {
   const names = namesOf(artifacts, order)
   const files = artifacts.map(({ id, role, sha256 }, index) => {
     return { path: join(folder, names[index] ?? id), role, sha256, artifact_id: id }

@@ -23,6 +23,7 @@ const DATABASE = 'fabrique'
 const READY_TIMEOUT_MS = 120_000 // recovery after a crash replays up to max_wal_size
 const LEFTOVER_TIMEOUT_MS = 15_000
 const NOTICE_EVERY_MS = 5_000
+const CONNECT_TIMEOUT_MS = 5_000
 
 /** For many short transactions from a few processes on a small machine. fsync and synchronous_commit stay on. */
 const SETTINGS = {
@@ -41,13 +42,7 @@ const SETTINGS = {
   log_line_prefix: '%m [%p] ',
 }
 
-/** The folder of PostgreSQL inside a home, with the secrets that tell this cluster from any other. */
-interface Cluster {
-  folder: string
-  log: string
-  name: string
-  password: string
-}
+type Cluster = ReturnType<typeof openCluster>
 
 /** Returns the home's PostgreSQL, starting (and creating) it when it does not run. Call under the home's lock. */
 export async function ensurePostgres(home: string, onProgress: (line: string) => void): Promise<RunningServer> {
@@ -81,7 +76,8 @@ export async function stopPostgres(home: string): Promise<void> {
   ])
 }
 
-function openCluster(home: string): Cluster {
+/** The folder of PostgreSQL inside a home, with the secrets that tell this cluster from any other. */
+function openCluster(home: string) {
   const folder = join(home, 'postgres')
   mkdirSync(folder, { recursive: true })
   return {
@@ -200,25 +196,18 @@ async function prove(
   onProgress: (line: string) => void,
 ): Promise<RunningServer> {
   const noticed = setInterval(() => onProgress('Waiting for PostgreSQL …'), NOTICE_EVERY_MS)
+  const urlOf = (database: string) => `postgres://${USER}:${cluster.password}@127.0.0.1:${port}/${database}`
   let reason: unknown
   const isProved = await until(async () => {
-    const client = new pg.Client({
-      host: '127.0.0.1',
-      port,
-      user: USER,
-      password: cluster.password,
-      database: 'postgres',
-      connectionTimeoutMillis: 5_000,
-    })
-    client.on('error', () => {}) // the failing call reports it
     try {
-      await client.connect()
-      const { rows } = await client.query<{ name: string; exists: boolean }>(
-        `select current_setting('cluster_name') as name, exists (select from pg_database where datname = $1) as exists`,
-        [DATABASE],
-      )
-      if (rows[0]?.name !== cluster.name) throw new Error('another server answers')
-      if (!rows[0].exists) await client.query(`create database ${DATABASE}`)
+      await askPostgres(urlOf('postgres'), async (client) => {
+        const { rows } = await client.query<{ name: string; exists: boolean }>(
+          `select current_setting('cluster_name') as name, exists (select from pg_database where datname = $1) as exists`,
+          [DATABASE],
+        )
+        if (rows[0]?.name !== cluster.name) throw new Error('another server answers')
+        if (!rows[0].exists) await client.query(`create database ${DATABASE}`)
+      })
       return true
     } catch (error) {
       reason = error
@@ -227,13 +216,23 @@ async function prove(
       throw serviceError(
         `The PostgreSQL on port ${port} does not let us in: ${reasonOf(error)}. Stop it (kill ${pid}) and try again; its log is ${cluster.log}.`,
       )
-    } finally {
-      await client.end().catch(() => {})
     }
   }, READY_TIMEOUT_MS).finally(() => clearInterval(noticed))
   if (!isProved)
     throw serviceError(`PostgreSQL (pid ${pid}) does not get ready: ${reasonOf(reason)}. Its log is ${cluster.log}.`)
-  return { url: `postgres://${USER}:${cluster.password}@127.0.0.1:${port}/${DATABASE}`, pid }
+  return { url: urlOf(DATABASE), pid }
+}
+
+/** One connection to a PostgreSQL, for as long as the work takes. */
+export async function askPostgres(url: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+  client.on('error', () => {}) // the failing call reports it
+  try {
+    await client.connect()
+    await work(client)
+  } finally {
+    await client.end().catch(() => {})
+  }
 }
 
 function isStarting(error: unknown): boolean {

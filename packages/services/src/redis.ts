@@ -15,15 +15,7 @@ import { serviceError } from './service-error.ts'
 const READY_TIMEOUT_MS = 60_000 // reading a large append-only file back
 const HUNG_TIMEOUT_MS = 10_000
 
-/** The folder of Redis inside a home. */
-interface Instance {
-  folder: string
-  data: string
-  config: string
-  pidFile: string
-  log: string
-  password: string
-}
+type Instance = ReturnType<typeof openInstance>
 
 /** Returns the home's Redis, starting it when it does not run. Call under the home's lock. */
 export async function ensureRedis(home: string, onProgress: (line: string) => void): Promise<RunningServer> {
@@ -66,7 +58,8 @@ export async function stopRedis(home: string): Promise<void> {
   ])
 }
 
-function openInstance(home: string): Instance {
+/** The folder of Redis inside a home. */
+function openInstance(home: string) {
   const folder = join(home, 'redis')
   const data = join(folder, 'data')
   mkdirSync(data, { recursive: true })
