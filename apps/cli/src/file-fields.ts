@@ -14,11 +14,11 @@ interface FileFieldOptions {
   layers: readonly Layer[]
   /** Pointer of the input within the spec. */
   at: string
-  /** Bytes for a value that is not a name: an artifact of another run. Undefined leaves the value alone. */
   artifact?: ArtifactReader | undefined
 }
 
-type ArtifactReader = (value: JsonObject) => Promise<{ bytes: Uint8Array; mimeType: string }> | undefined
+/** Bytes for a value that is not a name: an artifact of another run. Undefined leaves the value alone. */
+export type ArtifactReader = (value: JsonObject) => Promise<{ bytes: Uint8Array; mimeType: string }> | undefined
 
 /** The spec with the files that its input names, or the inputs of its bundle. Throws `InvalidRequest` at a file's place. */
 export async function inlineSpecFiles(

@@ -1,6 +1,6 @@
 // The command line: what it offers, and how a command's outcome becomes an exit code.
 // Hides commander and signals; everything heavy is imported by the command that needs it, so that help is fast.
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError } from 'commander'
 import type { Act } from './command.ts'
 import { commands, root } from './commands/index.ts'
 import { durationMs } from './option-values.ts'
@@ -42,12 +42,7 @@ const program = new Command('fab-workflow')
   )
   .option('--api-url <url>', 'use this server, with the key in FABRIQUE_API_KEY, instead of running here')
   .option('--json', 'print the resource as JSON on stdout')
-  .addOption(
-    new Option(
-      '--timeout <duration>',
-      'give up after 90s, 5m or 1h: runs here are cancelled, a server goes on',
-    ).argParser(durationMs),
-  )
+  .option('--timeout <duration>', 'give up after 90s, 5m or 1h: runs here are cancelled, a server goes on', durationMs)
   .addHelpText('before', EXAMPLES)
   .addHelpText('after', EXIT_CODES)
   .exitOverride()

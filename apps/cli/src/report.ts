@@ -9,6 +9,7 @@ import { reviewLines } from './decide-reviews.ts'
 import { fit, openDisplay } from './display.ts'
 import { EXIT } from './exit.ts'
 
+/** What says how a run stands. */
 const EXIT_CODES: Partial<Record<RunStatus, number>> = {
   failed: EXIT.runFailed,
   cancelled: EXIT.cancelled,
@@ -55,7 +56,7 @@ export async function followAndReport(context: Context, runId: string, after = 0
     if (artifacts.length > 0) return artifacts.map(({ place }) => place)
     return run.outputs.flatMap(({ output }) => (output === null ? [] : [JSON.stringify(output, null, 2)]))
   })
-  return exitCodeOf(run)
+  return run.status === 'completed' && run.partial ? EXIT.partial : (EXIT_CODES[run.status] ?? EXIT.done)
 }
 
 /** Follows a run with a display of how far it is. */
@@ -103,12 +104,6 @@ export function estimateLines({ expected, low, high, pricing_version: version, s
   const range = low === high ? '' : `, between $${low} and $${high}`
   const rows = steps.map((step) => [`  ${step.step}`, step.kind, `$${step.expected}`])
   return [`estimate: $${expected}${range} (prices of ${version})`, ...columns(rows)]
-}
-
-/** The exit code that says how a run stands. */
-function exitCodeOf({ status, partial }: RunResource): number {
-  if (status === 'completed' && partial) return EXIT.partial
-  return EXIT_CODES[status] ?? EXIT.done
 }
 
 /** Rows as columns, each as wide as its widest cell; the last one is not padded. */

@@ -1,7 +1,6 @@
 // `--run-set FILE`: several runs, where outputs of some become inputs of others.
 // Hides when a stage may start: its sources are complete, nothing before it has stopped the set, and there is room.
 import {
-  type JsonObject,
   type JsonValue,
   readInputSource,
   readSetOutput,
@@ -16,7 +15,7 @@ import type { Context } from './context.ts'
 import { openDisplay } from './display.ts'
 import { EXIT } from './exit.ts'
 import { InvalidRequest } from './failure.ts'
-import { inlineSpecFiles } from './file-fields.ts'
+import { type ArtifactReader, inlineSpecFiles } from './file-fields.ts'
 import { columns, sayItIsSimulated } from './report.ts'
 import { claimFolders, keepResult, keptResult, resultOf, resultPath, type StageResult } from './set-outputs.ts'
 import { type Manifest, planStages, readManifest, selectRuns, type Stage } from './set-plan.ts'
@@ -149,7 +148,7 @@ async function execute(
   const results = new Map<string, StageResult>()
   const waiting = new Set(stages)
   const active = new Set<Promise<void>>()
-  const isThere = (name: string) => (results.get(name) ?? prior.get(name))?.status === 'completed'
+  const resultFor = (name: string) => results.get(name) ?? prior.get(name)
   const isStopped = () =>
     context.signal.aborted || (set.on_error === 'stop' && [...results.values()].some(({ status }) => isBad(status)))
   const display = openDisplay({
@@ -162,14 +161,14 @@ async function execute(
     const { name } = stage.run
     const hear = (event: RunEvent) =>
       display.hear({ ...event, node_key: event.node_key === undefined ? name : `${name}/${event.node_key}` })
-    const run = await runStage(backend, stage, (source) => results.get(source) ?? prior.get(source), hear)
+    const run = await runStage(backend, stage, resultFor, hear)
     results.set(name, await keepResult(backend, options.output, name, run))
   }
 
   try {
     for (;;) {
       for (const stage of isStopped() ? [] : waiting) {
-        if (active.size >= mostAtOnce || !stage.needs.every(isThere)) continue
+        if (active.size >= mostAtOnce || stage.needs.some((name) => resultFor(name)?.status !== 'completed')) continue
         waiting.delete(stage)
         const execution: Promise<void> = start(stage).finally(() => active.delete(execution))
         active.add(execution)
@@ -203,23 +202,19 @@ async function runStage(
     return [field, value]
   })
   const layers = layersWith(Object.fromEntries(upstream))
-  const spec = await inlineSpecFiles(backend, mergeLayers(layers), intakeSchema, layers, (value) =>
-    artifactBytes(backend, value),
-  )
+  const spec = await inlineSpecFiles(backend, mergeLayers(layers), intakeSchema, layers, artifactReader(backend))
   const runId = await backend.submit(spec).catch((error: unknown) => {
     throw placed(error, layers)
   })
   return await backend.follow(runId, 0, hear)
 }
 
-/** An artifact as outputs refer to it; undefined for any other object. */
-function artifactBytes(
-  backend: Backend,
-  value: JsonObject,
-): Promise<{ bytes: Uint8Array; mimeType: string }> | undefined {
-  const { id, mime_type: mimeType, sha256 } = value
-  if (typeof id !== 'string' || typeof mimeType !== 'string' || typeof sha256 !== 'string') return undefined
-  return backend.read(id).then((bytes) => ({ bytes, mimeType }))
+/** Reads an artifact as outputs refer to it; any other object is none. */
+function artifactReader(backend: Backend): ArtifactReader {
+  return ({ id, mime_type: mimeType, sha256 }) => {
+    if (typeof id !== 'string' || typeof mimeType !== 'string' || typeof sha256 !== 'string') return undefined
+    return backend.read(id).then((bytes) => ({ bytes, mimeType }))
+  }
 }
 
 async function report(

@@ -4,7 +4,7 @@ import { type DryRun, isJsonObject, textOf } from '@fabrique/schema'
 import type { Context } from './context.ts'
 import { inlineSpecFiles } from './file-fields.ts'
 import { remediesFor } from './find-workflow.ts'
-import { mergeLayers, placed, readArgument, readInputFile, readSpecFile } from './spec.ts'
+import { mergeLayers, placed, readArgument, readInputFile, readSourceFile } from './spec.ts'
 
 export interface RunOptions {
   fromFile: string
@@ -18,7 +18,7 @@ export interface RunOptions {
 
 /** Reads, merges and runs a run-spec as the options say; answers the exit code. */
 export async function runSpec(context: Context, options: RunOptions): Promise<number | void> {
-  const layers = [await readSpecFile(options.fromFile)]
+  const layers = [await readSourceFile(options.fromFile)]
   if (options.inputFile !== undefined) layers.push(await readInputFile(options.inputFile))
   const backend = await context.backend()
   const workflow = textOf(mergeLayers(layers).workflow)

@@ -30,17 +30,13 @@ export type StageResult = ReturnType<typeof resultOf>
 
 /** Throws `InvalidRequest` where a stage's folder holds something that no run of a set has put there. */
 export async function claimFolders(folder: string, stages: readonly string[]): Promise<void> {
-  for (const stage of stages) {
-    const entries = await readdir(join(folder, stage)).catch((error: NodeJS.ErrnoException): string[] => {
+  for (const own of stages.map((stage) => join(folder, stage))) {
+    const entries = await readdir(own).catch((error: NodeJS.ErrnoException): string[] => {
       if (error.code === 'ENOENT') return []
-      throw new InvalidRequest(
-        `${join(folder, stage)}: this cannot be used as a folder (${error.code ?? error.message})`,
-      )
+      throw new InvalidRequest(`${own}: this cannot be used as a folder (${error.code ?? error.message})`)
     })
     if (entries.length > 0 && !entries.includes(FILE)) {
-      throw new InvalidRequest(
-        `${join(folder, stage)}: there are files in it that are not of a workflow set; choose another -o`,
-      )
+      throw new InvalidRequest(`${own}: there are files in it that are not of a workflow set; choose another -o`)
     }
   }
 }
@@ -53,10 +49,8 @@ export async function keepResult(
   run: RunResource,
 ): Promise<StageResult> {
   const made = await backend.artifacts(run)
-  if (folder === undefined) {
-    const places = made.map(({ place }) => place)
-    return resultOf(stage, run, places)
-  }
+  const places = made.map(({ place }) => place)
+  if (folder === undefined) return resultOf(stage, run, places)
   const own = join(folder, stage)
   await mkdir(own, { recursive: true })
   const artifacts = made.filter(({ status }) => status === 'approved' || status === 'review')

@@ -25,9 +25,6 @@ export interface Layer {
   folder: string
 }
 
-/** A file with keys and values, and where each of them stands. */
-export type SourceFile = Pick<Layer, 'value' | 'placeOf'>
-
 const SEE_WORKFLOWS = 'See: fab-workflow workflows'
 const NOT_OF_THE_SPEC = new Set(['unavailable', 'internal', 'unauthenticated', 'forbidden'])
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
@@ -37,15 +34,9 @@ const REASONS: Record<string, string> = {
   EACCES: 'this file may not be read by you',
 }
 
-/** A run-spec in a file. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
-export async function readSpecFile(path: string): Promise<Layer> {
-  return { ...(await readSourceFile(path)), folder: dirname(path) }
-}
-
 /** The contents of `input` in a file of their own. */
 export async function readInputFile(path: string): Promise<Layer> {
-  const { value, placeOf } = await readSourceFile(path)
-  const folder = dirname(path)
+  const { value, placeOf, folder } = await readSourceFile(path)
   return { value: { input: value }, placeOf: (pointer) => placeOf(pointer.replace(/^\/input/, '')), folder }
 }
 
@@ -122,8 +113,8 @@ function merge(below: JsonObject, above: JsonObject): JsonObject {
   return Object.fromEntries(merged)
 }
 
-/** A document that is an object. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
-export async function readSourceFile(path: string, format = formatOfPath(path)): Promise<SourceFile> {
+/** A document that is an object, such as a run-spec. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
+export async function readSourceFile(path: string, format = formatOfPath(path)): Promise<Layer> {
   if (format === undefined) {
     throw new InvalidRequest(`${path}: its format cannot be told; name it .yaml, .yml, .toml or .json`)
   }
@@ -140,7 +131,7 @@ export async function readSourceFile(path: string, format = formatOfPath(path)):
   if (!isJsonObject(document.value)) {
     throw new InvalidRequest(`${at(path, 1, 1)}: this is not an object; write keys with values, such as "workflow: …"`)
   }
-  return { value: document.value, placeOf }
+  return { value: document.value, placeOf, folder: dirname(path) }
 }
 
 /** At most one byte more than a document may have, whatever the path leads to. */
