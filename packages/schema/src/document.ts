@@ -5,10 +5,11 @@ import {
   DOCUMENT_LIMITS,
   type DocumentFormat,
   type DocumentLimits,
-  createRules,
   type Finding,
   type Path,
   type Position,
+  type Reading,
+  toTree,
   Unparsable,
 } from './document-rules.ts'
 import { readToml } from './document-toml.ts'
@@ -66,29 +67,23 @@ export function parseDocument(
   const bounds = { ...DOCUMENT_LIMITS, ...limits }
   const size = typeof bytes === 'string' ? Buffer.byteLength(bytes) : bytes.byteLength
   if (size > bounds.bodyBytes) {
-    return refusal(413, '', [
-      {
-        path: [],
-        offset: undefined,
-        detail: `the document has ${size} bytes; at most ${bounds.bodyBytes} are allowed`,
-      },
-    ])
+    const detail = `the document has ${size} bytes; at most ${bounds.bodyBytes} are allowed`
+    return refusal(413, '', [{ path: [], offset: undefined, detail }])
   }
 
   const text = typeof bytes === 'string' ? bytes.replace(/^\uFEFF/, '') : decodeUtf8(bytes)
   if (typeof text !== 'string') return refusal(400, text.lossyText, [text.finding])
-  const rules = createRules(bounds)
   try {
     checkCharacters(text, format, bounds)
-    const reading = READERS[format](text, rules)
-    if (rules.refused.length > 0) return refusal(422, text, rules.refused)
-    return { ok: true, document: createDocument(format, text, reading) }
+    const reading = READERS[format](text, bounds)
+    const { value, refused } = toTree(text, reading, bounds)
+    if (refused.length > 0) return refusal(422, text, refused)
+    return { ok: true, document: { format, value, locate: createLocator(text, reading) } }
   } catch (error) {
     if (error instanceof Unparsable) return refusal(400, text, [error.finding])
     // A parser met something that its authors did not foresee; its own words could hold anything.
-    return refusal(400, text, [
-      { path: [], offset: undefined, detail: `this cannot be read as ${format}; simplify it` },
-    ])
+    const detail = `this cannot be read as ${format}; simplify it`
+    return refusal(400, text, [{ path: [], offset: undefined, detail }])
   }
 }
 
@@ -159,22 +154,16 @@ function decodeUtf8(bytes: Uint8Array): string | { finding: Finding; lossyText: 
   } catch {
     const lossyText = new TextDecoder('utf-8').decode(bytes)
     const detail = 'the text is not UTF-8 from here on; save it as UTF-8 and send it again'
-    return { lossyText, finding: { path: [], offset: firstInvalid(bytes, lossyText), detail } }
+    return { lossyText, finding: { path: [], offset: firstInvalid(bytes), detail } }
   }
 }
 
 /** The index of the first replacement character that does not stand in the bytes themselves. */
-function firstInvalid(bytes: Uint8Array, lossyText: string): number {
-  let byte = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0
-  let from = 0
-  for (;;) {
-    const index = lossyText.indexOf('\uFFFD', from)
-    if (index < 0) return lossyText.length
-    byte += Buffer.byteLength(lossyText.slice(from, index))
-    if (bytes[byte] !== 0xef || bytes[byte + 1] !== 0xbf || bytes[byte + 2] !== 0xbd) return index
-    byte += 3
-    from = index + 1
-  }
+function firstInvalid(bytes: Uint8Array): number {
+  const written = Buffer.from(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes))
+  const same = bytes.findIndex((byte, index) => byte !== written[index])
+  // What is the same may end within a character that is not: a stream holds its beginning back.
+  return new TextDecoder('utf-8').decode(bytes.subarray(0, same < 0 ? undefined : same), { stream: true }).length
 }
 
 /** What no format allows. The line limit spares the parsers whose work per line is large. */
@@ -195,25 +184,15 @@ function checkCharacters(text: string, format: DocumentFormat, limits: DocumentL
   }
 }
 
-function createDocument(
-  format: DocumentFormat,
-  text: string,
-  reading: { value: JsonValue; offsets(): Map<string, number> },
-): ParsedDocument {
+function createLocator(text: string, reading: Reading): ParsedDocument['locate'] {
   const positionAt = createPositions(text)
-  let offsets: Map<string, number> | undefined
-  return {
-    format,
-    value: reading.value,
-    locate(pointer) {
-      if (pointer !== '' && !pointer.startsWith('/')) return undefined
-      offsets ??= reading.offsets()
-      for (let known = pointer; ; known = known.slice(0, known.lastIndexOf('/'))) {
-        const offset = offsets.get(known)
-        if (offset !== undefined) return positionAt(offset)
-        if (known === '') return undefined
-      }
-    },
+  return (pointer) => {
+    if (pointer !== '' && !pointer.startsWith('/')) return undefined
+    for (let known = pointer; ; known = known.slice(0, known.lastIndexOf('/'))) {
+      const place = reading.places().get(known)
+      if (place !== undefined) return positionAt(place.key)
+      if (known === '') return undefined
+    }
   }
 }
 
