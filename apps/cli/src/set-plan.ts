@@ -15,7 +15,6 @@ import {
   textOf,
   WorkflowSet,
   type WorkflowSetRun,
-  workflowSetKeysAt,
 } from '@fabrique/schema'
 import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
@@ -41,7 +40,7 @@ export async function readManifest(path: string): Promise<Manifest> {
   const { value, placeOf, folder } = await readSourceFile(path)
   const parsed = WorkflowSet.safeParse(value)
   if (parsed.success) return { path, folder, set: parsed.data, placeOf }
-  const problems = problemsOf(parsed.error, workflowSetKeysAt, 'a key of a workflow set')
+  const problems = problemsOf(parsed.error, WorkflowSet, 'a key of a workflow set')
   const lines = problems.map(({ pointer, detail }) => `${placeOf(pointer)}: ${withName(pointer, detail)}`)
   throw new InvalidRequest(lines.join('\n'))
 }

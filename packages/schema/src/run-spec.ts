@@ -12,6 +12,7 @@ export const RESERVED_INPUT_KEYS = [
   '_fabric_variant_index',
   'output_dir',
 ] as const
+
 const ANNOTATION_BYTES = 16_384
 const ULID_TEXT = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/
 

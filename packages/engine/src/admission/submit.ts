@@ -7,7 +7,6 @@ import {
   isJsonObject,
   type JsonObject,
   type JsonValue,
-  keysOf,
   laneOf,
   type Problem,
   problemsOf,
@@ -299,7 +298,7 @@ export function parseRunSpec(document: JsonValue, name: string | undefined): Run
   const problems: Problem[] = []
   const merged = document.workflow === undefined && name !== undefined ? { ...document, workflow: name } : document
   const parsed = RunSpec.safeParse(merged)
-  if (!parsed.success) problems.push(...problemsOf(parsed.error, keysAt, 'a key of a run-spec'))
+  if (!parsed.success) problems.push(...problemsOf(parsed.error, RunSpec, 'a key of a run-spec'))
   if (merged.workflow === undefined) {
     const detail = 'is required: name the workflow here or with ?name='
     problems.push({ pointer: '/workflow', detail, code: 'missing' })
@@ -309,11 +308,6 @@ export function parseRunSpec(document: JsonValue, name: string | undefined): Run
   }
   if (!parsed.success || problems.length > 0) throw invalid(problems)
   return { ...parsed.data, workflow: parsed.data.workflow as string }
-}
-
-/** Editors' `$schema` is nothing that anybody meant to write. */
-function keysAt(path: readonly PropertyKey[]): string[] {
-  return keysOf(RunSpec, path).filter((key) => key !== '$schema')
 }
 
 interface Parent {
