@@ -32,20 +32,6 @@ import { pointerTo } from './json-schema/pointer.ts'
 const TOKENS_PER_NODE = 10
 const TOKENS_SPARE = 1000
 
-/** What tokens are counted as, beside all together. `values` stand each before one, so that they are never more. */
-const COUNTED = {
-  'explicit-key-ind': 'keys',
-  'map-value-ind': 'values',
-  'seq-item-ind': 'values',
-  comma: 'commas',
-  anchor: 'anchors',
-  alias: 'scalars',
-  scalar: 'scalars',
-  'single-quoted-scalar': 'scalars',
-  'double-quoted-scalar': 'scalars',
-} as const
-const PER_NODE = { keys: 1, values: 1, commas: 1, anchors: 2, scalars: 2 }
-
 /** Reads YAML (1.2.2, core schema). */
 export function readYaml(text: string, limits: DocumentLimits): Reading {
   checkTokens(text, limits)
@@ -68,7 +54,20 @@ export function readYaml(text: string, limits: DocumentLimits): Reading {
  * keeping them takes longer, since it is the garbage collector that a hundred thousand live strings occupy.
  */
 function checkTokens(text: string, limits: DocumentLimits): void {
-  const counts = { keys: 0, values: 0, commas: 0, anchors: 0, scalars: 0 }
+  const counter = (perNode: number) => ({ count: 0, most: limits.nodes * perNode })
+  const [values, scalars] = [counter(1), counter(2)]
+  const counters = new Map<string | null, ReturnType<typeof counter>>([
+    ['explicit-key-ind', counter(1)],
+    // Each stands before a value of its own, so that their count never exceeds that of the values.
+    ['map-value-ind', values],
+    ['seq-item-ind', values],
+    ['comma', counter(1)],
+    ['anchor', counter(2)],
+    ['alias', scalars],
+    ['scalar', scalars],
+    ['single-quoted-scalar', scalars],
+    ['double-quoted-scalar', scalars],
+  ])
   let [tokens, brackets, directives, offset] = [0, 0, 0, 0]
   let [started, marked, filled, atScalar] = [false, false, false, false]
   const refuse = (detail: string) => fail([], offset, detail)
@@ -115,10 +114,8 @@ function checkTokens(text: string, limits: DocumentLimits): void {
       case 'flow-seq-end':
         if (--brackets < 0) refuse(`this ${token} closes nothing; remove it, or quote the text around it`)
     }
-    if (type !== null && type in COUNTED) {
-      const what = COUNTED[type as keyof typeof COUNTED]
-      if (++counts[what] > limits.nodes * PER_NODE[what]) failTooManyNodes(limits, offset)
-    }
+    const counted = counters.get(type)
+    if (counted !== undefined && ++counted.count > counted.most) failTooManyNodes(limits, offset)
     filled ||= type !== 'doc-start' && started
     offset += token.length
   }
