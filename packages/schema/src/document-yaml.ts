@@ -25,6 +25,7 @@ import {
   type Place,
   placeOf,
   type Reading,
+  Unparsable,
 } from './document-rules.ts'
 import { pointerTo } from './json-schema/pointer.ts'
 
@@ -126,13 +127,10 @@ function checkTokens(text: string, limits: DocumentLimits): void {
  * error ends the work: the library goes on after each, and a hundred thousand bad escapes would cost it seconds.
  */
 function compose(text: string, limits: DocumentLimits): Document.Parsed | undefined {
-  let failure: unknown
+  let failure: Unparsable | undefined
   function failHere(offset: number, message: string): never {
-    try {
-      fail([], offset, `this is not YAML that can be read here: ${clip(message, 200)}`)
-    } catch (error) {
-      failure ??= error // the library catches errors in places, and reports them once more
-    }
+    const detail = `this is not YAML that can be read here: ${clip(message, 200)}`
+    failure ??= new Unparsable({ path: [], offset, detail }) // the library catches errors in places, and reports them again
     throw failure
   }
 

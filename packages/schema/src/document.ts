@@ -1,12 +1,13 @@
 // The one front door that turns bytes into a plain tree, for request bodies and files alike, in JSON, YAML and TOML.
 // Hides three parsers behind one answer: the same document gives the same value, or the same refusal, in every format.
+import { isUtf8 } from 'node:buffer'
 import { readJson } from './document-json.ts'
 import {
   DOCUMENT_LIMITS,
   type DocumentFormat,
   type DocumentLimits,
+  fail,
   type Finding,
-  type Path,
   type Position,
   type Reading,
   toTree,
@@ -71,9 +72,11 @@ export function parseDocument(
     return refusal(413, '', [{ path: [], offset: undefined, detail }])
   }
 
-  const text = typeof bytes === 'string' ? bytes.replace(/^\uFEFF/, '') : decodeUtf8(bytes)
-  if (typeof text !== 'string') return refusal(400, text.lossyText, [text.finding])
+  const text = typeof bytes === 'string' ? bytes.replace(/^\uFEFF/, '') : new TextDecoder().decode(bytes)
   try {
+    if (typeof bytes !== 'string' && !isUtf8(bytes)) {
+      fail([], firstInvalid(bytes), 'the text is not UTF-8 from here on; save it as UTF-8 and send it again')
+    }
     checkCharacters(text, format, bounds)
     const reading = READERS[format](text, bounds)
     const { value, refused } = toTree(text, reading, bounds)
@@ -148,16 +151,6 @@ function editDistance(a: string, b: string): number {
   return last[b.length] ?? 0
 }
 
-function decodeUtf8(bytes: Uint8Array): string | { finding: Finding; lossyText: string } {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    const lossyText = new TextDecoder('utf-8').decode(bytes)
-    const detail = 'the text is not UTF-8 from here on; save it as UTF-8 and send it again'
-    return { lossyText, finding: { path: [], offset: firstInvalid(bytes), detail } }
-  }
-}
-
 /** The index of the first replacement character that does not stand in the bytes themselves. */
 function firstInvalid(bytes: Uint8Array): number {
   const written = Buffer.from(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes))
@@ -168,19 +161,16 @@ function firstInvalid(bytes: Uint8Array): number {
 
 /** What no format allows. The line limit spares the parsers whose work per line is large. */
 function checkCharacters(text: string, format: DocumentFormat, limits: DocumentLimits): void {
-  const fail = (offset: number, detail: string): never => {
-    throw new Unparsable({ path: [], offset, detail })
-  }
-  if (!/\S/.test(text)) fail(0, 'the document is empty; write at least one key')
+  if (!/\S/.test(text)) fail([], 0, 'the document is empty; write at least one key')
   const nul = text.indexOf('\0')
-  if (nul >= 0) fail(nul, 'the text holds a NUL character here; remove it')
+  if (nul >= 0) fail([], nul, 'the text holds a NUL character here; remove it')
   if (!text.isWellFormed()) {
-    fail(text.search(/\p{Surrogate}/u), 'the text holds half of a surrogate pair here; write the whole character')
+    fail([], text.search(/\p{Surrogate}/u), 'the text holds half of a surrogate pair here; write the whole character')
   }
   if (format === 'json') return
   let end = -1
   for (let line = 1; (end = text.indexOf('\n', end + 1)) >= 0; line++) {
-    if (line > limits.lines) fail(end, `the document has more than ${limits.lines} lines; split it or send fewer`)
+    if (line > limits.lines) fail([], end, `the document has more than ${limits.lines} lines; split it or send fewer`)
   }
 }
 
@@ -198,18 +188,13 @@ function createLocator(text: string, reading: Reading): ParsedDocument['locate']
 
 function refusal(status: 400 | 413 | 422, text: string, findings: readonly Finding[]): DocumentOutcome {
   const positionAt = createPositions(text)
-  const problems = findings.map(({ path, detail, offset }) => ({
-    pointer: pointerTo(...shortPart(path)),
-    detail,
-    ...(offset === undefined ? {} : positionAt(offset)),
-  }))
+  const problems = findings.map(({ path, detail, offset }) => {
+    // A key that is too long to be sent back ends the pointer; what stands behind it has no name worth telling.
+    const long = path.findIndex((part) => String(part).length > POINTER_PART_MAX)
+    const pointer = pointerTo(...path.slice(0, long < 0 ? undefined : long))
+    return { pointer, detail, ...(offset === undefined ? {} : positionAt(offset)) }
+  })
   return { ok: false, status, problems }
-}
-
-/** The path up to the first key that is too long to be sent back; what stands behind it has no name worth telling. */
-function shortPart(path: Path): Path {
-  const long = path.findIndex((part) => String(part).length > POINTER_PART_MAX)
-  return long < 0 ? path : path.slice(0, long)
 }
 
 /** Turns indexes of the text to lines and columns. Ascending indexes take one pass over the text together. */

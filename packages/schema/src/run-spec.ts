@@ -43,13 +43,8 @@ const Input = z
   })
   .superRefine((input, context) => {
     for (const key of RESERVED_INPUT_KEYS) {
-      if (Object.hasOwn(input, key)) {
-        context.addIssue({
-          code: 'custom',
-          path: [key],
-          message: `is set by the engine; remove "${key}" from the input`,
-        })
-      }
+      const message = `is set by the engine; remove "${key}" from the input`
+      if (Object.hasOwn(input, key)) context.addIssue({ code: 'custom', path: [key], message })
     }
   })
 
