@@ -90,12 +90,8 @@ export function orderArtifacts(
     const index = status === 'draft' ? -1 : roles.indexOf(role)
     return index < 0 ? roles.length : index
   }
-  const found = new Map<string, FoundArtifact>()
-  for (const artifact of artifacts.toSorted((a, b) => rank(a) - rank(b))) {
-    const place = placeOf(artifact)
-    // Content has one place: a file that came up twice in a run is one, but each slot has its own.
-    const key = `${artifact.run_id} ${place}`
-    if (!found.has(key)) found.set(key, { ...artifact, place })
-  }
-  return [...found.values()]
+  const found = artifacts.toSorted((a, b) => rank(a) - rank(b)).map((one) => ({ ...one, place: placeOf(one) }))
+  // Content has one place: a file that came up twice in a run is one, but each slot has its own.
+  const same = Map.groupBy(found, ({ run_id, place }) => `${run_id} ${place}`)
+  return [...same.values()].flatMap((files) => files.slice(0, 1))
 }

@@ -3,8 +3,8 @@
 import type { Command as Program } from 'commander'
 import type { Context } from './context.ts'
 
-/** Does the work of a command with its own options and arguments; answers the exit code. */
-type Work = (context: Context, options: never, ...args: never[]) => Promise<number>
+/** Does the work of a command with its own options and arguments; answers the exit code, nothing where it is done. */
+type Work = (context: Context, options: never, ...args: never[]) => Promise<number | void>
 
 /** Turns work into commander's action: opens the context, closes it whatever happens, keeps the exit code. */
 export type Act = (work: Work) => (this: Program, ...args: unknown[]) => Promise<void>

@@ -4,18 +4,9 @@ import type { Command, Option } from 'commander'
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const
 
-/** The script for a shell; undefined for one that is not known. */
-export function completionScript(shell: string, program: Command): string | undefined {
-  switch (shell) {
-    case 'bash':
-      return bash(program)
-    case 'zsh':
-      return zsh(program)
-    case 'fish':
-      return fish(program)
-    default:
-      return undefined
-  }
+/** The script for a shell. */
+export function completionScript(shell: (typeof SHELLS)[number], program: Command): string {
+  return { bash, zsh, fish }[shell](program)
 }
 
 function bash(program: Command): string {
@@ -38,8 +29,7 @@ complete -o filenames -F _fab_workflow fab-workflow`
 function zsh(program: Command): string {
   const described = (name: string, text: string) => `    '${name}:${single(text).replaceAll(':', '\\:')}'`
   const commands = program.commands.map((command) => described(command.name(), command.description()))
-  const flags = (command: Command) =>
-    command.options.flatMap((option) => longOf(option).map((flag) => described(flag, option.description)))
+  const flags = (command: Command) => command.options.map(({ long, description }) => described(long ?? '', description))
   const cases = program.commands.map(
     (command) => `    ${command.name()}) options+=(\n${flags(command).join('\n')}\n    ) ;;`,
   )
@@ -65,20 +55,22 @@ compdef _fab_workflow fab-workflow`
 
 function fish(program: Command): string {
   const names = namesOf(program).join(' ')
-  const line = (condition: string, option: Option) =>
-    longOf(option).map((flag) => {
-      const short = option.short === undefined ? '' : ` -s ${option.short.replace('-', '')}`
-      const value = option.required ? ' -r' : ''
-      return `complete -c fab-workflow${condition} -l ${flag.replace('--', '')}${short}${value} -d '${single(option.description)}'`
-    })
+  const line = (condition: string, { long, short, required, description }: Option) => {
+    const flags = [
+      ` -l ${long?.replace('--', '')}`,
+      short ? ` -s ${short.replace('-', '')}` : '',
+      required ? ' -r' : '',
+    ]
+    return `complete -c fab-workflow${condition}${flags.join('')} -d '${single(description)}'`
+  }
   const commands = program.commands.map(
     (command) =>
       `complete -c fab-workflow -n "not __fish_seen_subcommand_from ${names}" -a ${command.name()} -d '${single(command.description())}'`,
   )
   const own = program.commands.flatMap((command) =>
-    command.options.flatMap((option) => line(` -n "__fish_seen_subcommand_from ${command.name()}"`, option)),
+    command.options.map((option) => line(` -n "__fish_seen_subcommand_from ${command.name()}"`, option)),
   )
-  return [...commands, ...program.options.flatMap((option) => line('', option)), ...own].join('\n')
+  return [...commands, ...program.options.map((option) => line('', option)), ...own].join('\n')
 }
 
 function namesOf(program: Command): string[] {
@@ -86,11 +78,7 @@ function namesOf(program: Command): string[] {
 }
 
 function flagsOf(command: Command): string[] {
-  return command.options.flatMap((option) => [...(option.short === undefined ? [] : [option.short]), ...longOf(option)])
-}
-
-function longOf({ long }: Option): string[] {
-  return long === undefined || long === null ? [] : [long]
+  return command.options.flatMap(({ short, long }) => [short, long]).filter((flag) => typeof flag === 'string')
 }
 
 /** Text for single quotes, without what would end them. */

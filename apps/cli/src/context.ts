@@ -4,27 +4,23 @@ import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Backend } from './backend.ts'
 
-export interface Context {
-  json: boolean
-  /** Aborted by Ctrl-C, and by --timeout. */
-  signal: AbortSignal
-  /** The server that runs are on, which goes on without us; absent for runs here. */
-  apiUrl: string | undefined
-  /** Results, a line each, on stdout. */
-  print(line: string): void
-  /** Everything else, on stderr. */
-  say(line: string): void
-  /** The words that start this program again with these arguments, as a person would type them here. */
-  hint(args: string): string
-  /** Opened on first use, closed with the context. */
-  backend(): Promise<Backend>
-  close(): Promise<void>
-}
+export type Context = ReturnType<typeof createContext>
 
-/** A context for one command. */
-export function createContext(options: { apiUrl: string | undefined; json: boolean; signal: AbortSignal }): Context {
-  const { apiUrl, json, signal } = options
+/**
+ * A context for one command. `apiUrl` is the server that runs are on, which goes on without us; undefined for runs here.
+ * `signal` is aborted by Ctrl-C, and by --timeout.
+ */
+export function createContext({
+  apiUrl,
+  json,
+  signal,
+}: {
+  apiUrl: string | undefined
+  json: boolean
+  signal: AbortSignal
+}) {
   let opened: Promise<Backend> | undefined
+  const print = (line: string) => void process.stdout.write(`${line}\n`)
   const say = (line: string) => void process.stderr.write(`${line}\n`)
 
   async function open(): Promise<Backend> {
@@ -36,14 +32,22 @@ export function createContext(options: { apiUrl: string | undefined; json: boole
     json,
     signal,
     apiUrl,
-    print: (line) => void process.stdout.write(`${line}\n`),
+    /** Results, a line each, on stdout. */
+    print,
+    /** A result on stdout: the resource as JSON where that was asked for, else the lines. */
+    async show(resource: unknown, lines: () => readonly string[] | Promise<readonly string[]>): Promise<void> {
+      for (const line of json ? [JSON.stringify(resource, null, 2)] : await lines()) print(line)
+    },
+    /** Everything else, on stderr. */
     say,
-    hint(args) {
+    /** The words that start this program again with these arguments, as a person would type them here. */
+    hint(args: string): string {
       const program = isUnlinked() ? 'npx fab-workflow' : 'fab-workflow'
       return `${program} ${args}${apiUrl === undefined ? '' : ` --api-url ${apiUrl}`}`
     },
-    backend: () => (opened ??= open()),
-    close: async () => await (await opened?.catch(() => undefined))?.close(),
+    /** Opened on first use, closed with the context. */
+    backend: (): Promise<Backend> => (opened ??= open()),
+    close: async (): Promise<void> => await (await opened?.catch(() => undefined))?.close(),
   }
 }
 

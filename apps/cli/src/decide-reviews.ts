@@ -10,8 +10,8 @@ const TRIES_MAX = 5
 export interface ReviewDecision {
   decision: 'approve' | 'reject'
   /** Id or name; default: all. */
-  gate?: string
-  comment?: string
+  gate: string | undefined
+  comment: string | undefined
 }
 
 /**
@@ -44,7 +44,12 @@ export async function decideReviews(
 }
 
 /** Decides a review as soon as its run takes it; false where somebody else did, or it is over. */
-async function decide(backend: Backend, review: OpenReview, decision: ReviewDecision['decision'], comment?: string) {
+async function decide(
+  backend: Backend,
+  review: OpenReview,
+  decision: ReviewDecision['decision'],
+  comment: string | undefined,
+) {
   for (let tries = 0; tries < TRIES_MAX; tries += 1) {
     if (await backend.decide(review, decision, comment)) return true
     const run = await backend.get(review.runId)

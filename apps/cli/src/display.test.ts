@@ -1,7 +1,6 @@
 import type { EventKind, RunEvent } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { openDisplay, type Terminal } from './display.ts'
-import { eventLine, noteOn } from './report.ts'
 
 const ESCAPE = '\u001b'
 /** Cursor up, erase, text; a carriage return changes nothing here. */
@@ -38,8 +37,6 @@ function watch(
   let written = ''
   const display = openDisplay({
     say: (line) => said.push(line),
-    lineOf: eventLine,
-    noteOn,
     steps: async () => steps,
     cost: async () => '$0.05 of about $0.06',
     terminal: {

@@ -1,14 +1,13 @@
 // How far a run is, while it goes on: on a terminal a block of steps that is redrawn in place, elsewhere a line per event.
 // Hides the terminal: its width and height, cursor movements, colours, and when a redraw is due.
+import { styleText } from 'node:util'
 import { stepIdOf } from '@fabrique/engine/unit-key'
-import type { RunEvent } from '@fabrique/schema'
+import type { JsonValue, RunEvent } from '@fabrique/schema'
 import stringWidth from 'string-width'
 import type { Backend } from './backend.ts'
 
 export interface DisplayOptions {
   say(line: string): void
-  lineOf(event: RunEvent): string
-  noteOn(event: RunEvent): string
   /** The steps that will be gone through; asked once, and only for a terminal. */
   steps(): ReturnType<Backend['steps']>
   /** What was spent until now, in words; asked after steps have ended, and only for a terminal. */
@@ -31,6 +30,7 @@ export interface Display {
   close(): Promise<void>
 }
 
+type Colour = 'green' | 'red' | 'yellow' | 'cyan' | 'dim'
 type Mark = 'waiting' | 'running' | 'done' | 'failed' | 'skipped' | 'retrying' | 'held'
 
 interface Line {
@@ -46,15 +46,16 @@ interface Line {
 
 const REDRAW_MS = 100
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
-const SIGNS: Record<Exclude<Mark, 'running'>, string> = {
-  waiting: '·',
-  done: '✓',
-  failed: '✗',
-  skipped: '–',
-  retrying: '↻',
-  held: '!',
+/** What runs has a turning sign while it is watched. */
+const LOOKS: Record<Mark, [sign: string, colour?: Colour]> = {
+  waiting: ['·'],
+  running: ['·', 'cyan'],
+  done: ['✓', 'green'],
+  failed: ['✗', 'red'],
+  skipped: ['–'],
+  retrying: ['↻', 'yellow'],
+  held: ['!', 'yellow'],
 }
-const COLOURS: Partial<Record<Mark, string>> = { done: '32', failed: '31', retrying: '33', held: '33', running: '36' }
 const MARKS: Record<string, Mark> = {
   'workflow.node.started': 'running',
   'workflow.node.progress': 'running',
@@ -71,6 +72,26 @@ const MARKS: Record<string, Mark> = {
 }
 const NAME_COLUMNS_MAX = 40
 
+/** An event on one line: what happened, to which step, and what there is to know of it. */
+export function eventLine(event: RunEvent): string {
+  const name = event.kind.replace(/^workflow\./, '').padEnd(18)
+  return `${name} ${[event.node_key, noteOn(event)].filter(Boolean).join('  ')}`.trimEnd()
+}
+
+/** What is worth saying of an event besides its kind; often nothing. */
+function noteOn({ kind, payload }: RunEvent): string {
+  if (kind === 'workflow.artifact.created') return `${words(payload.role)} (${words(payload.mime_type)})`
+  if (kind === 'workflow.run.waiting') return 'waits for review'
+  if (kind === 'workflow.run.cancelled') return 'cancelled'
+  const error = payload.error
+  if (typeof error === 'object' && error !== null && 'message' in error) return words(error.message)
+  return payload.simulated === true && kind.endsWith('.completed') ? '(simulated)' : ''
+}
+
+function words(value: JsonValue | undefined): string {
+  return typeof value === 'string' ? value : ''
+}
+
 /** A display that has drawn nothing yet. */
 export function openDisplay(options: DisplayOptions): Display {
   const terminal = options.terminal ?? stderrTerminal()
@@ -78,18 +99,18 @@ export function openDisplay(options: DisplayOptions): Display {
 }
 
 /** Each event as one line with the seconds since the display was opened. */
-function lineDisplay({ say, lineOf }: DisplayOptions, { hasColour }: Terminal): Display {
+function lineDisplay({ say }: DisplayOptions, { hasColour }: Terminal): Display {
   const startedAt = performance.now()
   return {
     hear(event) {
       const seconds = `${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s`
-      say(`${hasColour ? paint(seconds, '2') : seconds}  ${lineOf(event)}`)
+      say(`${hasColour ? paint(seconds, 'dim') : seconds}  ${eventLine(event)}`)
     },
     close: async () => {},
   }
 }
 
-function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal): Display {
+function liveDisplay({ steps, cost }: DisplayOptions, terminal: Terminal): Display {
   const openedAt = performance.now()
   const lines = new Map<string, Line>()
   let status = ''
@@ -98,18 +119,12 @@ function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal
   let frame = 0
   let asking: Promise<void> | undefined
 
-  // Held until the steps are known: only they tell an item of a step from a node of its own.
-  let early: { event: RunEvent; atMs: number }[] | undefined = []
-  const known = steps()
+  // Events follow when the steps are known: only they tell an item of a step from a node of its own.
+  let noted = steps()
     .then((outlines) => {
       for (const { id, name = '' } of outlines) lines.set(id, { ...newLine(id), name })
     })
     .catch(() => {})
-    .finally(() => {
-      const held = early ?? []
-      early = undefined
-      for (const { event, atMs } of held) note(event, atMs)
-    })
 
   /** The line that a node belongs to: its own, or that of the step whose item it is. */
   function lineOf(key: string): { line: Line; item: string | undefined } {
@@ -126,9 +141,7 @@ function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal
   function askCost(): void {
     // One question at a time; the last answer is the one that counts.
     asking ??= cost()
-      .then((answer) => {
-        spent = answer
-      })
+      .then((answer) => void (spent = answer))
       .catch(() => {})
       .finally(() => {
         asking = undefined
@@ -167,12 +180,12 @@ function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal
     const keyWidth = Math.min(24, Math.max(0, ...shown.map(({ key }) => stringWidth(key))))
     const nameWidth = Math.min(NAME_COLUMNS_MAX, Math.max(0, ...shown.map(({ name }) => stringWidth(name))))
     const rows = shown.map((line) => {
-      const sign = line.mark === 'running' ? (isLast ? '·' : (FRAMES[frame % FRAMES.length] ?? '')) : SIGNS[line.mark]
+      const [still, colour] = LOOKS[line.mark]
+      const sign = line.mark === 'running' && !isLast ? (FRAMES[frame % FRAMES.length] ?? still) : still
       const took = line.tookMs ?? (line.startedAtMs === undefined ? undefined : performance.now() - line.startedAtMs)
       const cells = [fit(line.key, keyWidth), ...(nameWidth > 0 ? [fit(line.name, nameWidth)] : []), clock(took)]
       const text = clip(`${cells.join('  ')}  ${[itemNote(line), line.note].filter(Boolean).join('  ')}`, width - 3)
-      const colour = terminal.hasColour ? COLOURS[line.mark] : undefined
-      return ` ${colour === undefined ? sign : paint(sign, colour)} ${text.trimEnd()}`
+      return ` ${colour !== undefined && terminal.hasColour ? paint(sign, colour) : sign} ${text.trimEnd()}`
     })
     if (hidden > 0) rows.push(clip(`   … and ${hidden} more`, width))
     const total = clock(performance.now() - openedAt).trim()
@@ -196,12 +209,12 @@ function liveDisplay({ noteOn, steps, cost }: DisplayOptions, terminal: Terminal
 
   return {
     hear(event) {
-      if (early === undefined) note(event, performance.now())
-      else early.push({ event, atMs: performance.now() })
+      const atMs = performance.now()
+      noted = noted.then(() => note(event, atMs))
     },
     async close() {
       clearInterval(timer)
-      await known
+      await noted
       await asking
       askCost()
       await asking
@@ -247,8 +260,8 @@ export function clip(text: string, width: number): string {
   return `${clipped}…`
 }
 
-function paint(text: string, colour: string): string {
-  return `\u001b[${colour}m${text}\u001b[0m`
+function paint(text: string, colour: Colour): string {
+  return styleText(colour, text, { validateStream: false })
 }
 
 function stderrTerminal(): Terminal {

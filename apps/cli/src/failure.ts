@@ -18,21 +18,20 @@ export class InvalidRequest extends Error {
 
 /** Prints the failure; answers the exit code that fits it. */
 export function reportFailure(error: unknown): number {
-  const { lines, code } = explain(error)
+  const [code, ...lines] = explain(error)
   for (const line of lines) process.stderr.write(`${line}\n`)
   return code
 }
 
-function explain(error: unknown): { lines: string[]; code: number } {
+function explain(error: unknown): [code: number, ...lines: string[]] {
   if (FabriqueError.is(error)) {
     const problems = error.problems.map(({ pointer, detail }) => (pointer === '' ? detail : `${pointer}: ${detail}`))
     const code = CODES[error.code] ?? (errorRow(error.code).status >= 500 ? EXIT.runFailed : EXIT.invalid)
-    return { lines: [error.message, ...problems.map((line) => `  ${line}`)], code }
+    return [code, error.message, ...problems.map((line) => `  ${line}`)]
   }
-  if (!(error instanceof Error)) return { lines: [String(error)], code: EXIT.runFailed }
+  if (!(error instanceof Error)) return [EXIT.runFailed, String(error)]
+  const { name, message, stack } = error
   // By name: the packages that throw these are not loaded unless they are used.
-  if (error.name === 'InvalidRequest' || error.name === 'ConfigurationError')
-    return { lines: [error.message], code: EXIT.invalid }
-  if (error.name === 'ServiceError') return { lines: [error.message], code: EXIT.unreachable }
-  return { lines: [error.stack ?? error.message], code: EXIT.runFailed }
+  if (name === 'InvalidRequest' || name === 'ConfigurationError') return [EXIT.invalid, message]
+  return name === 'ServiceError' ? [EXIT.unreachable, message] : [EXIT.runFailed, stack ?? message]
 }

@@ -2,42 +2,54 @@
 // Hides which places of an intake schema take a file, and where a relative name is looked for.
 import { readFile, stat } from 'node:fs/promises'
 import { extname, resolve } from 'node:path'
-import { isJsonObject, type JsonObject, type JsonValue, pathOf, pointerTo } from '@fabrique/schema'
+import { mediaTypeOf } from '@fabrique/artifacts'
+import { fileFields, isJsonObject, type JsonObject, type JsonValue, pathOf, pointerTo } from '@fabrique/schema'
+import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
+import { type Layer, placeIn } from './spec.ts'
 
-const MEDIA_TYPES: Record<string, string> = {
-  '.png': 'image/png',
-  '.jpg': 'image/jpeg',
-  '.jpeg': 'image/jpeg',
-  '.webp': 'image/webp',
-  '.gif': 'image/gif',
-  '.avif': 'image/avif',
-  '.wav': 'audio/wav',
-  '.mp3': 'audio/mpeg',
-  '.m4a': 'audio/mp4',
-  '.ogg': 'audio/ogg',
-  '.mp4': 'video/mp4',
-  '.webm': 'video/webm',
-  '.txt': 'text/plain',
-  '.md': 'text/markdown',
-  '.csv': 'text/csv',
-  '.json': 'application/json',
-  '.pdf': 'application/pdf',
-}
-
-export interface FileFieldOptions {
-  /** Pointers as `fileFields` of the schema package gives them, `*` for any item. */
-  fields: readonly string[]
+interface FileFieldOptions {
   limitBytes: number
-  /** The folder that a name at this pointer is relative to, and the place to tell. */
-  origin(pointer: string): { folder: string; place: string }
-  /** Bytes for a value that is not a name: an artifact of another run. Undefined leaves the value alone. */
-  artifact?(value: JsonObject): Promise<{ bytes: Uint8Array; mimeType: string }> | undefined
+  /** Where the input comes from: a name is looked for in the folder of its layer, and told at its place there. */
+  layers: readonly Layer[]
+  /** Pointer of the input within the spec. */
+  at: string
+  artifact?: ArtifactReader | undefined
 }
 
-/** The input with every file in it; the same object where it names none. Throws `InvalidRequest` at a file's place. */
-export async function inlineFiles(input: JsonObject, options: FileFieldOptions): Promise<JsonObject> {
-  const wanted = options.fields.map(pathOf)
+/** Bytes for a value that is not a name: an artifact of another run. Undefined leaves the value alone. */
+export type ArtifactReader = (value: JsonObject) => Promise<{ bytes: Uint8Array; mimeType: string }> | undefined
+
+/** The spec with the files that its input names, or the inputs of its bundle. Throws `InvalidRequest` at a file's place. */
+export async function inlineSpecFiles(
+  backend: Pick<Backend, 'inlineLimitBytes' | 'workflow'>,
+  spec: JsonObject,
+  intakeSchema: JsonObject | null,
+  layers: readonly Layer[],
+  artifact?: ArtifactReader,
+): Promise<JsonObject> {
+  const options = { limitBytes: backend.inlineLimitBytes, layers, artifact }
+  if (Array.isArray(spec.bundle)) {
+    const entries = spec.bundle.map(async (entry, index) => {
+      if (!isJsonObject(entry) || !isJsonObject(entry.input) || typeof entry.workflow !== 'string') return entry
+      const schema = (await backend.workflow(entry.workflow))?.intakeSchema
+      if (!isJsonObject(schema)) return entry
+      const at = `/bundle/${index}/input`
+      return { ...entry, input: await inlineFiles(entry.input, fileFields(schema), { ...options, at }) }
+    })
+    return { ...spec, bundle: await Promise.all(entries) }
+  }
+  if (!isJsonObject(spec.input) || intakeSchema === null) return spec
+  return { ...spec, input: await inlineFiles(spec.input, fileFields(intakeSchema), { ...options, at: '/input' }) }
+}
+
+/** The input with every file in it, at these pointers, where `*` stands for any item; itself where it names none. */
+export async function inlineFiles(
+  input: JsonObject,
+  fields: readonly string[],
+  options: FileFieldOptions,
+): Promise<JsonObject> {
+  const wanted = fields.map(pathOf)
 
   async function walk(value: JsonValue, path: string[], fields: readonly string[][]): Promise<JsonValue> {
     if (fields.length === 0) return value
@@ -62,28 +74,29 @@ export async function inlineFiles(input: JsonObject, options: FileFieldOptions):
 }
 
 async function inline(value: JsonValue, pointer: string, options: FileFieldOptions): Promise<string | undefined> {
+  const { limitBytes, layers, at } = options
+  const [layer, place] = placeIn(layers, at + pointer)
+  const checkSize = (name: string, size: number) => {
+    if (size <= limitBytes) return
+    throw new InvalidRequest(
+      `${place}: ${name} has ${size} bytes; within a run-spec a file may have at most ${limitBytes}`,
+    )
+  }
+  const dataUri = (bytes: Uint8Array, mimeType: string) => {
+    checkSize('the file', bytes.byteLength)
+    return `data:${mimeType};base64,${Buffer.from(bytes).toString('base64')}`
+  }
   if (isJsonObject(value)) {
     const found = await options.artifact?.(value)
-    return found === undefined ? undefined : dataUri(found.bytes, found.mimeType, pointer, options)
+    return found === undefined ? undefined : dataUri(found.bytes, found.mimeType)
   }
   if (typeof value !== 'string' || value.startsWith('data:')) return undefined
-  const { folder, place } = options.origin(pointer)
+  const folder = resolve(layer?.folder ?? '.')
   const file = resolve(folder, value)
   const facts = await stat(file).catch(() => undefined)
   if (facts === undefined || !facts.isFile()) {
-    throw new InvalidRequest(`${place}: there is no file ${value}, seen from ${resolve(folder)}`)
+    throw new InvalidRequest(`${place}: there is no file ${value}, seen from ${folder}`)
   }
-  if (facts.size > options.limitBytes) throw tooLarge(place, value, facts.size, options.limitBytes)
-  const mimeType = MEDIA_TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream'
-  return dataUri(await readFile(file), mimeType, pointer, options)
-}
-
-function dataUri(bytes: Uint8Array, mimeType: string, pointer: string, options: FileFieldOptions): string {
-  const { place } = options.origin(pointer)
-  if (bytes.byteLength > options.limitBytes) throw tooLarge(place, 'the file', bytes.byteLength, options.limitBytes)
-  return `data:${mimeType};base64,${Buffer.from(bytes).toString('base64')}`
-}
-
-function tooLarge(place: string, name: string, size: number, limit: number): InvalidRequest {
-  return new InvalidRequest(`${place}: ${name} has ${size} bytes; within a run-spec a file may have at most ${limit}`)
+  checkSize(value, facts.size)
+  return dataUri(await readFile(file), mediaTypeOf(extname(file)))
 }

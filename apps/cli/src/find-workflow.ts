@@ -14,11 +14,11 @@ export async function findWorkflow(backend: Backend, id: string): Promise<JsonOb
 /** What to do about each workflow that the spec or an entry of its bundle names and that is not there, by its pointer. */
 export async function remediesFor(backend: Backend, spec: JsonObject): Promise<Map<string, string>> {
   const entries = Array.isArray(spec.bundle) ? spec.bundle : []
-  const named = [
-    // What a bundle belongs to is no workflow of anybody's.
-    ...(entries.length > 0 ? [] : [['/workflow', spec.workflow] as const]),
-    ...entries.map((entry, index) => [`/bundle/${index}/workflow`, isJsonObject(entry) ? entry.workflow : ''] as const),
-  ]
+  const named = entries.map((entry, index): [string, unknown] => {
+    return [`/bundle/${index}/workflow`, isJsonObject(entry) ? entry.workflow : '']
+  })
+  // What a bundle belongs to is no workflow of anybody's.
+  if (entries.length === 0) named.push(['/workflow', spec.workflow])
   const remedies = new Map<string, string>()
   for (const [pointer, value] of named) {
     const id = textOf(value)

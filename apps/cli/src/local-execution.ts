@@ -2,16 +2,7 @@
 // Hides that there is no reconciler here: what nobody else delivers is looked for by whoever follows the run.
 import { assemble, assembleHost } from '@fabrique/assembly'
 import { type Db, readEndedRun, SYSTEM_ORGANIZATION } from '@fabrique/db'
-import {
-  announce,
-  type ArtifactStore,
-  type Delivery,
-  type Ids,
-  type Log,
-  retryRun,
-  type RunStore,
-  type SubmitOutcome,
-} from '@fabrique/engine'
+import { announce, type ArtifactStore, type Ids, type Log, retryRun, type SubmitOutcome } from '@fabrique/engine'
 import { createLimits, createMemoryRunQueue, type MemoryRunQueue } from '@fabrique/queue'
 import { type providerConfig, providerLimits } from '@fabrique/runtime'
 import { FabriqueError, isTerminal, type JsonObject, laneOf, type RunEvent, type RunResource } from '@fabrique/schema'
@@ -20,35 +11,17 @@ import { holderOf } from './backend.ts'
 const ORGANIZATION = SYSTEM_ORGANIZATION
 const PARALLEL_RUNS = 8
 
-export interface LocalExecutionDeps {
+export type LocalExecution = ReturnType<typeof createLocalExecution>
+
+/** Ready to execute runs of that record; nothing is taken from it but what is submitted or delivered here. */
+export function createLocalExecution(deps: {
   env: Parameters<typeof providerConfig>[0] & Parameters<typeof providerLimits>[0]
   db: Db
   artifacts: ArtifactStore
   ids: Ids
   log: Log
   leaseMs: number
-}
-
-export interface LocalExecution {
-  runs: RunStore
-  submit(document: JsonObject, dryRun: boolean, version?: string): Promise<SubmitOutcome>
-  /** Accepts a new run in the place of one that failed or was cancelled; null where there is no such run. */
-  retry(runId: string): Promise<string | null>
-  deliver(deliveries: readonly Delivery[]): Promise<void>
-  publish(events: RunEvent[]): void
-  /** Hears every event that is written from here; answers how to stop that. */
-  listen(hear: (events: RunEvent[]) => void): () => void
-  /** Executes what was delivered, and what that delivers, until nothing is left to take. */
-  drain(): Promise<void>
-  /** Delivers what no one else does: runs of the tree that are pending, or rest though all that they called has ended. */
-  pickUp(tree: readonly RunResource[]): Promise<void>
-  /** Marks the run as cancelled and stops what is executed of it here. */
-  stop(runId: string): Promise<void>
-  close(): Promise<void>
-}
-
-/** Ready to execute runs of that record; nothing is taken from it but what is submitted or delivered here. */
-export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
+}) {
   const { env, db, artifacts, ids, log, leaseMs } = deps
   const closing = new AbortController()
   const listeners = new Set<(events: RunEvent[]) => void>()
@@ -74,26 +47,29 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
   return {
     runs,
 
-    async submit(document, dryRun, version) {
+    async submit(document: JsonObject, dryRun: boolean, version?: string): Promise<SubmitOutcome> {
       const pin = version === undefined ? {} : { version }
       return await submitter.submit({ organizationId: ORGANIZATION, admin: true, document, dryRun, ...pin })
     },
 
-    async retry(runId) {
+    /** Accepts a new run in the place of one that failed or was cancelled; null where there is no such run. */
+    async retry(runId: string): Promise<string | null> {
       const endedRun = (organizationId: string, id: string) => readEndedRun(db, organizationId, id)
       const retried = await retryRun({ store: runs, queue, endedRun, ids }, { organizationId: ORGANIZATION, runId })
       return retried.outcome === 'unknown' ? null : retried.runId
     },
 
-    deliver: (deliveries) => queue.enqueue([...deliveries]),
+    deliver: queue.enqueue,
     publish: queue.publish,
 
-    listen(hear) {
+    /** Hears every event that is written from here; answers how to stop that. */
+    listen(hear: (events: RunEvent[]) => void): () => void {
       listeners.add(hear)
       return () => listeners.delete(hear)
     },
 
-    async drain() {
+    /** Executes what was delivered, and what that delivers, until nothing is left to take. */
+    async drain(): Promise<void> {
       const executing = new Set<Promise<void>>()
       const broken: string[] = []
       for (;;) {
@@ -116,7 +92,8 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
       }
     },
 
-    async pickUp(tree) {
+    /** Delivers what no one else does: runs of the tree that are pending, or rest though all that they called has ended. */
+    async pickUp(tree: readonly RunResource[]): Promise<void> {
       const pending = tree.filter(({ status }) => status === 'pending')
       const held = Map.groupBy(tree, holderOf)
       const forgotten = tree.filter(({ id, status }) => {
@@ -139,13 +116,14 @@ export function createLocalExecution(deps: LocalExecutionDeps): LocalExecution {
       await queue.enqueue(deliveries)
     },
 
-    async stop(runId) {
+    /** Marks the run as cancelled and stops what is executed of it here. */
+    async stop(runId: string): Promise<void> {
       const { settled } = await runs.requestCancel(runId)
       queue.publish(settled)
       host.cancel(runId)
     },
 
-    async close() {
+    async close(): Promise<void> {
       closing.abort()
       await assembly.intake.close()
     },

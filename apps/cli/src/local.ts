@@ -42,7 +42,6 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   const log = createLog('cli', env.LOG_LEVEL)
   const storeConfig = artifactStoreConfig(env, join(home, 'artifacts'))
   const artifacts = createArtifactStore(storeConfig, log)
-  const ids = systemIds()
 
   // Read while PostgreSQL starts; a fault of theirs is told where they are awaited.
   const shipped = readShippedDocuments()
@@ -62,11 +61,10 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   const reader = createRunReader(db)
   const artifactReader = createArtifactReader(db)
   /** The engine and the providers, which take longer to load than a look at the record takes. */
-  const open = async (): Promise<LocalExecution> => {
-    const { createLocalExecution } = await import('./local-execution.ts')
-    return createLocalExecution({ env, db, artifacts, ids, log, leaseMs: LEASE_MS })
-  }
-  const executing = () => (execution ??= open())
+  const executing = () =>
+    (execution ??= import('./local-execution.ts').then(({ createLocalExecution }) =>
+      createLocalExecution({ env, db, artifacts, ids: systemIds(), log, leaseMs: LEASE_MS }),
+    ))
 
   try {
     await migrate(db)
@@ -83,20 +81,14 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     return run
   }
 
-  /** The log behind `after`, page by page. */
-  async function* pages(runId: string, after: number): AsyncGenerator<RunEvent[]> {
+  /** The log behind `after`. */
+  async function* logOf(runId: string, after: number): AsyncGenerator<RunEvent> {
     for (let seq = after; ; ) {
       const page = (await reader.events(ORGANIZATION, runId, seq, PAGE))?.events ?? []
-      yield page
+      yield* page
       seq = page.at(-1)?.seq ?? seq
       if (page.length < PAGE) return
     }
-  }
-
-  async function lastSeq(runId: string): Promise<number> {
-    let seq = 0
-    for await (const page of pages(runId, 0)) seq = page.at(-1)?.seq ?? seq
-    return seq
   }
 
   /** Listens to the record alone, until the run has ended. */
@@ -105,9 +97,9 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     for (;;) {
       // Read before the log: what is terminal now has its whole log written.
       const run = await get(runId)
-      for await (const page of pages(runId, seen)) {
-        for (const event of page) hear(event)
-        seen = page.at(-1)?.seq ?? seen
+      for await (const event of logOf(runId, seen)) {
+        hear(event)
+        seen = event.seq
       }
       if (isTerminal(run.status)) return run
       await delay(LOOK_EVERY_MS, undefined, { signal })
@@ -129,9 +121,10 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       onEvent(event)
     }
     const hear = (events: RunEvent[]) => events.forEach(tell)
+    const catchUp = async () => hear((await reader.events(ORGANIZATION, runId, seen, PAGE))?.events ?? [])
     const onAbort = () => void stop(runId).catch((err: unknown) => log.error({ err }, 'the cancel failed'))
     // What was said before we listened is in the record.
-    hear((await reader.events(ORGANIZATION, runId, seen, PAGE))?.events ?? [])
+    await catchUp()
     const unlisten = listen(hear)
     if (signal.aborted) onAbort()
     else signal.addEventListener('abort', onAbort, { once: true })
@@ -141,7 +134,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
         const run = await get(runId)
         if (isTerminal(run.status) || run.status === 'waiting') return run
         // Another process holds it: a worker that shares our record. Or one that held it is gone.
-        hear((await reader.events(ORGANIZATION, runId, seen, PAGE))?.events ?? [])
+        await catchUp()
         if (looks % LOOKS_BEFORE_PICK_UP === 0) await pickUp(await treeOf(runId))
         await delay(LOOK_EVERY_MS)
       }
@@ -183,9 +176,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
 
     async events(runId, after) {
       await get(runId)
-      const events: RunEvent[] = []
-      for await (const page of pages(runId, after)) events.push(...page)
-      return events
+      return await Array.fromAsync(logOf(runId, after))
     },
 
     follow,
@@ -209,7 +200,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       return delivery !== null
     },
 
-    comeToRest: async (runId) => void (await follow(runId, await lastSeq(runId), () => {})),
+    comeToRest: async (runId) => void (await follow(runId, 0, () => {})),
 
     async cancel(runId) {
       const before = await get(runId)

@@ -5,19 +5,16 @@ import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { canonicalJson, definitionOf, isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
+import { stringify } from 'yaml'
 import type { Backend } from './backend.ts'
 import type { Context } from './context.ts'
 import { InvalidRequest } from './failure.ts'
 import { findWorkflow } from './find-workflow.ts'
+import type { RunOptions } from './run.ts'
 import { readSourceFile } from './spec.ts'
 
 const NOTE = '# Pinned by fab-workflow --lock; delete this file to pin what is current then.'
-
-export interface LockOptions {
-  fromFile: string
-  lock?: boolean
-  frozen?: boolean
-}
+const YAML = { defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'PLAIN', lineWidth: 0 } as const
 
 /**
  * The version to run, undefined where it is a draft's, which has none that could be pinned.
@@ -28,7 +25,7 @@ export async function settleLock(
   context: Context,
   backend: Backend,
   spec: JsonObject,
-  options: LockOptions,
+  options: RunOptions,
 ): Promise<string | undefined> {
   const path = `${options.fromFile}.lock`
   if (!existsSync(path)) {
@@ -37,7 +34,7 @@ export async function settleLock(
       throw new InvalidRequest(`${path}: there is no lock; make one with: ${command}`)
     }
     const pins = await takePins(backend, spec)
-    await writeFile(path, `${NOTE}\n${yamlOf(pins)}`)
+    await writeFile(path, `${NOTE}\n${stringify(pins, YAML)}`)
     context.say(`Wrote ${path}`)
     return await runnableVersion(backend, pins)
   }
@@ -123,18 +120,6 @@ function flatten(pins: JsonObject): Map<string, string> {
 
 function wordOf(value: JsonValue): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
-}
-
-/** One level of nesting is all that pins have; a JSON text is also YAML. */
-function yamlOf(pins: JsonObject): string {
-  const lines = Object.entries(pins).flatMap(([key, value]) => {
-    if (!isJsonObject(value)) return [`${key}: ${JSON.stringify(value)}`]
-    const members = Object.entries(value).map(
-      ([name, member]) => `  ${JSON.stringify(name)}: ${JSON.stringify(member)}`,
-    )
-    return members.length === 0 ? [`${key}: {}`] : [`${key}:`, ...members]
-  })
-  return `${lines.join('\n')}\n`
 }
 
 function hashOf(value: unknown): string {

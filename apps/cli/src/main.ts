@@ -1,9 +1,9 @@
 // The command line: what it offers, and how a command's outcome becomes an exit code.
 // Hides commander and signals; everything heavy is imported by the command that needs it, so that help is fast.
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError } from 'commander'
 import type { Act } from './command.ts'
 import { commands, root } from './commands/index.ts'
-import { durationMs } from './duration.ts'
+import { durationMs } from './option-values.ts'
 import { EXIT } from './exit.ts'
 
 const EXAMPLES = `Make a run-spec to fill in, then run it, here and now:
@@ -42,12 +42,7 @@ const program = new Command('fab-workflow')
   )
   .option('--api-url <url>', 'use this server, with the key in FABRIQUE_API_KEY, instead of running here')
   .option('--json', 'print the resource as JSON on stdout')
-  .addOption(
-    new Option(
-      '--timeout <duration>',
-      'give up after 90s, 5m or 1h: runs here are cancelled, a server goes on',
-    ).argParser(durationMs),
-  )
+  .option('--timeout <duration>', 'give up after 90s, 5m or 1h: runs here are cancelled, a server goes on', durationMs)
   .addHelpText('before', EXAMPLES)
   .addHelpText('after', EXIT_CODES)
   .exitOverride()
@@ -68,7 +63,7 @@ const act: Act = (work) =>
     const timer = timeout === undefined ? undefined : setTimeout(() => interrupt.abort(TIMED_OUT), timeout)
     try {
       // Options that the program has too are taken by it, wherever they stand.
-      exitCode = await work(context, this.optsWithGlobals<never>(), ...given)
+      exitCode = (await work(context, this.optsWithGlobals<never>(), ...given)) ?? EXIT.done
     } finally {
       clearTimeout(timer)
       await context.close()

@@ -10,13 +10,6 @@ import { InvalidRequest } from './failure.ts'
 
 type PulledArtifact = Pick<Artifact, 'id' | 'run_id' | 'role' | 'mime_type' | 'sha256'>
 
-export interface PulledFile {
-  path: string
-  role: string
-  sha256: string
-  artifact_id: string
-}
-
 export interface PullOptions {
   folder: string
   /** Overwrite files that differ. */
@@ -33,36 +26,35 @@ export async function pullFiles(
   backend: Pick<Backend, 'read'>,
   artifacts: readonly PulledArtifact[],
   { folder, force, order }: PullOptions,
-): Promise<PulledFile[]> {
+) {
   const names = namesOf(artifacts, order)
-  const files = artifacts.map((artifact, index) => ({ artifact, path: join(folder, names[index] ?? artifact.id) }))
-  const present = await Promise.all(files.map(async ({ path }) => await hashOf(path)))
-  const inTheWay = files.filter(({ artifact }, index) => present[index] !== null && present[index] !== artifact.sha256)
+  const files = artifacts.map(({ id, role, sha256 }, index) => {
+    return { path: join(folder, names[index] ?? id), role, sha256, artifact_id: id }
+  })
+  const present = await Promise.all(files.map(({ path }) => hashOf(path)))
+  const inTheWay = files.filter(({ sha256 }, index) => present[index] !== null && present[index] !== sha256)
   if (inTheWay.length > 0 && !force) {
     const lines = inTheWay.map(({ path }) => `${path}: a different file is there; use --force to overwrite it`)
     throw new InvalidRequest(lines.join('\n'))
   }
   await mkdir(folder, { recursive: true })
-  for (const [index, { artifact, path }] of files.entries()) {
-    if (present[index] === artifact.sha256) continue
-    const bytes = await backend.read(artifact.id)
-    if (sha256(bytes) !== artifact.sha256) {
-      throw new FabriqueError(
-        'unavailable',
-        `The file of artifact ${artifact.id} is not what its SHA-256 says; nothing was kept of it.`,
-      )
+  for (const [index, { path, sha256, artifact_id: id }] of files.entries()) {
+    if (present[index] === sha256) continue
+    const bytes = await backend.read(id)
+    if (sha256Of(bytes) !== sha256) {
+      const message = `The file of artifact ${id} is not what its SHA-256 says; nothing was kept of it.`
+      throw new FabriqueError('unavailable', message)
     }
-    // Under its name only when it is whole.
-    const partial = `${path}.partial-${process.pid}`
-    await writeFile(partial, bytes)
-    await rename(partial, path)
+    await writeWhole(path, bytes)
   }
-  return files.map(({ artifact, path }) => ({
-    path,
-    role: artifact.role,
-    sha256: artifact.sha256,
-    artifact_id: artifact.id,
-  }))
+  return files
+}
+
+/** Under its name only when it is whole; replaces what is there. */
+export async function writeWhole(path: string, content: Uint8Array | string): Promise<void> {
+  const partial = `${path}.partial-${process.pid}`
+  await writeFile(partial, content)
+  await rename(partial, path)
 }
 
 /** `role.ext`; then `role-2.ext` for the second of that name. Slots of a run with several come first: `1-role.ext`. */
@@ -83,12 +75,12 @@ function namesOf(artifacts: readonly PulledArtifact[], order: PullOptions['order
 /** Null where there is nothing; a folder or what cannot be read is something different. */
 async function hashOf(path: string): Promise<string | null> {
   try {
-    return sha256(await readFile(path))
+    return sha256Of(await readFile(path))
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT' ? null : ''
   }
 }
 
-function sha256(bytes: Uint8Array): string {
+function sha256Of(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')
 }

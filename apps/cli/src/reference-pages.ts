@@ -1,22 +1,20 @@
 // Writes docs/reference/workflows/<id>.md for every shipped template when it is run; with --check it only names what is stale.
 // Hides which files of the checkout are templates, and where their pages lie.
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { glob, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isJsonObject, type JsonObject, normalizeTemplate, parseDocument, textOf, workflowPage } from '@fabrique/schema'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
-const TEMPLATES = join(root, 'templates')
-const PAGES = join(root, 'docs/reference/workflows')
+const PAGES = 'docs/reference/workflows'
 
 /** The pages as they should be, by path from the checkout. */
 export async function referencePages(): Promise<Map<string, string>> {
   const pages = new Map<string, string>()
-  for (const file of await filesBelow(TEMPLATES, '.yaml')) {
-    const document = parseTemplate(await readFile(file))
+  for (const path of await filesBelow('templates', '.yaml')) {
+    const document = parseTemplate(await readFile(join(root, path)))
     if (document === undefined) continue
-    const page = workflowPage(normalizeTemplate(document), relative(root, file))
-    pages.set(relative(root, join(PAGES, `${textOf(document.id)}.md`)), page)
+    pages.set(join(PAGES, `${textOf(document.id)}.md`), workflowPage(normalizeTemplate(document), path))
   }
   return pages
 }
@@ -24,15 +22,14 @@ export async function referencePages(): Promise<Map<string, string>> {
 /** The paths of pages that differ from what they should be, with those that should not be there. */
 export async function stalePages(): Promise<string[]> {
   const pages = await referencePages()
-  const found = await filesBelow(PAGES, '.md').catch(() => [])
-  const left = found.map((file) => relative(root, file)).filter((path) => !pages.has(path))
+  const paths = new Set([...pages.keys(), ...(await filesBelow(PAGES, '.md'))])
   const stale = await Promise.all(
-    [...pages].map(async ([path, page]) => {
+    [...paths].map(async (path) => {
       const text = await readFile(join(root, path), 'utf8').catch(() => '')
-      return text === page ? [] : [path]
+      return text === pages.get(path) ? [] : [path]
     }),
   )
-  return [...stale.flat(), ...left].sort()
+  return stale.flat().sort()
 }
 
 /** Undefined for a document that is no template, such as the price list. */
@@ -42,12 +39,10 @@ function parseTemplate(bytes: Uint8Array): JsonObject | undefined {
   return isJsonObject(value) && 'runtimeSteps' in value ? value : undefined
 }
 
+/** Paths from the checkout. */
 async function filesBelow(folder: string, ending: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-  return entries
-    .filter((entry) => entry.isFile() && entry.name.endsWith(ending) && !entry.parentPath.includes('node_modules'))
-    .map((entry) => join(entry.parentPath, entry.name))
-    .sort()
+  const exclude = ['**/node_modules/**']
+  return (await Array.fromAsync(glob(`${folder}/**/*${ending}`, { cwd: root, exclude }))).sort()
 }
 
 if (import.meta.main) {

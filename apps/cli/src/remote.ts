@@ -10,6 +10,7 @@ import {
   Json,
   type JsonObject,
   list,
+  parseDocument,
   pointerTo,
   ProblemDocument,
   PublishedVersion,
@@ -63,10 +64,8 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
         : { method: 'POST', headers: { ...accept, 'content-type': 'application/json' }, body: JSON.stringify(body) }
     const parsed = schema.safeParse(await (await send(path, init)).json())
     if (parsed.success) return parsed.data
-    const places = parsed.error.issues.map((issue) => ({ pointer: pointerTo(...issue.path), detail: issue.message }))
-    throw new FabriqueError('internal', `${base} does not answer ${path} in the way of this version.`, {
-      problems: places,
-    })
+    const problems = parsed.error.issues.map((issue) => ({ pointer: pointerTo(...issue.path), detail: issue.message }))
+    throw new FabriqueError('internal', `${base} does not answer ${path} in the way of this version.`, { problems })
   }
 
   const workflowPath = (id: string) => `/v1/workflows/${id.split('/').map(encodeURIComponent).join('/')}`
@@ -170,13 +169,9 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
       await send(runPath(runId))
       const run = await json(RunResource, `${runPath(runId)}/retry`, {}).catch((error: unknown) => {
         // The run is there, so what is not there is the route.
-        const isUnknown = FabriqueError.is(error, 'not-found') || FabriqueError.is(error, 'method-not-allowed')
-        if (!isUnknown) throw error
-        throw new FabriqueError(
-          'method-not-allowed',
-          `The server at ${base} does not offer to retry runs; submit the run-spec again instead.`,
-          { cause: error },
-        )
+        if (!FabriqueError.is(error, 'not-found') && !FabriqueError.is(error, 'method-not-allowed')) throw error
+        const message = `The server at ${base} does not offer to retry runs; submit the run-spec again instead.`
+        throw new FabriqueError('method-not-allowed', message, { cause: error })
       })
       return run.id
     },
@@ -204,7 +199,8 @@ function nullIfMissing(error: unknown): null {
 /** The server's refusal. Lines and columns are dropped: they are those of the JSON that we sent. */
 async function problemOf(response: Response): Promise<FabriqueError> {
   const text = await response.text()
-  const problem = parse(text)
+  const outcome = parseDocument(text, 'json')
+  const problem = outcome.ok ? Refusal.safeParse(outcome.document.value).data : undefined
   const code = problem?.code ?? (response.status >= 500 ? 'unavailable' : 'internal')
   const detail = problem?.detail ?? `The server answered ${response.status}: ${text.slice(0, 200)}`
   const problems = (problem?.errors ?? []).map(({ pointer, detail: what }) => ({ pointer, detail: what }))
@@ -212,11 +208,3 @@ async function problemOf(response: Response): Promise<FabriqueError> {
 }
 
 const Refusal = ProblemDocument.pick({ code: true, detail: true, errors: true })
-
-function parse(text: string): z.infer<typeof Refusal> | undefined {
-  try {
-    return Refusal.safeParse(JSON.parse(text)).data
-  } catch {
-    return undefined
-  }
-}

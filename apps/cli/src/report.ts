@@ -1,7 +1,7 @@
 // A run as a person or a script reads it: what goes on while it goes on, then files, cost and an exit code.
 // Hides wording. Results go to stdout, everything else to stderr.
 import { slotKey } from '@fabrique/engine/unit-key'
-import type { EstimateResource, JsonValue, RunEvent, RunResource } from '@fabrique/schema'
+import type { EstimateResource, RunResource, RunStatus } from '@fabrique/schema'
 import stringWidth from 'string-width'
 import { type Backend, openReviewsOf } from './backend.ts'
 import type { Context } from './context.ts'
@@ -9,24 +9,11 @@ import { reviewLines } from './decide-reviews.ts'
 import { fit, openDisplay } from './display.ts'
 import { EXIT } from './exit.ts'
 
-/** An event on one line: what happened, to which step, and what there is to know of it. */
-export function eventLine(event: RunEvent): string {
-  const name = event.kind.replace(/^workflow\./, '').padEnd(18)
-  return `${name} ${[event.node_key, noteOn(event)].filter(Boolean).join('  ')}`.trimEnd()
-}
-
-/** What is worth saying of an event besides its kind; often nothing. */
-export function noteOn({ kind, payload }: RunEvent): string {
-  if (kind === 'workflow.artifact.created') return `${words(payload.role)} (${words(payload.mime_type)})`
-  if (kind === 'workflow.run.waiting') return 'waits for review'
-  if (kind === 'workflow.run.cancelled') return 'cancelled'
-  const error = payload.error
-  if (typeof error === 'object' && error !== null && 'message' in error) return words(error.message)
-  return payload.simulated === true && kind.endsWith('.completed') ? '(simulated)' : ''
-}
-
-function words(value: JsonValue | undefined): string {
-  return typeof value === 'string' ? value : ''
+/** What says how a run stands. */
+const EXIT_CODES: Partial<Record<RunStatus, number>> = {
+  failed: EXIT.runFailed,
+  cancelled: EXIT.cancelled,
+  waiting: EXIT.review,
 }
 
 /** Follows a run that was just submitted, or names it where a server goes on with it alone. */
@@ -35,7 +22,8 @@ export async function handOver(context: Context, runId: string, isWatched: boole
     context.say(`Run ${runId}`)
     return await followAndReport(context, runId)
   }
-  context.print(context.json ? JSON.stringify(await (await context.backend()).get(runId), null, 2) : runId)
+  const resource = context.json ? await (await context.backend()).get(runId) : undefined
+  await context.show(resource, () => [runId])
   return EXIT.done
 }
 
@@ -44,7 +32,7 @@ export async function followAndReport(context: Context, runId: string, after = 0
   const backend = await context.backend()
   const run = await follow(context, runId, after)
   const artifacts = await backend.artifacts(run)
-  const { say, print } = context
+  const { say } = context
 
   if (run.error !== null) say(`The run failed: ${run.error.message}`)
   if (run.status === 'cancelled') say('The run was cancelled.')
@@ -64,10 +52,11 @@ export async function followAndReport(context: Context, runId: string, after = 0
     say(`  ${context.hint(`approve ${run.id}`)}`)
     say(`  ${context.hint(`reject ${run.id}`)}`)
   }
-  if (context.json) print(JSON.stringify(run, null, 2))
-  else if (artifacts.length > 0) for (const { place } of artifacts) print(place)
-  else for (const { output } of run.outputs) if (output !== null) print(JSON.stringify(output, null, 2))
-  return exitCodeOf(run)
+  await context.show(run, () => {
+    if (artifacts.length > 0) return artifacts.map(({ place }) => place)
+    return run.outputs.flatMap(({ output }) => (output === null ? [] : [JSON.stringify(output, null, 2)]))
+  })
+  return run.status === 'completed' && run.partial ? EXIT.partial : (EXIT_CODES[run.status] ?? EXIT.done)
 }
 
 /** Follows a run with a display of how far it is. */
@@ -75,8 +64,6 @@ async function follow(context: Context, runId: string, after: number): Promise<R
   const backend = await context.backend()
   const display = openDisplay({
     say: context.say,
-    lineOf: eventLine,
-    noteOn,
     steps: () => outlineOf(backend, runId),
     cost: async () => {
       const { cost } = await backend.get(runId)
@@ -117,22 +104,6 @@ export function estimateLines({ expected, low, high, pricing_version: version, s
   const range = low === high ? '' : `, between $${low} and $${high}`
   const rows = steps.map((step) => [`  ${step.step}`, step.kind, `$${step.expected}`])
   return [`estimate: $${expected}${range} (prices of ${version})`, ...columns(rows)]
-}
-
-/** The exit code that says how a run stands. */
-export function exitCodeOf(run: Pick<RunResource, 'status' | 'partial'>): number {
-  switch (run.status) {
-    case 'completed':
-      return run.partial ? EXIT.partial : EXIT.done
-    case 'failed':
-      return EXIT.runFailed
-    case 'cancelled':
-      return EXIT.cancelled
-    case 'waiting':
-      return EXIT.review
-    default:
-      return EXIT.done
-  }
 }
 
 /** Rows as columns, each as wide as its widest cell; the last one is not padded. */

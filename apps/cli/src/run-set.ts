@@ -1,26 +1,25 @@
 // `--run-set FILE`: several runs, where outputs of some become inputs of others.
 // Hides when a stage may start: its sources are complete, nothing before it has stopped the set, and there is room.
 import {
-  fileFields,
-  isJsonObject,
-  type JsonObject,
   type JsonValue,
   readInputSource,
   readSetOutput,
   type RunEvent,
   type RunResource,
+  roundUsd,
   RunId,
+  setRunDependencies,
 } from '@fabrique/schema'
 import type { Backend } from './backend.ts'
 import type { Context } from './context.ts'
 import { openDisplay } from './display.ts'
 import { EXIT } from './exit.ts'
 import { InvalidRequest } from './failure.ts'
-import { inlineFiles } from './file-fields.ts'
-import { columns, eventLine, noteOn, sayItIsSimulated } from './report.ts'
+import { type ArtifactReader, inlineSpecFiles } from './file-fields.ts'
+import { columns, sayItIsSimulated } from './report.ts'
 import { claimFolders, keepResult, keptResult, resultOf, resultPath, type StageResult } from './set-outputs.ts'
 import { type Manifest, planStages, readManifest, selectRuns, type Stage } from './set-plan.ts'
-import { mergeLayers, placed, placeIn } from './spec.ts'
+import { mergeLayers, placed } from './spec.ts'
 
 const PARALLEL_STAGES = 8
 
@@ -35,9 +34,9 @@ export interface RunSetOptions {
 }
 
 /** Lists, tries out or runs the stages of a set; answers the exit code. Nothing starts while anything is wrong with it. */
-export async function runSet(context: Context, options: RunSetOptions): Promise<number> {
+export async function runSet(context: Context, options: RunSetOptions): Promise<number | void> {
   const manifest = await readManifest(options.file)
-  if (options.list === true) return listStages(context, manifest)
+  if (options.list === true) return await listStages(context, manifest)
 
   const backend = await context.backend()
   const results = await priorResults(backend, manifest, options)
@@ -46,24 +45,22 @@ export async function runSet(context: Context, options: RunSetOptions): Promise<
   for (const { run, plan } of stages) {
     for (const warning of plan.warnings) context.say(`Warning: ${run.name}: ${warning}`)
   }
-  if (options.dryRun === true) return showPlan(context, manifest, stages, results)
+  if (options.dryRun === true) return await showPlan(context, manifest, stages, results)
 
   if (options.output !== undefined) await claimFolders(options.output, names)
   const started = await execute(context, manifest, stages, results, options)
-  return report(context, manifest, stages, results, started, options.output)
+  return await report(context, manifest, stages, results, started, options.output)
 }
 
-function listStages(context: Context, { set }: Manifest): number {
-  if (context.json) context.print(JSON.stringify(set, null, 2))
-  else {
-    const rows = set.runs.map((run) => {
-      const sources = Object.values(run.inputs_from ?? {}).map((text) => readInputSource(text)?.run ?? '')
-      const needs = [...new Set(sources)]
-      return [run.name, run.workflow, needs.length === 0 ? '' : `needs ${needs.join(', ')}`]
-    })
-    for (const line of columns(rows)) context.print(line)
-  }
-  return EXIT.done
+async function listStages(context: Context, { set }: Manifest): Promise<void> {
+  await context.show(set, () =>
+    columns(
+      set.runs.map((run) => {
+        const needs = setRunDependencies(run)
+        return [run.name, run.workflow, needs.length === 0 ? '' : `needs ${needs.join(', ')}`]
+      }),
+    ),
+  )
 }
 
 /** The stages that need not run, by what `--use-prior-outputs` names: a kept stage, a run, or `stage=run`. */
@@ -73,16 +70,13 @@ async function priorResults(
   { usePriorOutputs, output }: RunSetOptions,
 ): Promise<Map<string, StageResult>> {
   const results = new Map<string, StageResult>()
+  const names = set.runs.map(({ name }) => name)
   for (const given of usePriorOutputs) {
     const option = `--use-prior-outputs ${given}`
     const [, assigned, runId = given] = /^([^=]+)=(.+)$/.exec(given) ?? []
-    const kept = await Promise.all(
-      set.runs.map(async ({ name }) => (output === undefined ? null : await keptResult(output, name))),
-    )
-    let stage = assigned ?? set.runs.find(({ name }) => name === given)?.name
-    let result = kept.find(
-      (one) => one !== null && (one.stage === stage || (stage === undefined && one.run_id === runId)),
-    )
+    const kept = output === undefined ? [] : await Promise.all(names.map((name) => keptResult(output, name)))
+    let stage = assigned ?? names.find((name) => name === given)
+    let result = kept.find((one) => (stage === undefined ? one?.run_id === runId : one?.stage === stage))
     stage ??= result?.stage
     if (RunId.safeParse(runId).success && result?.run_id !== runId) {
       const run = await backend.get(runId)
@@ -94,7 +88,7 @@ async function priorResults(
       }
       result = resultOf(stage, run, [])
     }
-    if (stage === undefined || !set.runs.some(({ name }) => name === stage)) {
+    if (stage === undefined || !names.includes(stage)) {
       throw new InvalidRequest(`${option}: this is neither a stage of ${path} nor the id of a run`)
     }
     if (result === undefined || result === null) {
@@ -104,7 +98,7 @@ async function priorResults(
     if (result.status !== 'completed') {
       // It may have been reviewed since it was kept.
       const run = await backend.get(result.run_id)
-      result = output === undefined ? resultOf(stage, run, []) : await keepResult(backend, output, stage, run)
+      result = await keepResult(backend, output, stage, run)
     }
     if (result.status !== 'completed') {
       throw new InvalidRequest(
@@ -116,41 +110,29 @@ async function priorResults(
   return results
 }
 
-function showPlan(
+async function showPlan(
   context: Context,
   { set }: Manifest,
   stages: readonly Stage[],
   prior: ReadonlyMap<string, StageResult>,
-): number {
-  const expected = Math.round(stages.reduce((sum, { plan }) => sum + plan.estimate.expected, 0) * 1e12) / 1e12
-  const rows = stages.map(({ run, needs, layersWith, plan }) => {
-    const { inputs_from: sources = {} } = run
-    const known = mergeLayers(layersWith({})).input
-    return {
-      name: run.name,
-      workflow: plan.workflow,
-      workflow_version: plan.workflow_version,
-      needs,
-      input: isJsonObject(known) ? Object.fromEntries(Object.entries(known).filter(([key]) => !(key in sources))) : {},
-      inputs_from: sources,
-      estimate: plan.estimate,
-    }
+): Promise<void> {
+  const expected = roundUsd(stages.reduce((sum, { plan }) => sum + plan.estimate.expected, 0))
+  const runs = stages.map(({ run, needs, layersWith, plan: { workflow, workflow_version, estimate } }) => {
+    const { name, inputs_from = {} } = run
+    const known = Object.entries(mergeLayers(layersWith({})).input ?? {})
+    const input = Object.fromEntries(known.filter(([key]) => !(key in inputs_from)))
+    return { name, workflow, workflow_version, needs, input, inputs_from, estimate }
   })
-  if (context.json) {
-    const kept = [...prior.values()].map(({ stage, run_id }) => ({ name: stage, run_id }))
-    context.print(
-      JSON.stringify({ set: set.set, prior: kept, runs: rows, estimate: { currency: 'USD', expected } }, null, 2),
-    )
-    return EXIT.done
-  }
-  for (const { stage, run_id } of prior.values()) context.print(`${stage}: outputs of run ${run_id}`)
-  for (const row of rows) {
-    context.print(`${row.name}: ${row.workflow} ${row.workflow_version}, estimate $${row.estimate.expected}`)
-    for (const [key, value] of Object.entries(row.input)) context.print(`  ${key} = ${JSON.stringify(value)}`)
-    for (const [key, source] of Object.entries(row.inputs_from)) context.print(`  ${key} <- ${source}`)
-  }
-  context.print(`estimate: $${expected}`)
-  return EXIT.done
+  const kept = [...prior.values()].map(({ stage, run_id }) => ({ name: stage, run_id }))
+  await context.show({ set: set.set, prior: kept, runs, estimate: { currency: 'USD', expected } }, () => [
+    ...kept.map(({ name, run_id }) => `${name}: outputs of run ${run_id}`),
+    ...runs.flatMap((run) => [
+      `${run.name}: ${run.workflow} ${run.workflow_version}, estimate $${run.estimate.expected}`,
+      ...Object.entries(run.input).map(([key, value]) => `  ${key} = ${JSON.stringify(value)}`),
+      ...Object.entries(run.inputs_from).map(([key, source]) => `  ${key} <- ${source}`),
+    ]),
+    `estimate: $${expected}`,
+  ])
 }
 
 /** Runs what may run until nothing is left that may; answers what came of each stage that was started. */
@@ -166,37 +148,27 @@ async function execute(
   const results = new Map<string, StageResult>()
   const waiting = new Set(stages)
   const active = new Set<Promise<void>>()
-  const isThere = (name: string) => (results.get(name) ?? prior.get(name))?.status === 'completed'
+  const resultFor = (name: string) => results.get(name) ?? prior.get(name)
   const isStopped = () =>
     context.signal.aborted || (set.on_error === 'stop' && [...results.values()].some(({ status }) => isBad(status)))
   const display = openDisplay({
     say: context.say,
-    lineOf: eventLine,
-    noteOn,
     steps: async () => stages.map(({ run }) => ({ id: run.name, name: run.workflow })),
-    cost: async () => `$${totalOf(results.values())}`,
+    cost: async () => `$${totalOf([...results.values()])}`,
   })
 
   async function start(stage: Stage): Promise<void> {
     const { name } = stage.run
     const hear = (event: RunEvent) =>
       display.hear({ ...event, node_key: event.node_key === undefined ? name : `${name}/${event.node_key}` })
-    const run = await runStage(backend, stage, (source) => results.get(source) ?? prior.get(source), hear)
-    const result =
-      options.output === undefined
-        ? resultOf(
-            name,
-            run,
-            (await backend.artifacts(run)).map(({ place }) => place),
-          )
-        : await keepResult(backend, options.output, name, run)
-    results.set(name, result)
+    const run = await runStage(backend, stage, resultFor, hear)
+    results.set(name, await keepResult(backend, options.output, name, run))
   }
 
   try {
     for (;;) {
       for (const stage of isStopped() ? [] : waiting) {
-        if (active.size >= mostAtOnce || !stage.needs.every(isThere)) continue
+        if (active.size >= mostAtOnce || stage.needs.some((name) => resultFor(name)?.status !== 'completed')) continue
         waiting.delete(stage)
         const execution: Promise<void> = start(stage).finally(() => active.delete(execution))
         active.add(execution)
@@ -230,49 +202,36 @@ async function runStage(
     return [field, value]
   })
   const layers = layersWith(Object.fromEntries(upstream))
-  const spec = mergeLayers(layers)
-  const input = await inlineFiles(isJsonObject(spec.input) ? spec.input : {}, {
-    fields: intakeSchema === null ? [] : fileFields(intakeSchema),
-    limitBytes: backend.inlineLimitBytes,
-    origin(pointer) {
-      const [layer, place] = placeIn(layers, `/input${pointer}`)
-      return { folder: layer?.folder ?? '.', place }
-    },
-    artifact: (value) => artifactBytes(backend, value),
-  })
-  const runId = await backend.submit({ ...spec, input }).catch((error: unknown) => {
+  const spec = await inlineSpecFiles(backend, mergeLayers(layers), intakeSchema, layers, artifactReader(backend))
+  const runId = await backend.submit(spec).catch((error: unknown) => {
     throw placed(error, layers)
   })
   return await backend.follow(runId, 0, hear)
 }
 
-/** An artifact as outputs refer to it; undefined for any other object. */
-function artifactBytes(
-  backend: Backend,
-  value: JsonObject,
-): Promise<{ bytes: Uint8Array; mimeType: string }> | undefined {
-  const { id, mime_type: mimeType, sha256 } = value
-  if (typeof id !== 'string' || typeof mimeType !== 'string' || typeof sha256 !== 'string') return undefined
-  return backend.read(id).then((bytes) => ({ bytes, mimeType }))
+/** Reads an artifact as outputs refer to it; any other object is none. */
+function artifactReader(backend: Backend): ArtifactReader {
+  return ({ id, mime_type: mimeType, sha256 }) => {
+    if (typeof id !== 'string' || typeof mimeType !== 'string' || typeof sha256 !== 'string') return undefined
+    return backend.read(id).then((bytes) => ({ bytes, mimeType }))
+  }
 }
 
-function report(
+async function report(
   context: Context,
   { set, path }: Manifest,
   stages: readonly Stage[],
   prior: ReadonlyMap<string, StageResult>,
   results: ReadonlyMap<string, StageResult>,
   folder: string | undefined,
-): number {
-  const { say, print } = context
+): Promise<number> {
+  const { say } = context
   for (const { run } of stages) {
     const result = results.get(run.name)
     if (result === undefined) say(`${run.name}: not started`)
     else if (result.error !== null) say(`${run.name}: failed: ${result.error.message}`)
     else if (result.status === 'cancelled') say(`${run.name}: cancelled`)
-    else if (result.status === 'waiting') {
-      say(`${run.name}: run ${result.run_id} waits for your review.`)
-    }
+    else if (result.status === 'waiting') say(`${run.name}: run ${result.run_id} waits for your review.`)
   }
   const all = [...results.values()]
   const held = all.filter(({ status }) => status === 'waiting')
@@ -284,19 +243,12 @@ function report(
     for (const { run_id } of held) say(`  ${context.hint(`approve ${run_id}`)}`)
     say(`  ${context.hint(`--run-set ${path}${folder === undefined ? '' : ` -o ${folder}`}${reuse}`)}`)
   }
-  if (all.some(({ simulated }) => simulated)) {
-    sayItIsSimulated(say)
-  }
+  if (all.some(({ simulated }) => simulated)) sayItIsSimulated(say)
   say(`Cost: $${totalOf(all)}`)
-  const code = exitCodeOf(set.on_error, stages, all)
-  if (context.json) print(JSON.stringify({ set: set.set, runs: all }, null, 2))
-  else {
-    for (const { stage, files } of all) {
-      if (folder !== undefined) print(resultPath(folder, stage))
-      for (const file of files) print(file)
-    }
-  }
-  return code
+  await context.show({ set: set.set, runs: all }, () =>
+    all.flatMap(({ stage, files }) => (folder === undefined ? files : [resultPath(folder, stage), ...files])),
+  )
+  return exitCodeOf(set.on_error, stages, all)
 }
 
 /** Failure before cancellation before review; a set that goes on after failures is partly done by what was completed. */
@@ -312,6 +264,6 @@ function isBad(status: string): boolean {
   return status === 'failed' || status === 'cancelled'
 }
 
-function totalOf(results: Iterable<StageResult>): number {
-  return Math.round([...results].reduce((sum, { cost_usd }) => sum + cost_usd, 0) * 1e12) / 1e12
+function totalOf(results: readonly StageResult[]): number {
+  return roundUsd(results.reduce((sum, { cost_usd }) => sum + cost_usd, 0))
 }

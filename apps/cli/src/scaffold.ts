@@ -2,28 +2,24 @@
 import { writeFile } from 'node:fs/promises'
 import { formatOfPath, scaffoldOf, scaffoldRunSpec } from '@fabrique/schema'
 import type { Context } from './context.ts'
-import { EXIT } from './exit.ts'
 import { InvalidRequest } from './failure.ts'
 import { findWorkflow } from './find-workflow.ts'
 
-const FORMATS = ['yaml', 'toml', 'json'] as const
-
-export interface ScaffoldCommand {
+export interface ScaffoldOptions {
   workflow: string
   output?: string
-  format?: string
+  format?: 'yaml' | 'toml' | 'json'
   showOutput?: boolean
   optional: boolean
 }
 
 /** Writes the scaffold; an existing file is never overwritten. */
-export async function writeScaffold(context: Context, options: ScaffoldCommand): Promise<number> {
+export async function writeScaffold(context: Context, options: ScaffoldOptions): Promise<void> {
   const { output, workflow } = options
-  const wanted = options.format ?? (output === undefined ? undefined : formatOfPath(output)) ?? 'yaml'
-  const format = FORMATS.find((one) => one === wanted)
-  if (format === undefined) throw new InvalidRequest(`--format ${wanted}: choose one of ${FORMATS.join(', ')}`)
-  if (output !== undefined && formatOfPath(output) !== undefined && formatOfPath(output) !== format) {
-    throw new InvalidRequest(`-o ${output}: its ending says ${formatOfPath(output)}, but --format says ${format}`)
+  const ending = output === undefined ? undefined : formatOfPath(output)
+  const format = options.format ?? ending ?? 'yaml'
+  if (ending !== undefined && ending !== format) {
+    throw new InvalidRequest(`-o ${output}: its ending says ${ending}, but --format says ${format}`)
   }
   const document = await findWorkflow(await context.backend(), workflow)
   const text = scaffoldRunSpec(scaffoldOf(document), {
@@ -40,5 +36,4 @@ export async function writeScaffold(context: Context, options: ScaffoldCommand):
     })
     context.say(`Wrote ${output}. Fill it in, then: ${context.hint(`--from-file ${output}`)}`)
   }
-  return EXIT.done
 }

@@ -1,11 +1,11 @@
 // What the stages of a set gave, kept in a folder of their own so that a later run of the set can go on from there.
 // Hides the layout: `<folder>/<stage>/outputs.json` beside the stage's files.
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isJsonObject, type JsonObject, type RunError, type RunResource, type RunStatus } from '@fabrique/schema'
+import { isJsonObject, type RunResource } from '@fabrique/schema'
 import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
-import { pullFiles } from './pull-files.ts'
+import { pullFiles, writeWhole } from './pull-files.ts'
 
 const FILE = 'outputs.json'
 
@@ -14,80 +14,50 @@ export function resultPath(folder: string, stage: string): string {
   return join(folder, stage, FILE)
 }
 
-/** What a stage gave. */
-export interface StageResult {
-  stage: string
-  run_id: string
-  workflow: string
-  workflow_version: string
-  status: RunStatus
-  partial: boolean
-  simulated: boolean
-  cost_usd: number
-  error: RunError | null
-  /** One per variant, in order. */
-  outputs: { variant_index: number; status: RunStatus; output: JsonObject | null }[]
-  /** Paths of the files, or addresses where they were not kept. */
-  files: string[]
+/** What a stage gave, from its run: its outputs, one per variant; paths of files, or addresses where they were not kept. */
+export function resultOf(stage: string, run: RunResource, files: string[]) {
+  const { id: run_id, workflow, workflow_version, status, partial, simulated, error } = run
+  const outputs = run.outputs.map((slot) => ({
+    variant_index: slot.variant_index ?? slot.index,
+    status: slot.status,
+    output: slot.output,
+  }))
+  const cost_usd = run.cost.actual
+  return { stage, run_id, workflow, workflow_version, status, partial, simulated, cost_usd, error, outputs, files }
 }
 
-/** A stage's result from its run; `files` are to be filled in. */
-export function resultOf(stage: string, run: RunResource, files: string[]): StageResult {
-  return {
-    stage,
-    run_id: run.id,
-    workflow: run.workflow,
-    workflow_version: run.workflow_version,
-    status: run.status,
-    partial: run.partial,
-    simulated: run.simulated,
-    cost_usd: run.cost.actual,
-    error: run.error,
-    outputs: run.outputs.map(({ index, variant_index, status, output }) => ({
-      variant_index: variant_index ?? index,
-      status,
-      output,
-    })),
-    files,
-  }
-}
+export type StageResult = ReturnType<typeof resultOf>
 
 /** Throws `InvalidRequest` where a stage's folder holds something that no run of a set has put there. */
 export async function claimFolders(folder: string, stages: readonly string[]): Promise<void> {
-  for (const stage of stages) {
-    const entries = await readdir(join(folder, stage)).catch((error: NodeJS.ErrnoException): string[] => {
+  for (const own of stages.map((stage) => join(folder, stage))) {
+    const entries = await readdir(own).catch((error: NodeJS.ErrnoException): string[] => {
       if (error.code === 'ENOENT') return []
-      throw new InvalidRequest(
-        `${join(folder, stage)}: this cannot be used as a folder (${error.code ?? error.message})`,
-      )
+      throw new InvalidRequest(`${own}: this cannot be used as a folder (${error.code ?? error.message})`)
     })
     if (entries.length > 0 && !entries.includes(FILE)) {
-      throw new InvalidRequest(
-        `${join(folder, stage)}: there are files in it that are not of a workflow set; choose another -o`,
-      )
+      throw new InvalidRequest(`${own}: there are files in it that are not of a workflow set; choose another -o`)
     }
   }
 }
 
-/** Writes a run's files and its result; what an earlier run of the stage has left is replaced. */
+/** A stage's result from its run, kept with the files in the folder where one is named; replaces what is there. */
 export async function keepResult(
   backend: Backend,
-  folder: string,
+  folder: string | undefined,
   stage: string,
   run: RunResource,
 ): Promise<StageResult> {
+  const made = await backend.artifacts(run)
+  const places = made.map(({ place }) => place)
+  if (folder === undefined) return resultOf(stage, run, places)
   const own = join(folder, stage)
   await mkdir(own, { recursive: true })
-  const artifacts = (await backend.artifacts(run)).filter(({ status }) => status === 'approved' || status === 'review')
+  const artifacts = made.filter(({ status }) => status === 'approved' || status === 'review')
   const written = await pullFiles(backend, artifacts, { folder: own, force: true, order: run.outputs })
-  const result = resultOf(
-    stage,
-    run,
-    written.map(({ path }) => path),
-  )
-  const partial = join(own, `${FILE}.partial-${process.pid}`)
-  await writeFile(partial, `${JSON.stringify(result, null, 2)}\n`)
-  await rename(partial, resultPath(folder, stage))
+  const files = written.map(({ path }) => path)
+  const result = resultOf(stage, run, files)
+  await writeWhole(resultPath(folder, stage), `${JSON.stringify(result, null, 2)}\n`)
   return result
 }
 

@@ -15,19 +15,15 @@ import {
   textOf,
   WorkflowSet,
   type WorkflowSetRun,
-  workflowSetKeysAt,
 } from '@fabrique/schema'
-import { dirname } from 'node:path'
 import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 import { remedyFor } from './find-workflow.ts'
-import { type Layer, mergeLayers, placed, readSourceFile, type SourceFile } from './spec.ts'
+import { type Layer, mergeLayers, placed, readSourceFile, withName } from './spec.ts'
 
-export interface Manifest {
+export interface Manifest extends Omit<Layer, 'value'> {
   path: string
   set: WorkflowSet
-  /** `file:line:column` of a pointer. */
-  placeOf(pointer: string): string
 }
 
 export interface Stage {
@@ -41,17 +37,12 @@ export interface Stage {
 
 /** The manifest of a file. Throws `InvalidRequest` with every problem of it, each at its place. */
 export async function readManifest(path: string): Promise<Manifest> {
-  const file = await readSourceFile(path)
-  const parsed = WorkflowSet.safeParse(file.value)
-  if (parsed.success) return { path, set: parsed.data, placeOf: file.placeOf }
-  const problems = problemsOf(parsed.error, workflowSetKeysAt, 'a key of a workflow set')
-  throw new InvalidRequest(
-    problems.map(({ pointer, detail }) => `${file.placeOf(pointer)}: ${nameFirst(pointer, detail)}`).join('\n'),
-  )
-}
-
-function nameFirst(pointer: string, detail: string): string {
-  return pointer === '' || /^["/]/.test(detail) ? detail : `${pointer.slice(1).replaceAll('/', '.')} ${detail}`
+  const { value, placeOf, folder } = await readSourceFile(path)
+  const parsed = WorkflowSet.safeParse(value)
+  if (parsed.success) return { path, folder, set: parsed.data, placeOf }
+  const problems = problemsOf(parsed.error, WorkflowSet, 'a key of a workflow set')
+  const lines = problems.map(({ pointer, detail }) => `${placeOf(pointer)}: ${withName(pointer, detail)}`)
+  throw new InvalidRequest(lines.join('\n'))
 }
 
 /** The names of the runs to start, in order: the wanted stages, or all, with what they need that is not there yet. */
@@ -88,7 +79,7 @@ export async function planStages(backend: Backend, manifest: Manifest, names: re
     if (run === undefined) continue
     const document = documents.get(run.workflow) ?? null
     const intakeSchema = isJsonObject(document?.intakeSchema) ? document.intakeSchema : null
-    const layersWith = (upstream: JsonObject) => layersOf(manifest, index, upstream)
+    const layersWith = (upstream: JsonObject) => layersOf(manifest, run, index, upstream)
     faults.push(...sourceFaults(manifest, index, documents))
     const layers = layersWith(sampleSetInputs(intakeSchema ?? {}, Object.keys(run.inputs_from ?? {})))
     try {
@@ -104,15 +95,17 @@ export async function planStages(backend: Backend, manifest: Manifest, names: re
 }
 
 /** Low to high: the run's own keys, the shared input, the run's input, what other runs give. */
-function layersOf({ path, set, placeOf }: Manifest, index: number, upstream: JsonObject): Layer[] {
-  const run = set.runs[index]
-  if (run === undefined) return []
-  const folder = dirname(path)
+function layersOf(
+  { set, folder, placeOf }: Manifest,
+  run: WorkflowSetRun,
+  index: number,
+  upstream: JsonObject,
+): Layer[] {
   const at = `/runs/${index}`
   const { name, workflow, input, inputs_from: _, metadata, ...rest } = run
   const tags = { workflow_set: set.set, workflow_set_stage: name }
   const own = { workflow, ...rest, metadata: { ...tags, ...metadata }, input: {} }
-  const layer = (value: SourceFile['value'], place: (pointer: string) => string): Layer => ({
+  const layer = (value: JsonObject, place: (pointer: string) => string): Layer => ({
     value,
     folder,
     placeOf: (pointer) => placeOf(place(pointer)),

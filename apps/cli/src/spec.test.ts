@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FabriqueError, type JsonObject } from '@fabrique/schema'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { mergeLayers, placed, readArgument, readInputFile, readSpecFile } from './spec.ts'
+import { mergeLayers, placed, readArgument, readInputFile, readSourceFile } from './spec.ts'
 
 const SCHEMA: JsonObject = {
   type: 'object',
@@ -76,7 +76,7 @@ describe('--input', () => {
 
 describe('layers', () => {
   it('merge objects deeply and replace arrays and scalars, the argument over the input file over the file', async () => {
-    const base = await readSpecFile(
+    const base = await readSourceFile(
       file('run.yaml', 'workflow: a\ninput: {title: base, tags: [1, 2], options: {size: 1, colour: red}, loud: true}'),
     )
     const middle = await readInputFile(file('input.toml', 'title = "middle"\ntags = [3]\n[options]\nsize = 2\n'))
@@ -94,7 +94,7 @@ describe('layers', () => {
       file('input.yaml', '# mine\nloud: 3\n'),
     ]
     const layers = [
-      await readSpecFile(specPath),
+      await readSourceFile(specPath),
       await readInputFile(inputPath),
       readArgument('options.size=x', SCHEMA),
     ]
@@ -114,9 +114,9 @@ describe('layers', () => {
 
   it('are refused at the line where they cannot be read', async () => {
     const path = file('run.yaml', 'workflow: a\ninput:\n  title: [1\n')
-    await expect(readSpecFile(path)).rejects.toThrow(new RegExp(`^${path}:\\d+:\\d+: `))
-    await expect(readSpecFile(file('run.txt', 'workflow: a'))).rejects.toThrow('name it .yaml, .yml, .toml or .json')
-    await expect(readSpecFile(file('run.yaml', '- a'))).rejects.toThrow(':1:1: ')
-    await expect(readSpecFile('missing.yaml')).rejects.toThrow('missing.yaml: there is no such file')
+    await expect(readSourceFile(path)).rejects.toThrow(new RegExp(`^${path}:\\d+:\\d+: `))
+    await expect(readSourceFile(file('run.txt', 'workflow: a'))).rejects.toThrow('name it .yaml, .yml, .toml or .json')
+    await expect(readSourceFile(file('run.yaml', '- a'))).rejects.toThrow(':1:1: ')
+    await expect(readSourceFile('missing.yaml')).rejects.toThrow('missing.yaml: there is no such file')
   })
 })

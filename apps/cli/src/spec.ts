@@ -25,10 +25,8 @@ export interface Layer {
   folder: string
 }
 
-/** A file with keys and values, and where each of them stands. */
-export type SourceFile = Pick<Layer, 'value' | 'placeOf'>
-
 const SEE_WORKFLOWS = 'See: fab-workflow workflows'
+const NOT_OF_THE_SPEC = new Set(['unavailable', 'internal', 'unauthenticated', 'forbidden'])
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 const REASONS: Record<string, string> = {
   ENOENT: 'there is no such file',
@@ -36,15 +34,9 @@ const REASONS: Record<string, string> = {
   EACCES: 'this file may not be read by you',
 }
 
-/** A run-spec in a file. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
-export async function readSpecFile(path: string): Promise<Layer> {
-  return { ...(await readSourceFile(path)), folder: dirname(path) }
-}
-
 /** The contents of `input` in a file of their own. */
 export async function readInputFile(path: string): Promise<Layer> {
-  const { value, placeOf } = await readSourceFile(path)
-  const folder = dirname(path)
+  const { value, placeOf, folder } = await readSourceFile(path)
   return { value: { input: value }, placeOf: (pointer) => placeOf(pointer.replace(/^\/input/, '')), folder }
 }
 
@@ -82,16 +74,15 @@ export function placed(
   layers: readonly Layer[],
   remedies: ReadonlyMap<string, string> = new Map(),
 ): InvalidRequest {
-  if (!FabriqueError.is(error) || error.code === 'unavailable' || error.code === 'internal') throw error
-  if (error.code === 'unauthenticated' || error.code === 'forbidden') throw error
-  if (error.code === 'not-found')
-    return invalidAt(layers, '/workflow', `${error.message} ${remedies.get('/workflow') ?? SEE_WORKFLOWS}`)
-  const [first] = error.problems
-  if (first === undefined) return invalidAt(layers, '', error.message)
+  if (!FabriqueError.is(error) || NOT_OF_THE_SPEC.has(error.code)) throw error
+  const { code, message } = error
+  if (code === 'not-found') {
+    return invalidAt(layers, '/workflow', `${message} ${remedies.get('/workflow') ?? SEE_WORKFLOWS}`)
+  }
+  if (error.problems.length === 0) return invalidAt(layers, '', message)
   const lines = error.problems.map(({ pointer, detail }) => {
-    const remedy = remedies.get(pointer)
-    const what = withName(pointer, detail)
-    return `${placeIn(layers, pointer)[1]}: ${remedy === undefined ? what : `${what} ${remedy}`}`
+    const what = [withName(pointer, detail), remedies.get(pointer) ?? ''].join(' ').trimEnd()
+    return invalidAt(layers, pointer, what).message
   })
   return new InvalidRequest(lines.join('\n'))
 }
@@ -107,7 +98,7 @@ export function placeIn(layers: readonly Layer[], pointer: string): [Layer | und
 }
 
 /** A detail that does not name its place itself begins with it. */
-function withName(pointer: string, detail: string): string {
+export function withName(pointer: string, detail: string): string {
   const path = pathOf(pointer)
   return path.length === 0 || /^[/"]/.test(detail) ? detail : `${path.join('.')} ${detail}`
 }
@@ -122,8 +113,8 @@ function merge(below: JsonObject, above: JsonObject): JsonObject {
   return Object.fromEntries(merged)
 }
 
-/** A document that is an object. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
-export async function readSourceFile(path: string, format = formatOfPath(path)): Promise<SourceFile> {
+/** A document that is an object, such as a run-spec. Throws `InvalidRequest` with every problem that reading it shows, each at its place. */
+export async function readSourceFile(path: string, format = formatOfPath(path)): Promise<Layer> {
   if (format === undefined) {
     throw new InvalidRequest(`${path}: its format cannot be told; name it .yaml, .yml, .toml or .json`)
   }
@@ -140,7 +131,7 @@ export async function readSourceFile(path: string, format = formatOfPath(path)):
   if (!isJsonObject(document.value)) {
     throw new InvalidRequest(`${at(path, 1, 1)}: this is not an object; write keys with values, such as "workflow: …"`)
   }
-  return { value: document.value, placeOf }
+  return { value: document.value, placeOf, folder: dirname(path) }
 }
 
 /** At most one byte more than a document may have, whatever the path leads to. */

@@ -38,11 +38,9 @@ await runService(
     const killpoint = createKillpoint(env)
 
     const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
-    const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) =>
-      it.close(),
-    )
-    const shared = { redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX }
-    const limits = life.own(createLimits({ rules, shared, log }), (it) => it.close())
+    const redis = { redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX }
+    const queue = life.own(createRunQueue({ ...redis, log }), (it) => it.close())
+    const limits = life.own(createLimits({ rules, shared: redis, log }), (it) => it.close())
     const assembly = assemble({ env, db, queue, ids: systemIds(), killpoint })
     const { runs: store, catalog } = assembly
     life.own(assembly.intake, (it) => it.close())
@@ -57,12 +55,11 @@ await runService(
     const host = assembleHost(assembly, { artifacts, limits, log, worker, leaseMs, stopped: renewing.signal })
     const consumer = life.own(
       createConsumer({
-        redisUrl: env.REDIS_URL,
-        prefix: env.REDIS_PREFIX,
+        ...redis,
         concurrency: env.CONCURRENCY,
         reserved,
         organizationMax: env.ORGANIZATION_RUNS_MAX,
-        lockMs: env.FABRIQUE_LEASE_MS,
+        lockMs: leaseMs,
         log,
         async handle(runId) {
           killpoint('W1')

@@ -1,7 +1,7 @@
 // Artifacts as files: content-addressed blobs and a staging area, below one folder.
 // Hides durability: a file is complete under its final name or not there at all.
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { ArtifactStore } from '@fabrique/engine'
 import { checkedKey, decodeAnswer, encodeAnswer, placeOf, stagingPlaceOf } from './layout.ts'
@@ -13,14 +13,8 @@ export function createFileArtifactStore(root: string): ArtifactStore {
   async function write(path: string, bytes: Uint8Array): Promise<void> {
     await mkdir(dirname(path), { recursive: true })
     const partial = `${path}.${randomUUID()}.partial`
-    const file = await open(partial, 'wx', 0o644)
     try {
-      try {
-        await file.writeFile(bytes)
-        await file.sync()
-      } finally {
-        await file.close()
-      }
+      await writeFile(partial, bytes, { flag: 'wx', mode: 0o644, flush: true })
       await rename(partial, path)
     } catch (error) {
       // A full disk must not be left with what could not be finished.

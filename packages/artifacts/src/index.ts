@@ -32,4 +32,4 @@ function folderOf(address: string): string {
 }
 
 export { createFileArtifactStore }
-export { extensionOf } from './extension.ts'
+export { extensionOf, mediaTypeOf } from './extension.ts'

@@ -128,7 +128,7 @@ describe('the artifact store in a bucket', () => {
     bucket.meddle(() => ({ status: 503 }))
     for (const act of [() => put(store), () => store.stage('call', answer), () => store.staged('call')]) {
       expect(await caught(act())).toMatch(
-        /^Error: The object store of ARTIFACT_STORE does not answer at the moment \(\w+: HTTP 503( InternalError)?\)\.$/,
+        /^FabriqueError: The object store of ARTIFACT_STORE does not answer at the moment \(\w+: HTTP 503( InternalError)?\)\.$/,
       )
     }
     expect(bucket.asked('GET').length).toBeGreaterThan(2)

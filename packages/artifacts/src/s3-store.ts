@@ -3,9 +3,9 @@
 // answer that was lost, or that says 500 for an object that was stored, costs one more request and nothing else.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ArtifactStore, Log } from '@fabrique/engine'
+import { FabriqueError } from '@fabrique/schema'
 import { AwsV4Signer } from 'aws4fetch'
 import { checkedKey, decodeAnswer, encodeAnswer, placeOf, sha256Of, stagingPlaceOf } from './layout.ts'
-import { unavailable } from './unavailable.ts'
 
 export interface S3Access {
   accessKeyId: string
@@ -148,7 +148,11 @@ export function createS3ArtifactStore(
         if (isThere && (bytes === null || wish.isWhole?.(bytes) !== false)) return reply
         if (status === 404 && code !== 'NoSuchBucket' && method !== 'PUT') return reply
         why = isThere ? 'other bytes than were stored' : [`HTTP ${status}`, code ?? ''].join(' ').trim()
-        if (!isThere && !mayPass(reply)) throw refusal(method, why)
+        if (!isThere && !mayPass(reply)) {
+          throw new RefusedError(
+            `the object store refused a ${method} (${why}); check the bucket of ARTIFACT_STORE, AWS_REGION, S3_ENDPOINT, and what the credentials may do`,
+          )
+        }
       } catch (error) {
         if (error instanceof RefusedError) throw error
         why = 'no answer'
@@ -156,10 +160,8 @@ export function createS3ArtifactStore(
       }
       if (performance.now() - startedMs + pauseMs > wish.forMs) {
         log.warn({ method, why, err: cause }, 'the object store does not answer')
-        throw unavailable(
-          `The object store of ARTIFACT_STORE does not answer at the moment (${method}: ${why}).`,
-          cause,
-        )
+        const message = `The object store of ARTIFACT_STORE does not answer at the moment (${method}: ${why}).`
+        throw new FabriqueError('unavailable', message, { cause })
       }
       await delay(pauseMs * (0.5 + Math.random() / 2))
     }
@@ -169,7 +171,11 @@ export function createS3ArtifactStore(
     async put(organizationId, bytes, mimeType) {
       if (bytes.byteLength > ARTIFACT_LIMIT_BYTES) throw tooLarge(ARTIFACT_LIMIT_BYTES)
       const place = placeOf(organizationId, bytes, mimeType)
-      const present = await ask('HEAD', place.storageKey, { forMs: writeMs }).catch(unlessRefused)
+      const present = await ask('HEAD', place.storageKey, { forMs: writeMs }).catch((error: unknown) => {
+        // Credentials that may write but not list get 403 for an object that is not there.
+        if (error instanceof RefusedError) return null
+        throw error
+      })
       if (present?.status === 404 || present?.length !== bytes.byteLength) {
         await ask('PUT', place.storageKey, { forMs: writeMs, body: { bytes, mimeType } })
       }
@@ -211,18 +217,6 @@ export function createS3ArtifactStore(
 /** What repeating cannot mend. */
 class RefusedError extends Error {
   override name = 'RefusedError'
-}
-
-function refusal(method: Method, why: string): RefusedError {
-  return new RefusedError(
-    `the object store refused a ${method} (${why}); check the bucket of ARTIFACT_STORE, AWS_REGION, S3_ENDPOINT, and what the credentials may do`,
-  )
-}
-
-/** Credentials that may write but not list get 403 for an object that is not there. */
-function unlessRefused(error: unknown): null {
-  if (error instanceof RefusedError) return null
-  throw error
 }
 
 function tooLarge(limitBytes: number): Error {

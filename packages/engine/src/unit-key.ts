@@ -13,11 +13,11 @@
 export interface UnitKey {
   stepId: string
   /** Of an item. */
-  index?: number
+  index?: number | undefined
   /** Of a part. */
-  part?: string
+  part?: string | undefined
   /** Of a gate's own calls. */
-  gateId?: string
+  gateId?: string | undefined
 }
 
 const KEY = /^([^[#!]+)(?:\[(\d+)\])?(?:#([^!]+)|!(.+))?$/
@@ -65,12 +65,7 @@ export function slotIndexOf(key: string): number | null {
 export function parseUnitKey(key: string): UnitKey | null {
   const [, stepId, index, part, gateId] = KEY.exec(key) ?? []
   if (stepId === undefined) return null
-  return {
-    stepId,
-    ...(index === undefined ? {} : { index: Number(index) }),
-    ...(part === undefined ? {} : { part }),
-    ...(gateId === undefined ? {} : { gateId }),
-  }
+  return { stepId, index: index === undefined ? undefined : Number(index), part, gateId }
 }
 
 /** The step that a key belongs to; a slot's key is its own. */

@@ -2,9 +2,8 @@
 // process. Hides Ajv, the thread that compiles first, and where each validation runs: here when its effort is bounded,
 // there when not.
 
-import { type JsonValue, sidesOf } from '@fabrique/schema'
+import { compileLinearPattern, isJsonObject, type JsonValue, type LinearPattern, sidesOf } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
-import { compileLinearPattern, type LinearPattern } from './linear-pattern.ts'
 import { SCHEMA_LIMITS, type SchemaProblem, type SchemaShape, shapeSchema } from './schema-shape.ts'
 import type { ValueProblem } from './sentences.ts'
 import { createThread, type Outcome } from './thread.ts'
@@ -87,21 +86,20 @@ export function createIntakeSchemas(options: { timeoutMs?: number; cacheEntries?
       ? `${what} took longer than ${timeoutMs} ms and was stopped; simplify the schema`
       : `${what} needed too much memory and was stopped; simplify the schema`
 
-  const inspect = async (
-    schema: unknown,
-  ): Promise<{ problems: SchemaProblem[]; shape?: SchemaShape; transient?: boolean }> => {
+  const inspect = async (schema: unknown): Promise<Refused & { shape: SchemaShape | undefined }> => {
     const { problems, inBounds, shape } = shapeSchema(schema)
-    if (!inBounds) return { problems }
+    if (!inBounds) return { problems, shape, transient: false }
     const outcome = await thread.run({ kind: 'check', schema: schema as object, clean: shape?.clean })
     if ('answer' in outcome) {
       const all = [...problems, ...outcome.answer.problems].slice(0, SCHEMA_LIMITS.problems)
-      return shape === undefined ? { problems: all } : { problems: all, shape }
+      return { problems: all, shape, transient: false }
     }
-    return { problems: [{ pointer: '', detail: failureText(outcome, 'compiling the schema') }], transient: true }
+    const detail = failureText(outcome, 'compiling the schema')
+    return { problems: [{ pointer: '', detail }], shape: undefined, transient: true }
   }
 
   const accept = async (hash: string, schema: unknown): Promise<Accepted | Refused> => {
-    const { problems, shape, transient = false } = await inspect(schema)
+    const { problems, shape, transient } = await inspect(schema)
     if (transient) cache.delete(hash)
     if (shape === undefined || problems.length > 0) return { problems, transient }
     const { compileValidator } = await import('./validator.ts')
@@ -134,7 +132,9 @@ export function createIntakeSchemas(options: { timeoutMs?: number; cacheEntries?
       }
       const copy = copyValue(value)
       if (copy.problems.length > 0) return { problems: copy.problems, value: undefined, undeclared: [] }
-      const undeclared = isObject(copy.value) ? Object.keys(copy.value).filter((key) => !accepted.isDeclared(key)) : []
+      const undeclared = isJsonObject(copy.value)
+        ? Object.keys(copy.value).filter((key) => !accepted.isDeclared(key))
+        : []
       if (accepted.validator !== undefined && effortNs(accepted.shape, copy) <= MAX_EFFORT_HERE_NS) {
         return { problems: accepted.validator(copy.value, showsValues), value: copy.value, undeclared }
       }
@@ -185,8 +185,4 @@ function unusable(problems: SchemaProblem[]): ValueProblem {
     pointer: '',
     detail: `the schema that this value is checked with is not usable: ${first?.detail ?? ''}${more}`,
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

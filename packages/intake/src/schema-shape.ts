@@ -1,10 +1,16 @@
 // What of a stranger's schema reaches the compiler: bounded, understood keyword by keyword, references written out.
 // Hides JSON Schema's vocabulary, and the sum that says how long any value can keep a validator busy.
 
-import { createReferences, type JsonObject as Json, pointerTo } from '@fabrique/schema'
-import { compileLinearPattern, PatternRefused } from './linear-pattern.ts'
+import {
+  compileLinearPattern,
+  createReferences,
+  isJsonObject,
+  type JsonObject,
+  PatternRefused,
+  pointerTo,
+} from '@fabrique/schema'
 import { nearestName } from './sentences.ts'
-import { isPrototypeKey } from './value-copy.ts'
+import { copyValue } from './value-copy.ts'
 
 /** One named place in a schema and how to mend it. */
 export interface SchemaProblem {
@@ -14,7 +20,8 @@ export interface SchemaProblem {
   detail: string
 }
 
-export type CleanSchema = boolean | { [keyword: string]: unknown }
+type Keywords = { [keyword: string]: unknown }
+export type CleanSchema = boolean | Keywords
 
 /**
  * Upper bounds of the work that one validation can take, in checks (up to 300 ns each) and pattern steps (about 25 ns).
@@ -56,28 +63,24 @@ const REFUSED_PATTERN_STATES = 500
 
 type Child = 'plain' | 'trial' | 'each' | 'each-trial'
 /** Keywords that hold subschemas; `each` runs once per item or member, `trial` may fail without the whole failing. */
-const ONE_SCHEMA = new Map<string, Child>([
-  ['items', 'each'],
-  ['additionalProperties', 'each'],
-  ['unevaluatedItems', 'each'],
-  ['unevaluatedProperties', 'each'],
-  ['contains', 'each-trial'],
-  ['propertyNames', 'each-trial'],
-  ['not', 'trial'],
-  ['if', 'trial'],
-  ['then', 'trial'],
-  ['else', 'trial'],
-])
-const SCHEMA_LIST = new Map<string, Child>([
-  ['allOf', 'plain'],
-  ['anyOf', 'trial'],
-  ['oneOf', 'trial'],
-  ['prefixItems', 'plain'],
-])
-const SCHEMA_MAP = new Map<string, Child>([
-  ['properties', 'plain'],
-  ['patternProperties', 'each'],
-  ['dependentSchemas', 'trial'],
+const SUBSCHEMAS = new Map<string, [holds: 'one' | 'list' | 'map', child: Child]>([
+  ['items', ['one', 'each']],
+  ['additionalProperties', ['one', 'each']],
+  ['unevaluatedItems', ['one', 'each']],
+  ['unevaluatedProperties', ['one', 'each']],
+  ['contains', ['one', 'each-trial']],
+  ['propertyNames', ['one', 'each-trial']],
+  ['not', ['one', 'trial']],
+  ['if', ['one', 'trial']],
+  ['then', ['one', 'trial']],
+  ['else', ['one', 'trial']],
+  ['allOf', ['list', 'plain']],
+  ['anyOf', ['list', 'trial']],
+  ['oneOf', ['list', 'trial']],
+  ['prefixItems', ['list', 'plain']],
+  ['properties', ['map', 'plain']],
+  ['patternProperties', ['map', 'each']],
+  ['dependentSchemas', ['map', 'trial']],
 ])
 const ASSERTIONS = new Set(
   `type enum const required minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format
@@ -89,14 +92,7 @@ const ANNOTATIONS = new Set(
   'title description examples example deprecated readOnly $comment contentEncoding contentMediaType $anchor'.split(' '),
 )
 const OTHERS = ['$schema', '$id', '$ref', '$defs', 'definitions']
-const KNOWN = [
-  ...ONE_SCHEMA.keys(),
-  ...SCHEMA_LIST.keys(),
-  ...SCHEMA_MAP.keys(),
-  ...ASSERTIONS,
-  ...ANNOTATIONS,
-  ...OTHERS,
-]
+const KNOWN = [...SUBSCHEMAS.keys(), ...ASSERTIONS, ...ANNOTATIONS, ...OTHERS]
 const REMEDIES = new Map([
   ['nullable', 'is not a keyword of JSON Schema; write type: [<type>, "null"]'],
   ['additionalItems', 'is from an older draft; write items beside prefixItems'],
@@ -124,59 +120,16 @@ export function shapeSchema(schema: unknown): {
   inBounds: boolean
   shape?: SchemaShape
 } {
-  if (!isObject(schema)) {
+  if (!isJsonObject(schema)) {
     const detail = 'the schema must be an object such as {"type": "object", "properties": {…}}'
     return { problems: [{ pointer: '', detail }], inBounds: false }
   }
-  const outOfBounds = boundsOf(schema)
-  if (outOfBounds.length > 0) return { problems: outOfBounds, inBounds: false }
-  return { inBounds: true, ...expand(schema) }
-}
-
-type JsonObject = { [key: string]: unknown }
-
-/** Size, depth, plain JSON and harmless keys, with a stack of our own: depth cannot overflow it. */
-function boundsOf(schema: object): SchemaProblem[] {
-  const problems: SchemaProblem[] = []
-  const pending: { value: unknown; pointer: string; depth: number }[] = [{ value: schema, pointer: '', depth: 1 }]
-  let nodes = 0
-  let bytes = 0
-  for (let entry = pending.pop(); entry !== undefined; entry = pending.pop()) {
-    const { value, pointer, depth } = entry
-    nodes += 1
-    if (nodes > SCHEMA_LIMITS.nodes) return [tooLarge(`more than ${SCHEMA_LIMITS.nodes} values`)]
-    if (typeof value === 'string') bytes += Buffer.byteLength(value) + 2
-    else if (typeof value !== 'object' || value === null) {
-      bytes += 8
-      if (!(value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)))) {
-        problems.push({ pointer, detail: `${pointer || 'the schema'} is not a JSON value` })
-      }
-    } else {
-      if (depth > SCHEMA_LIMITS.depth) {
-        return [
-          {
-            pointer,
-            detail: `the schema is nested deeper than ${SCHEMA_LIMITS.depth} levels; flatten it or move parts to $defs`,
-          },
-        ]
-      }
-      const keys = Object.keys(value)
-      if (nodes + keys.length > SCHEMA_LIMITS.nodes) return [tooLarge(`more than ${SCHEMA_LIMITS.nodes} values`)]
-      for (const key of keys) {
-        const member = pointer + pointerTo(key)
-        bytes += Array.isArray(value) ? 1 : Buffer.byteLength(key) + 4
-        if (isPrototypeKey(key))
-          problems.push({ pointer: member, detail: `the name ${key} is not allowed; choose another` })
-        pending.push({ value: (value as JsonObject)[key], pointer: member, depth: depth + 1 })
-      }
-    }
-    if (bytes > SCHEMA_LIMITS.bytes) return [tooLarge(`larger than ${SCHEMA_LIMITS.bytes / 1024} KiB`)]
+  const { bytes, nodes } = SCHEMA_LIMITS
+  const { problems, value } = copyValue(schema, { what: 'the schema', nodes, characters: bytes })
+  if (problems.length === 0 && Buffer.byteLength(JSON.stringify(value)) > bytes) {
+    problems.push({ pointer: '', detail: `the schema is larger than ${bytes / 1024} KiB; shorten it` })
   }
-  return problems.slice(0, SCHEMA_LIMITS.problems)
-}
-
-function tooLarge(what: string): SchemaProblem {
-  return { pointer: '', detail: `the schema is ${what}; remove what the form does not need` }
+  return problems.length > 0 ? { problems, inBounds: false } : { inBounds: true, ...expand(schema) }
 }
 
 /** Where the walk is: what surrounds the schema at hand and which references led to it. */
@@ -196,15 +149,16 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
   const problems = new Map<string, SchemaProblem>()
   const effort: Effort = { once: 0, perNode: 0, stepsOnce: 0, stepsPerCharacter: 0 }
   const patterns = new Map<string, number>()
-  const references = createReferences(root as Json)
+  const references = createReferences(root)
   let nodes = 0
   let subschemas = 0
   let patternStates = 0
 
-  /** The sentence is made only where there is room for it: looking for what was meant takes time. */
-  const report = (pointer: string, detailOf: (place: string) => string): void => {
+  /** Below the top the sentence begins with the place. It is made where there is room only: some take time. */
+  const report = (pointer: string, sentence: string | (() => string)): void => {
     if (problems.size >= SCHEMA_LIMITS.problems) return
-    const detail = detailOf(pointer.length > 200 ? `${pointer.slice(0, 199)}…` : pointer)
+    const place = pointer.length > 200 ? `${pointer.slice(0, 199)}…` : pointer
+    const detail = place + (typeof sentence === 'string' ? sentence : sentence())
     problems.set(`${pointer} ${detail}`, { pointer, detail })
   }
   const count = (amount: number, place: Place): void => {
@@ -230,17 +184,14 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
     let steps = patterns.get(pattern)
     if (steps === undefined) {
       if (patternStates > SCHEMA_LIMITS.patternStates) {
-        report(
-          '',
-          () => 'the patterns of the schema are too large together; bound lengths with minLength and maxLength instead',
-        )
+        report('', 'the patterns of the schema are too large together; bound lengths with minLength and maxLength')
         return 1
       }
       try {
         steps = compileLinearPattern(pattern).stepsPerCharacter
       } catch (error) {
         if (!(error instanceof PatternRefused)) throw error
-        report(pointer, (at) => `${at}: the pattern ${error.message}`)
+        report(pointer, `: the pattern ${error.message}`)
         // Finding that out took time too.
         patternStates += REFUSED_PATTERN_STATES
         return 1
@@ -256,38 +207,35 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
     if (typeof schema === 'boolean') return schema
     subschemas += 1
     // Anything else is told by the compiler's own check of the schema, with its place.
-    if (!isObject(schema)) return true
+    if (!isJsonObject(schema)) return true
     if (place.depth > SCHEMA_LIMITS.depth) throw new ExpandedTooFar()
-    const clean: { [keyword: string]: unknown } = {}
+    const clean: Keywords = {}
     for (const [keyword, value] of Object.entries(schema)) visitKeyword(keyword, value, place, clean)
     return '$ref' in schema ? follow(schema, clean, place) : clean
   }
 
-  const visitKeyword = (keyword: string, value: unknown, place: Place, clean: JsonObject): void => {
+  const visitKeyword = (keyword: string, value: unknown, place: Place, clean: Keywords): void => {
     const pointer = place.pointer + pointerTo(keyword)
-    const one = ONE_SCHEMA.get(keyword)
-    const list = SCHEMA_LIST.get(keyword)
-    const map = SCHEMA_MAP.get(keyword)
-    if (one !== undefined) clean[keyword] = visit(value, below(place, keyword, one))
-    else if (list !== undefined) {
-      const at = below(place, keyword, list)
-      if (Array.isArray(value)) clean[keyword] = value.map((item, index) => visit(item, below(at, index, 'plain')))
-    } else if (map !== undefined) {
-      const at = below(place, keyword, map)
-      if (!isObject(value)) return
-      clean[keyword] = Object.fromEntries(
-        Object.entries(value).map(([name, member]) => {
+    const [holds, child] = SUBSCHEMAS.get(keyword) ?? []
+    if (child !== undefined) {
+      const at = below(place, keyword, child)
+      if (holds === 'one') clean[keyword] = visit(value, at)
+      else if (holds === 'list' && Array.isArray(value)) {
+        clean[keyword] = value.map((item, index) => visit(item, below(at, index, 'plain')))
+      } else if (holds === 'map' && isJsonObject(value)) {
+        const members = Object.entries(value).map(([name, member]) => {
           if (keyword === 'patternProperties') {
             // Keys are tested here and once more by additionalProperties.
             subschemas += 2
             countSteps(2 * checkPattern(name, pointer + pointerTo(name)), place, true)
           }
           return [name, visit(member, below(at, name, 'plain'))]
-        }),
-      )
+        })
+        clean[keyword] = Object.fromEntries(members)
+      }
     } else if (keyword === '$defs' || keyword === 'definitions') {
       // Compiled where they are used; read here, each once, so that the unused ones are told about too.
-      if (place.refs.length > 0 || !isObject(value)) return
+      if (place.refs.length > 0 || !isJsonObject(value)) return
       const before = { nodes, subschemas, effort: { ...effort } }
       nodes = 0
       for (const [name, member] of Object.entries(value)) {
@@ -303,16 +251,13 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
       if (keyword !== 'default' || !place.trial) clean[keyword] = value
     } else if (keyword === '$schema') {
       if (place.pointer !== '' || typeof value !== 'string' || !DIALECT.test(value)) {
-        report(
-          pointer,
-          (at) => `${at} must be https://json-schema.org/draft/2020-12/schema, at the top only; change or remove it`,
-        )
+        const dialect = 'https://json-schema.org/draft/2020-12/schema'
+        report(pointer, ` must be ${dialect}, at the top only; change or remove it`)
       }
     } else if (keyword === '$id') {
-      if (place.pointer !== '')
-        report(pointer, (at) => `${at}: an $id below the top is not supported; use $defs and $ref`)
+      if (place.pointer !== '') report(pointer, ': an $id below the top is not supported; use $defs and $ref')
     } else if (!ANNOTATIONS.has(keyword) && keyword !== '$ref' && !keyword.startsWith('x-')) {
-      report(pointer, (at) => `${at} ${REMEDIES.get(keyword) ?? unknownKeyword(keyword)}`)
+      report(pointer, () => ` ${REMEDIES.get(keyword) ?? unknownKeyword(keyword)}`)
     }
   }
 
@@ -323,39 +268,31 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
     else if (keyword === 'format' && typeof value === 'string') {
       countSteps(16, place)
       if (FORMATS.includes(value)) return
-      report(pointer, (at) => `${at}: the format "${value.slice(0, 80)}" is not known; ${formatRemedy(value)}`)
+      report(pointer, () => `: the format "${value.slice(0, 80)}" is not known; ${formatRemedy(value)}`)
     }
   }
 
   /** The schema with its reference written out. Siblings of $ref hold too (2020-12), so they meet under allOf. */
-  const follow = (schema: JsonObject, clean: JsonObject, place: Place): CleanSchema => {
+  const follow = (schema: JsonObject, clean: Keywords, place: Place): CleanSchema => {
     const reference = schema.$ref
     const pointer = place.pointer + pointerTo('$ref')
     if (typeof reference !== 'string') return clean
-    if (!reference.startsWith('#')) {
-      report(
-        pointer,
-        (at) =>
-          `${at}: a reference to another document is never fetched; copy what you need to $defs and write "#/$defs/name"`,
-      )
+    const refuse = (why: string): CleanSchema => {
+      report(pointer, `: ${why}`)
       return clean
     }
+    if (!reference.startsWith('#')) {
+      const remedy = 'copy what you need to $defs and write "#/$defs/name"'
+      return refuse(`a reference to another document is never fetched; ${remedy}`)
+    }
+    const shown = reference.slice(0, 80)
     const target = references.pointerOf(reference)
     const found = references.target(reference)
-    if (target === undefined || (typeof found !== 'boolean' && !isObject(found))) {
-      report(
-        pointer,
-        (at) => `${at}: there is no schema at ${reference.slice(0, 80)}; refer to an entry of $defs as "#/$defs/name"`,
-      )
-      return clean
+    if (target === undefined || (typeof found !== 'boolean' && !isJsonObject(found))) {
+      return refuse(`there is no schema at ${shown}; refer to an entry of $defs as "#/$defs/name"`)
     }
     if (place.refs.includes(target) || place.pointer === target || place.pointer.startsWith(`${target}/`)) {
-      report(
-        pointer,
-        (at) =>
-          `${at}: the reference ${reference.slice(0, 80)} leads back to itself; write the levels out that the form needs`,
-      )
-      return clean
+      return refuse(`the reference ${shown} leads back to itself; write the levels out that the form needs`)
     }
     if (place.definition) return clean
     const written = visit(found, { ...place, pointer: target, depth: place.depth + 1, refs: [...place.refs, target] })
@@ -371,10 +308,10 @@ function expand(root: JsonObject): { problems: SchemaProblem[]; shape?: SchemaSh
     return { problems: [], shape: { clean, effort, nodes, subschemas, patternStates } }
   } catch (error) {
     if (!(error instanceof ExpandedTooFar)) throw error
+    const most = `${SCHEMA_LIMITS.expandedNodes} values or ${SCHEMA_LIMITS.depth} levels`
     report(
       '',
-      () =>
-        `the schema with its references written out has more than ${SCHEMA_LIMITS.expandedNodes} values or ${SCHEMA_LIMITS.depth} levels; refer less often to large definitions`,
+      `the schema with its references written out has more than ${most}; refer less often to large definitions`,
     )
     return { problems: [...problems.values()] }
   }
@@ -396,8 +333,4 @@ function countNodes(value: unknown): number {
   let nodes = 1
   for (const member of Object.values(value)) nodes += countNodes(member)
   return nodes
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,7 +1,7 @@
 // Ajv's errors as sentences that name the place, what is allowed and what was found.
 // Hides Ajv's vocabulary, and how the errors of alternatives become one sentence instead of dozens.
 
-import { nearestKey, pointerTo } from '@fabrique/schema'
+import { canonicalJson, nearestKey, pointerTo } from '@fabrique/schema'
 import type { ErrorObject } from 'ajv'
 
 /** One named place in a value and how to mend it. */
@@ -24,9 +24,7 @@ const MAX_CANDIDATES = 40
 const MAX_NAME = 40
 
 interface Finding {
-  /** Where the keyword stands in the schema; children of an alternative stand below it. */
-  schemaPath: string
-  instancePath: string
+  error: ErrorObject
   /** Made only for those that are shown: looking for what was meant takes time. */
   describe(): ValueProblem
   /** "a string", "one of a, b": set where the finding is about the kind of value as a whole. */
@@ -49,7 +47,7 @@ export function describeErrors(errors: readonly ErrorObject[], showsValues = tru
   const order = new Intl.Collator('en', { numeric: true })
   const byPlace = findings
     .slice(0, MAX_CONSIDERED)
-    .sort((a, b) => order.compare(a.instancePath, b.instancePath))
+    .sort((a, b) => order.compare(a.error.instancePath, b.error.instancePath))
     // A finding and its twin (one definition that holds twice) make one problem, so look a little further.
     .slice(0, MAX_PROBLEMS + 20)
   const problems = new Map<string, ValueProblem>()
@@ -70,9 +68,11 @@ const GATHERING = new Set(['anyOf', 'oneOf', 'contains', 'propertyNames'])
 
 function takeChildren(findings: Finding[], error: ErrorObject): Finding[] {
   const children: Finding[] = []
-  for (let last = findings.at(-1); last?.schemaPath.startsWith(`${error.schemaPath}/`); last = findings.at(-1)) {
-    // The same schema at the item before, say: not of this alternative.
-    if (last.instancePath !== error.instancePath && !last.instancePath.startsWith(`${error.instancePath}/`)) break
+  for (let last = findings.at(-1); last !== undefined; last = findings.at(-1)) {
+    const { schemaPath, instancePath } = last.error
+    // Children of an alternative stand below it in the schema. The same schema at the item before, say, is not of this one.
+    if (!schemaPath.startsWith(`${error.schemaPath}/`)) break
+    if (instancePath !== error.instancePath && !instancePath.startsWith(`${error.instancePath}/`)) break
     children.push(last)
     findings.pop()
   }
@@ -80,12 +80,10 @@ function takeChildren(findings: Finding[], error: ErrorObject): Finding[] {
 }
 
 function findingOf(error: ErrorObject, children: Finding[]): Finding {
-  const finding = { schemaPath: error.schemaPath, instancePath: error.instancePath }
-  const say = (sentence: () => string) => ({ ...finding, describe: () => at(error.instancePath, sentence()) })
-  if (error.keyword === 'anyOf' || error.keyword === 'oneOf') return alternatives(error, children, say)
+  if (error.keyword === 'anyOf' || error.keyword === 'oneOf') return alternatives(error, children)
   const expects = expectation(error)
-  if (expects === undefined) return { ...finding, describe: () => describe(error, children) }
-  return { ...say(() => `must be ${expects}${got(error)}${suggestion(error)}`), expects }
+  if (expects === undefined) return { error, describe: () => describe(error, children) }
+  return { error, expects, describe: () => at(error, `must be ${expects}${got(error)}${suggestion(error)}`) }
 }
 
 /** What kind of value a type, const or enum asks for. */
@@ -116,37 +114,40 @@ const TYPE_NAMES: Record<string, string> = {
   null: 'null',
 }
 
-function alternatives(error: ErrorObject, children: Finding[], say: (sentence: () => string) => Finding): Finding {
+function alternatives(error: ErrorObject, children: Finding[]): Finding {
   const fitting: unknown = error.params.passingSchemas
   if (Array.isArray(fitting)) {
     const forms = fitting.map((index) => `${Number(index) + 1}`).join(' and ')
-    return say(() => `fits more than one of its allowed forms (${forms}); make it fit one only`)
+    return {
+      error,
+      describe: () => at(error, `fits more than one of its allowed forms (${forms}); make it fit one only`),
+    }
   }
-  const branchOf = (child: Finding) => child.schemaPath.slice(error.schemaPath.length + 1).split('/', 1)[0]
+  const branchOf = (child: Finding) => child.error.schemaPath.slice(error.schemaPath.length + 1).split('/', 1)[0]
   const branches = [...Map.groupBy(children, branchOf).values()]
-  const ownKind = (child?: Finding) => (child?.instancePath === error.instancePath ? child.expects : undefined)
+  const ownKind = (child?: Finding) => (child?.error.instancePath === error.instancePath ? child.expects : undefined)
   const kinds = branches.map(([only, ...more]) => (more.length === 0 ? ownKind(only) : undefined))
   if (kinds.length > 0 && kinds.every((kind) => kind !== undefined)) {
     const expects = join([...new Set(kinds)])
-    return { ...say(() => `must be ${expects}${got(error)}`), expects }
+    return { error, expects, describe: () => at(error, `must be ${expects}${got(error)}`) }
   }
   // The nearest form is the one that already takes this kind of value and asks for the fewest changes.
   const cost = (branch: Finding[]) => branch.length + (branch.some((child) => ownKind(child) !== undefined) ? 1e6 : 0)
   const [closest = []] = branches.sort((a, b) => cost(a) - cost(b))
-  return say(() => {
+  const describeNearest = () => {
     const wishes = closest.slice(0, 3).map((child) => child.describe().detail)
     const nearestForm = wishes.length > 0 ? `; for the nearest of them, ${wishes.join('; ')}` : ''
-    return `fits none of its ${(error.schema as unknown[]).length} allowed forms${nearestForm}`
-  })
+    return at(error, `fits none of its ${(error.schema as unknown[]).length} allowed forms${nearestForm}`)
+  }
+  return { error, describe: describeNearest }
 }
 
 function describe(error: ErrorObject, children: Finding[]): ValueProblem {
   const { missingProperty, additionalProperty, unevaluatedProperty, propertyName } = error.params
   const named = missingProperty ?? additionalProperty ?? unevaluatedProperty ?? propertyName
   const member = typeof named === 'string' ? named : undefined
-  const pointer = error.instancePath + (member === undefined ? '' : pointerTo(member))
   const sentence = SENTENCES[error.keyword]?.(error, member ?? '', children)
-  return at(pointer, sentence ?? `does not satisfy ${error.keyword}`)
+  return at(error, sentence ?? `does not satisfy ${error.keyword}`, member)
 }
 
 type Sentence = (error: ErrorObject, member: string, children: Finding[]) => string
@@ -174,7 +175,12 @@ const SENTENCES: Record<string, Sentence> = {
   maxItems: tooMany,
   items: tooMany,
   unevaluatedItems: tooMany,
-  uniqueItems: ({ params: { i, j } }) => `must not hold an item twice; items ${j} and ${i} (from 0) are equal`,
+  uniqueItems: ({ data }) => {
+    const texts = (data as unknown[]).map(canonicalJson)
+    const earlier = new Map(texts.map((text, index) => [text, index]).reverse() as [string, number][])
+    const again = texts.findIndex((text, index) => earlier.get(text) !== index)
+    return `must not hold an item twice; items ${earlier.get(texts[again] ?? '')} and ${again} (from 0) are equal`
+  },
   minProperties: ({ params }) => `must have at least ${plural(params.limit, 'member')}`,
   maxProperties: ({ params }) => `must have at most ${plural(params.limit, 'member')}`,
   pattern: (error) => `must match the pattern ${short(String(error.params.pattern))}${got(error)}`,
@@ -213,8 +219,10 @@ export function nearestName(wrong: string, valid: readonly string[]): string | u
   )
 }
 
-function at(pointer: string, detail: string): ValueProblem {
-  return { pointer, detail: `${pointer === '' ? 'the value' : short(pointer, 200)} ${detail}` }
+/** A problem where the error is, or at a member there. */
+function at({ instancePath }: ErrorObject, sentence: string, member?: string): ValueProblem {
+  const pointer = instancePath + (member === undefined ? '' : pointerTo(member))
+  return { pointer, detail: `${pointer === '' ? 'the value' : short(pointer, 200)} ${sentence}` }
 }
 
 /** `; got "flatt"`; nothing where the schema marks the field as secret. */

@@ -45,7 +45,9 @@ export function createThread(options: { timeoutMs: number }): Thread {
     const mine = await worker
     // While somebody waits for the answer the process may not end; idle, the thread never keeps it.
     mine.ref()
-    const outcome = await answerOf(mine, job, options.timeoutMs)
+    const answered = nextMessage(mine, options.timeoutMs)
+    mine.postMessage(job)
+    const outcome = await answered
     mine.unref()
     if ('failure' in outcome) await mine.terminate()
     return outcome
@@ -84,36 +86,25 @@ async function start(onExit: () => void): Promise<Worker> {
   // Without a listener, the error of a thread that dies between two jobs would end the process.
   worker.on('error', () => undefined)
   worker.once('exit', onExit)
-  const message = await nextMessage(worker, START_LIMIT_MS)
-  if ('failure' in message) {
+  const started = await nextMessage(worker, START_LIMIT_MS)
+  if ('failure' in started) {
     await worker.terminate()
     throw new Error('the thread for schemas did not start')
   }
   return worker
 }
 
-async function answerOf(worker: Worker, job: Job, timeoutMs: number): Promise<Outcome> {
-  const message = nextMessage(worker, timeoutMs)
-  worker.postMessage(job)
-  const outcome = await message
-  return 'failure' in outcome ? outcome : { answer: outcome.data as Answer }
-}
-
-function nextMessage(
-  worker: Worker,
-  limitMs: number,
-): Promise<{ data: unknown } | { failure: 'too-slow' | 'crashed' }> {
+function nextMessage(worker: Worker, limitMs: number): Promise<Outcome> {
   return new Promise((resolve) => {
-    const settle = (result: { data: unknown } | { failure: 'too-slow' | 'crashed' }): void => {
+    const settle = (outcome: Outcome): void => {
       clearTimeout(timer)
-      worker.off('message', onMessage).off('error', onError).off('exit', onExit)
-      resolve(result)
+      worker.off('message', onMessage).off('error', onError).off('exit', onError)
+      resolve(outcome)
     }
-    const onMessage = (data: unknown): void => settle({ data })
+    const onMessage = (answer: Answer): void => settle({ answer })
     const onError = (): void => settle({ failure: 'crashed' })
-    const onExit = (): void => settle({ failure: 'crashed' })
     const timer = setTimeout(() => settle({ failure: 'too-slow' }), limitMs)
-    worker.on('message', onMessage).on('error', onError).on('exit', onExit)
+    worker.on('message', onMessage).on('error', onError).on('exit', onError)
   })
 }
 

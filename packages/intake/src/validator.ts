@@ -1,10 +1,10 @@
 // Ajv, set up once: from an understood schema to a function that validates. Runs in both threads.
 // Hides what was changed in Ajv so that its time is linear: patterns, uniqueItems, and two formats.
 
-import type { ErrorObject, SchemaValidateFunction } from 'ajv'
+import { canonicalJson, compileLinearPattern } from '@fabrique/schema'
+import type { ErrorObject } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { fullFormats } from 'ajv-formats/dist/formats.js'
-import { compileLinearPattern } from './linear-pattern.ts'
 import type { CleanSchema, SchemaProblem } from './schema-shape.ts'
 import { FORMATS } from './schema-shape.ts'
 import { describeErrors, type ValueProblem } from './sentences.ts'
@@ -39,8 +39,8 @@ export function compileValidator(clean: CleanSchema): Validator {
     keyword: 'uniqueItems',
     type: 'array',
     schemaType: 'boolean',
-    errors: true,
-    validate: createUniqueItems(),
+    // Linear where Ajv's own compares each with each.
+    validate: (wanted: boolean, items: unknown[]) => !wanted || new Set(items.map(canonicalJson)).size === items.length,
   })
   const validate = ajv.compile(clean)
   return (value, showsValues) => {
@@ -102,31 +102,4 @@ function addFormats(ajv: Ajv2020): void {
   })
   // Text as far as the schema goes; what may stand in it differs between HTTP and the command line.
   ajv.addFormat('file', true)
-}
-
-/** Equal items by their canonical text: linear where Ajv's own compares each with each. */
-function createUniqueItems(): SchemaValidateFunction {
-  const uniqueItems: SchemaValidateFunction = (wanted: boolean, items: unknown[]) => {
-    delete uniqueItems.errors
-    if (!wanted) return true
-    const seen = new Map<string, number>()
-    for (const [index, item] of items.entries()) {
-      const text = canonicalText(item)
-      const earlier = seen.get(text)
-      if (earlier !== undefined) {
-        uniqueItems.errors = [{ keyword: 'uniqueItems', params: { i: index, j: earlier } }]
-        return false
-      }
-      seen.set(text, index)
-    }
-    return true
-  }
-  return uniqueItems
-}
-
-function canonicalText(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalText).join(',')}]`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const members = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
-  return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${canonicalText(member)}`).join(',')}}`
 }

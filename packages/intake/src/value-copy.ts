@@ -1,7 +1,7 @@
 // A bounded deep copy of a JSON value, so that defaults never reach the caller's own object.
 // Hides the measuring on the way: what a validator has to go through.
 
-import { pointerTo } from '@fabrique/schema'
+import { isPrototypeKey, pointerTo } from '@fabrique/schema'
 import type { ValueProblem } from './sentences.ts'
 
 /** The copy with its measures, or the problems that forbid to look at the value any further. */
@@ -15,18 +15,23 @@ export interface ValueCopy {
   longest: number
 }
 
-const MAX_DEPTH = 64
-const MAX_NODES = 20_000
-const MAX_CHARACTERS = 2 * 1024 * 1024
+export interface ValueLimits {
+  /** What problems call the whole. */
+  what: string
+  nodes: number
+  characters: number
+}
 
-/**
- * Copies plain JSON; prototype keys, other kinds of values, and more than twice what the front door lets in are
- * problems.
- */
-export function copyValue(value: unknown): ValueCopy {
+/** More than twice what the front door lets in. */
+const VALUE_LIMITS: ValueLimits = { what: 'the value', nodes: 20_000, characters: 2 * 1024 * 1024 }
+const MAX_DEPTH = 64
+const MAX_PROBLEMS = 100
+
+/** Copies plain JSON; prototype keys, other kinds of values, and what is over the limits are problems. */
+export function copyValue(value: unknown, { what, nodes, characters }: ValueLimits = VALUE_LIMITS): ValueCopy {
   const copy: ValueCopy = { problems: [], value: undefined, nodes: 0, characters: 0, longest: 0 }
   const refuse = (pointer: string, detail: string): undefined => {
-    if (copy.problems.length < 100) copy.problems.push({ pointer, detail: `${pointer || 'the value'} ${detail}` })
+    if (copy.problems.length < MAX_PROBLEMS) copy.problems.push({ pointer, detail: `${pointer || what} ${detail}` })
     return undefined
   }
   const measure = (text: string): void => {
@@ -39,8 +44,9 @@ export function copyValue(value: unknown): ValueCopy {
 
   const visit = (part: unknown): unknown => {
     copy.nodes += 1
-    if (copy.nodes > MAX_NODES || copy.characters > MAX_CHARACTERS) {
-      if (copy.problems.length === 0) refuse('', 'is too large; send less')
+    if (copy.nodes > nodes || copy.characters > characters) {
+      const why = copy.nodes > nodes ? `has more than ${nodes} values` : `is larger than ${characters / 1024} KiB`
+      if (copy.problems.length === 0) refuse('', `${why}; shorten it`)
       return undefined
     }
     if (typeof part === 'string') {
@@ -53,7 +59,7 @@ export function copyValue(value: unknown): ValueCopy {
     if (path.length >= MAX_DEPTH) return refuse('', `is nested deeper than ${MAX_DEPTH} levels; flatten it`)
     if (Array.isArray(part)) {
       const items: unknown[] = []
-      for (let index = 0; index < part.length && copy.nodes <= MAX_NODES; index += 1) {
+      for (let index = 0; index < part.length && copy.nodes <= nodes; index += 1) {
         path.push(index)
         items.push(visit(part[index]))
         path.pop()
@@ -75,9 +81,4 @@ export function copyValue(value: unknown): ValueCopy {
 
   copy.value = visit(value)
   return copy
-}
-
-/** Names that reach into a prototype; refused as keys wherever a stranger names something. */
-export function isPrototypeKey(key: string): boolean {
-  return key === '__proto__' || key === 'constructor' || key === 'prototype'
 }

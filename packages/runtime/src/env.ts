@@ -59,6 +59,9 @@ export const CommonEnv = {
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 }
 
+/** Some of the common variables, parsed. */
+type Environment<Name extends keyof typeof CommonEnv> = Pick<z.infer<z.ZodObject<typeof CommonEnv>>, Name>
+
 /** Variables of processes that talk to Redis. */
 export const RedisEnv = {
   REDIS_URL: z.string().min(1),
@@ -84,14 +87,10 @@ export function parseEnv<Shape extends z.ZodRawShape>(
   const present = Object.fromEntries(Object.entries(source).filter(([, value]) => value !== ''))
   const parsed = z.object(shape).safeParse(present)
   if (parsed.success) return parsed.data
-  const lines = parsed.error.issues.map(
-    (issue) => `${String(issue.path[0])}: ${absent(issue, present) ? 'is required' : issue.message}`,
-  )
+  const lines = parsed.error.issues.map(({ path: [name], message }) => {
+    return `${String(name)}: ${present[String(name)] === undefined ? 'is required' : message}`
+  })
   throw new ConfigurationError(lines.join('\n'))
-}
-
-function absent(issue: z.core.$ZodIssue, source: Record<string, unknown>): boolean {
-  return source[String(issue.path[0])] === undefined
 }
 
 function isPlainHttpUrl(address: string): boolean {
@@ -105,14 +104,14 @@ function isPlainHttpUrl(address: string): boolean {
  * Throws a `ConfigurationError` that names the credentials that a bucket lacks.
  */
 export function artifactStoreConfig(
-  env: {
-    ARTIFACT_STORE?: string | undefined
-    AWS_ACCESS_KEY_ID?: string | undefined
-    AWS_SECRET_ACCESS_KEY?: string | undefined
-    AWS_SESSION_TOKEN?: string | undefined
-    AWS_REGION: string
-    S3_ENDPOINT?: string | undefined
-  },
+  env: Environment<
+    | 'ARTIFACT_STORE'
+    | 'AWS_ACCESS_KEY_ID'
+    | 'AWS_SECRET_ACCESS_KEY'
+    | 'AWS_SESSION_TOKEN'
+    | 'AWS_REGION'
+    | 'S3_ENDPOINT'
+  >,
   folder: string,
 ) {
   const { ARTIFACT_STORE: address = folder, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = env
@@ -136,13 +135,9 @@ export function artifactStoreConfig(
 }
 
 /** Provider settings as the steps package takes them. */
-export function providerConfig(env: {
-  FABRIQUE_PROVIDERS: 'live' | 'simulated' | 'auto'
-  OPENAI_API_KEY?: string | undefined
-  OPENAI_BASE_URL?: string | undefined
-  FAL_KEY?: string | undefined
-  FAL_BASE_URL?: string | undefined
-}) {
+export function providerConfig(
+  env: Environment<'FABRIQUE_PROVIDERS' | 'OPENAI_API_KEY' | 'OPENAI_BASE_URL' | 'FAL_KEY' | 'FAL_BASE_URL'>,
+) {
   return {
     mode: env.FABRIQUE_PROVIDERS,
     settings: {
@@ -153,7 +148,7 @@ export function providerConfig(env: {
 }
 
 /** Provider limits as the queue package takes them. */
-export function providerLimits(env: { PROVIDER_LIMITS: string }) {
+export function providerLimits(env: Environment<'PROVIDER_LIMITS'>) {
   return entriesOf(env.PROVIDER_LIMITS).map((entry) => {
     const { scope = '', atOnce, starts, unit } = LIMIT.exec(entry)?.groups ?? {}
     const perSeconds = SECONDS_OF[unit as keyof typeof SECONDS_OF]

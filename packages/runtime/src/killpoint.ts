@@ -10,10 +10,7 @@ export const KillpointEnv = {
 }
 
 /** Kills this process with SIGKILL at the point that the environment names; without one, does nothing. */
-export function createKillpoint(env: {
-  FABRIQUE_TEST_KILLPOINT?: string | undefined
-  FABRIQUE_TEST_KILLPOINT_FILE?: string | undefined
-}): (point: string) => void {
+export function createKillpoint(env: z.infer<z.ZodObject<typeof KillpointEnv>>): (point: string) => void {
   const { FABRIQUE_TEST_KILLPOINT: armed, FABRIQUE_TEST_KILLPOINT_FILE: file } = env
   return (point) => {
     if (point !== armed) return

@@ -1,5 +1,6 @@
 // One way to be a process: resources released last-in-first-out, signals, a deadline, and the exit code.
 // Hides signal handlers and the supervisor's channel; a main file only says what it owns.
+import { once } from 'node:events'
 import type { Logger } from 'pino'
 
 export interface Lifecycle {
@@ -33,22 +34,15 @@ export async function runService(
     log,
     stopping: stop.signal,
     own(resource, release) {
-      releases.push(async () => {
-        await release(resource)
-      })
+      releases.push(async () => void (await release(resource)))
       return resource
     },
   }
-  const asked = new Promise<void>((resolve) => {
-    const ask = () => {
-      stop.abort('shutdown')
-      resolve()
-    }
-    process.on('SIGINT', ask)
-    process.on('SIGTERM', ask)
-    // The supervisor's channel closes when it dies, however it dies.
-    if (process.connected) process.on('disconnect', ask)
-  })
+  const ask = () => stop.abort('shutdown')
+  process.on('SIGINT', ask)
+  process.on('SIGTERM', ask)
+  // The supervisor's channel closes when it dies, however it dies.
+  if (process.connected) process.on('disconnect', ask)
   // A supervisor that is gone no longer reads what we print.
   process.stdout.on('error', () => {})
   process.stderr.on('error', () => {})
@@ -56,11 +50,11 @@ export async function runService(
   let code = 0
   try {
     await start(life)
-    await asked
+    if (!stop.signal.aborted) await once(stop.signal, 'abort')
   } catch (error) {
     code = reportStartFailure(log, error)
   }
-  stop.abort('shutdown')
+  ask()
   const timer = setTimeout(() => {
     log.error({}, 'stopping took too long; what was under way will be taken up again')
     process.exit(1)

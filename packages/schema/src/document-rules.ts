@@ -1,6 +1,6 @@
 // What every document must satisfy, whatever its format: the limits, the keys, the text and the numbers, with one wording.
 // Hides how findings are collected: what cannot be parsed (400) ends the reading, what is refused (422) is gathered.
-import type { JsonValue } from './json.ts'
+import { isPrototypeKey, type JsonValue } from './json.ts'
 import { pointerTo } from './json-schema/pointer.ts'
 
 export type DocumentFormat = 'json' | 'yaml' | 'toml'
@@ -35,13 +35,23 @@ export interface Finding {
   offset: number | undefined
 }
 
-/** What a reader makes of a text. `offsets` finds where each value stands, by pointer; it is called at most once. */
-export interface Reading {
-  value: JsonValue
-  offsets(): Map<string, number>
+/** Indexes into the text: where a value begins, and its key; an item stands for its own key. */
+export interface Place {
+  key: number
+  value: number
 }
 
-/** Thrown by readers for what cannot be parsed; never leaves `parseDocument`. */
+/** What a reader makes of a text whose grammar it has judged. */
+export interface Reading {
+  /** As the parser gives it, so that TOML may have bigints and dates in it. */
+  value: unknown
+  /** How many keys the text holds, where the parser keeps one of two equal ones and says nothing. */
+  keys?: number
+  /** Where each value stands, by pointer. May take a pass of its own over the text; refuses what `keys` gives away. */
+  places(): ReadonlyMap<string, Place>
+}
+
+/** Thrown for what cannot be parsed; never leaves `parseDocument`. */
 export class Unparsable extends Error {
   readonly finding: Finding
 
@@ -52,7 +62,8 @@ export class Unparsable extends Error {
 }
 
 const FINDINGS_MAX = 20
-const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
+/** Matches in every text that holds a number too small for a float: digits far behind the point, or a large exponent. */
+const MAY_VANISH = /[\d.]e-[\d_]{2}|\.[0_]{99}/i
 
 /** The place in words, for the detail of a problem. */
 export function placeOf(path: Path): string {
@@ -64,103 +75,121 @@ export function clip(text: string, length: number): string {
   return (text.length > length ? `${text.slice(0, length)}…` : text).toWellFormed()
 }
 
-/** The checks of one reading; each takes the path and the offset of its subject. All but the 422s throw `Unparsable`. */
-export interface Rules {
-  readonly limits: DocumentLimits
-  /** What is refused with 422, in the order it was met. */
-  readonly refused: readonly Finding[]
-  fail(path: Path, offset: number | undefined, detail: string): never
-  failTooManyNodes(offset: number | undefined): never
-  failTooDeep(path: Path, offset: number | undefined): never
-  /** Counts one value; every object, array and scalar passes here exactly once. */
-  node(offset: number | undefined): void
-  /** An object or array whose own place is `path`. */
-  container(path: Path, offset: number | undefined): void
-  /** A string or key as it was decoded. */
-  text(value: string, path: Path, offset: number | undefined): void
-  /** A key, the last part of `path`; `seen` if its object holds it already. Forbidden keys are a 422. */
-  key(seen: boolean, path: Path, offset: number | undefined): void
-  /** The number itself, or 0 once it is refused (a 422). `source` is its text where the parser may have lost digits. */
-  number(value: number, source: string | undefined, path: Path, offset: number | undefined): number
+export function fail(path: Path, offset: number | undefined, detail: string): never {
+  throw new Unparsable({ path: [...path], offset, detail })
 }
 
-export function createRules(limits: DocumentLimits): Rules {
-  let nodes = 0
+export function failTooManyNodes(limits: DocumentLimits, offset: number | undefined): never {
+  fail([], offset, `the document holds more than ${limits.nodes} values; split it or send fewer`)
+}
+
+export function failTooDeep(limits: DocumentLimits, path: Path, offset: number | undefined): never {
+  fail(path, offset, `objects and arrays are nested more than ${limits.depth} levels deep; flatten the document`)
+}
+
+/** For a key, the last part of the path, that its object holds already. */
+export function failTwice(path: Path, offset: number | undefined): never {
+  const owner = placeOf(path.slice(0, -1))
+  fail(path, offset, `the key "${clip(String(path.at(-1)), 80)}" stands twice in ${owner}; keep one of them`)
+}
+
+/**
+ * Makes the value of a reading plain, in its own place. `refused` is what is refused in it (422), up to twenty of them in
+ * the order they were met.
+ */
+export function toTree(
+  text: string,
+  reading: Reading,
+  limits: DocumentLimits,
+): { value: JsonValue; refused: readonly Finding[] } {
+  const path: (string | number)[] = []
   const refused: Finding[] = []
+  let [nodes, keys] = [0, 0]
+  // The text itself holds no NUL and no half of a character; only escapes can bring them in.
+  const hasEscapes = text.includes('\\')
+  let mayVanish: boolean | undefined
 
-  function fail(path: Path, offset: number | undefined, detail: string): never {
-    throw new Unparsable({ path, offset, detail })
+  function offsetOf(part: keyof Place): number | undefined {
+    return reading.places().get(pointerTo(...path))?.[part]
   }
 
-  function refuse(path: Path, offset: number | undefined, detail: string): void {
-    if (refused.length < FINDINGS_MAX) refused.push({ path: [...path], offset, detail })
+  function refuse(part: keyof Place, detail: string): void {
+    if (refused.length < FINDINGS_MAX) refused.push({ path: [...path], offset: offsetOf(part), detail })
   }
 
-  function failTooManyNodes(offset: number | undefined): never {
-    fail([], offset, `the document holds more than ${limits.nodes} values; split it or send fewer`)
+  /** The characters from the value's beginning that the sticky pattern matches. */
+  function sourceOf(pattern: RegExp): string | undefined {
+    const offset = offsetOf('value')
+    if (offset === undefined) return undefined
+    pattern.lastIndex = offset
+    return pattern.exec(text)?.[0]
   }
 
-  function failTooDeep(path: Path, offset: number | undefined): never {
-    fail(path, offset, `objects and arrays are nested more than ${limits.depth} levels deep; flatten the document`)
+  function checkText(value: string, part: keyof Place): void {
+    if (value.length * 3 > limits.stringBytes && Buffer.byteLength(value) > limits.stringBytes) {
+      const detail = `the text at ${placeOf(path)} is longer than ${limits.stringBytes} bytes; shorten it`
+      fail(path, offsetOf(part), detail)
+    }
+    if (!hasEscapes) return
+    if (value.includes('\0')) {
+      fail(path, offsetOf(part), `the text at ${placeOf(path)} holds a NUL character; remove it`)
+    }
+    if (!value.isWellFormed()) {
+      const detail = `the text at ${placeOf(path)} holds half of a surrogate pair; write the whole character`
+      fail(path, offsetOf(part), detail)
+    }
   }
 
-  return {
-    limits,
-    refused: refused as readonly Finding[],
-    fail,
-    failTooManyNodes,
-    failTooDeep,
+  function refuseNumber(why: string): number {
+    refuse('value', `the number at ${placeOf(path)} ${why}`)
+    return 0
+  }
 
-    node(offset: number | undefined): void {
-      if (++nodes > limits.nodes) failTooManyNodes(offset)
-    },
+  function toNumber(value: number): number {
+    const most = Number.MAX_SAFE_INTEGER
+    if (!Number.isFinite(value)) return refuseNumber('has no finite value; write a finite number or a string')
+    if (Math.abs(value) > most) return refuseNumber(`is beyond ±${most} and would lose digits; write a string`)
+    if (value !== 0) return value
+    if ((mayVanish ??= MAY_VANISH.test(text)) && sourceOf(/[-+]?[0-9._]*[1-9]/y) !== undefined) {
+      return refuseNumber('is too small and would become 0; write 0 or a string')
+    }
+    return 0 // for -0 too: JSON texts and databases do not keep its sign
+  }
 
-    container(path: Path, offset: number | undefined): void {
-      if (path.length >= limits.depth) failTooDeep([...path], offset)
-    },
+  function toValue(value: unknown): unknown {
+    if (++nodes > limits.nodes) failTooManyNodes(limits, offsetOf('value'))
+    if (typeof value === 'string') checkText(value, 'value')
+    if (typeof value === 'number' || typeof value === 'bigint') return toNumber(Number(value))
+    if (typeof value !== 'object' || value === null) return value
+    if (value instanceof Date) return sourceOf(/[^,\]}#\r\n]*/y)?.trim() ?? value.toISOString()
 
-    text(value: string, path: Path, offset: number | undefined): void {
-      if (value.length * 3 > limits.stringBytes && Buffer.byteLength(value) > limits.stringBytes) {
-        fail([...path], offset, `the text at ${placeOf(path)} is longer than ${limits.stringBytes} bytes; shorten it`)
-      }
-      if (value.includes('\0')) {
-        fail([...path], offset, `the text at ${placeOf(path)} holds a NUL character; remove it`)
-      }
-      if (!value.isWellFormed()) {
-        fail(
-          [...path],
-          offset,
-          `the text at ${placeOf(path)} holds half of a surrogate pair; write the whole character`,
-        )
-      }
-    },
-
-    key(seen: boolean, path: Path, offset: number | undefined): void {
-      const key = String(path[path.length - 1])
-      if (seen) {
-        const owner = placeOf(path.slice(0, -1))
-        fail([...path], offset, `the key "${clip(key, 80)}" stands twice in ${owner}; keep one of them`)
-      }
-      if (FORBIDDEN_KEYS.has(key)) refuse(path, offset, `the key "${key}" is not allowed anywhere; choose another name`)
-    },
-
-    number(value: number, source: string | undefined, path: Path, offset: number | undefined): number {
-      if (!Number.isFinite(value)) {
-        refuse(path, offset, `the number at ${placeOf(path)} has no finite value; write a finite number or a string`)
-        return 0
-      }
-      if (Math.abs(value) > Number.MAX_SAFE_INTEGER) {
-        const most = Number.MAX_SAFE_INTEGER
-        refuse(path, offset, `the number at ${placeOf(path)} is beyond ±${most} and would lose digits; write a string`)
-        return 0
-      }
-      if (value === 0) {
-        if (source !== undefined && /^[-+]?[0-9._]*[1-9]/.test(source)) {
-          refuse(path, offset, `the number at ${placeOf(path)} is too small and would become 0; write 0 or a string`)
-        }
-        return 0 // -0 too: JSON texts and databases do not keep its sign
-      }
+    if (path.length >= limits.depth) failTooDeep(limits, path, offsetOf('value'))
+    if (Array.isArray(value)) {
+      for (let index = 0; index < value.length; index++) settle(value as unknown[], index)
       return value
-    },
+    }
+    if (Object.getPrototypeOf(value) === null) Object.setPrototypeOf(value, Object.prototype)
+    for (const key of Object.keys(value)) {
+      keys++
+      settle(value as Record<string, unknown>, key)
+    }
+    return value
   }
+
+  /** Checks a member or item, and puts what it comes to in its place. */
+  function settle<Key extends string | number>(owner: Record<Key, unknown>, key: Key): void {
+    path.push(key)
+    if (typeof key === 'string') {
+      checkText(key, 'key')
+      if (isPrototypeKey(key)) refuse('key', `the key "${key}" is not allowed anywhere; choose another name`)
+    }
+    const given = owner[key]
+    const value = toValue(given)
+    if (!Object.is(value, given)) owner[key] = value
+    path.pop()
+  }
+
+  const value = toValue(reading.value) as JsonValue
+  if (reading.keys !== undefined && reading.keys !== keys) reading.places()
+  return { value, refused }
 }

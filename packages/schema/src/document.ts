@@ -1,14 +1,16 @@
 // The one front door that turns bytes into a plain tree, for request bodies and files alike, in JSON, YAML and TOML.
 // Hides three parsers behind one answer: the same document gives the same value, or the same refusal, in every format.
+import { isUtf8 } from 'node:buffer'
 import { readJson } from './document-json.ts'
 import {
   DOCUMENT_LIMITS,
   type DocumentFormat,
   type DocumentLimits,
-  createRules,
+  fail,
   type Finding,
-  type Path,
   type Position,
+  type Reading,
+  toTree,
   Unparsable,
 } from './document-rules.ts'
 import { readToml } from './document-toml.ts'
@@ -66,29 +68,25 @@ export function parseDocument(
   const bounds = { ...DOCUMENT_LIMITS, ...limits }
   const size = typeof bytes === 'string' ? Buffer.byteLength(bytes) : bytes.byteLength
   if (size > bounds.bodyBytes) {
-    return refusal(413, '', [
-      {
-        path: [],
-        offset: undefined,
-        detail: `the document has ${size} bytes; at most ${bounds.bodyBytes} are allowed`,
-      },
-    ])
+    const detail = `the document has ${size} bytes; at most ${bounds.bodyBytes} are allowed`
+    return refusal(413, '', [{ path: [], offset: undefined, detail }])
   }
 
-  const text = typeof bytes === 'string' ? bytes.replace(/^\uFEFF/, '') : decodeUtf8(bytes)
-  if (typeof text !== 'string') return refusal(400, text.lossyText, [text.finding])
-  const rules = createRules(bounds)
+  const text = typeof bytes === 'string' ? bytes.replace(/^\uFEFF/, '') : new TextDecoder().decode(bytes)
   try {
+    if (typeof bytes !== 'string' && !isUtf8(bytes)) {
+      fail([], firstInvalid(bytes), 'the text is not UTF-8 from here on; save it as UTF-8 and send it again')
+    }
     checkCharacters(text, format, bounds)
-    const reading = READERS[format](text, rules)
-    if (rules.refused.length > 0) return refusal(422, text, rules.refused)
-    return { ok: true, document: createDocument(format, text, reading) }
+    const reading = READERS[format](text, bounds)
+    const { value, refused } = toTree(text, reading, bounds)
+    if (refused.length > 0) return refusal(422, text, refused)
+    return { ok: true, document: { format, value, locate: createLocator(text, reading) } }
   } catch (error) {
     if (error instanceof Unparsable) return refusal(400, text, [error.finding])
     // A parser met something that its authors did not foresee; its own words could hold anything.
-    return refusal(400, text, [
-      { path: [], offset: undefined, detail: `this cannot be read as ${format}; simplify it` },
-    ])
+    const detail = `this cannot be read as ${format}; simplify it`
+    return refusal(400, text, [{ path: [], offset: undefined, detail }])
   }
 }
 
@@ -153,84 +151,50 @@ function editDistance(a: string, b: string): number {
   return last[b.length] ?? 0
 }
 
-function decodeUtf8(bytes: Uint8Array): string | { finding: Finding; lossyText: string } {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    const lossyText = new TextDecoder('utf-8').decode(bytes)
-    const detail = 'the text is not UTF-8 from here on; save it as UTF-8 and send it again'
-    return { lossyText, finding: { path: [], offset: firstInvalid(bytes, lossyText), detail } }
-  }
-}
-
 /** The index of the first replacement character that does not stand in the bytes themselves. */
-function firstInvalid(bytes: Uint8Array, lossyText: string): number {
-  let byte = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0
-  let from = 0
-  for (;;) {
-    const index = lossyText.indexOf('\uFFFD', from)
-    if (index < 0) return lossyText.length
-    byte += Buffer.byteLength(lossyText.slice(from, index))
-    if (bytes[byte] !== 0xef || bytes[byte + 1] !== 0xbf || bytes[byte + 2] !== 0xbd) return index
-    byte += 3
-    from = index + 1
-  }
+function firstInvalid(bytes: Uint8Array): number {
+  const written = Buffer.from(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes))
+  const same = bytes.findIndex((byte, index) => byte !== written[index])
+  // What is the same may end within a character that is not: a stream holds its beginning back.
+  return new TextDecoder('utf-8').decode(bytes.subarray(0, same < 0 ? undefined : same), { stream: true }).length
 }
 
 /** What no format allows. The line limit spares the parsers whose work per line is large. */
 function checkCharacters(text: string, format: DocumentFormat, limits: DocumentLimits): void {
-  const fail = (offset: number, detail: string): never => {
-    throw new Unparsable({ path: [], offset, detail })
-  }
-  if (!/\S/.test(text)) fail(0, 'the document is empty; write at least one key')
+  if (!/\S/.test(text)) fail([], 0, 'the document is empty; write at least one key')
   const nul = text.indexOf('\0')
-  if (nul >= 0) fail(nul, 'the text holds a NUL character here; remove it')
+  if (nul >= 0) fail([], nul, 'the text holds a NUL character here; remove it')
   if (!text.isWellFormed()) {
-    fail(text.search(/\p{Surrogate}/u), 'the text holds half of a surrogate pair here; write the whole character')
+    fail([], text.search(/\p{Surrogate}/u), 'the text holds half of a surrogate pair here; write the whole character')
   }
   if (format === 'json') return
   let end = -1
   for (let line = 1; (end = text.indexOf('\n', end + 1)) >= 0; line++) {
-    if (line > limits.lines) fail(end, `the document has more than ${limits.lines} lines; split it or send fewer`)
+    if (line > limits.lines) fail([], end, `the document has more than ${limits.lines} lines; split it or send fewer`)
   }
 }
 
-function createDocument(
-  format: DocumentFormat,
-  text: string,
-  reading: { value: JsonValue; offsets(): Map<string, number> },
-): ParsedDocument {
+function createLocator(text: string, reading: Reading): ParsedDocument['locate'] {
   const positionAt = createPositions(text)
-  let offsets: Map<string, number> | undefined
-  return {
-    format,
-    value: reading.value,
-    locate(pointer) {
-      if (pointer !== '' && !pointer.startsWith('/')) return undefined
-      offsets ??= reading.offsets()
-      for (let known = pointer; ; known = known.slice(0, known.lastIndexOf('/'))) {
-        const offset = offsets.get(known)
-        if (offset !== undefined) return positionAt(offset)
-        if (known === '') return undefined
-      }
-    },
+  return (pointer) => {
+    if (pointer !== '' && !pointer.startsWith('/')) return undefined
+    for (let known = pointer; ; known = known.slice(0, known.lastIndexOf('/'))) {
+      const place = reading.places().get(known)
+      if (place !== undefined) return positionAt(place.key)
+      if (known === '') return undefined
+    }
   }
 }
 
 function refusal(status: 400 | 413 | 422, text: string, findings: readonly Finding[]): DocumentOutcome {
   const positionAt = createPositions(text)
-  const problems = findings.map(({ path, detail, offset }) => ({
-    pointer: pointerTo(...shortPart(path)),
-    detail,
-    ...(offset === undefined ? {} : positionAt(offset)),
-  }))
+  const problems = findings.map(({ path, detail, offset }) => {
+    // A key that is too long to be sent back ends the pointer; what stands behind it has no name worth telling.
+    const long = path.findIndex((part) => String(part).length > POINTER_PART_MAX)
+    const pointer = pointerTo(...path.slice(0, long < 0 ? undefined : long))
+    return { pointer, detail, ...(offset === undefined ? {} : positionAt(offset)) }
+  })
   return { ok: false, status, problems }
-}
-
-/** The path up to the first key that is too long to be sent back; what stands behind it has no name worth telling. */
-function shortPart(path: Path): Path {
-  const long = path.findIndex((part) => String(part).length > POINTER_PART_MAX)
-  return long < 0 ? path : path.slice(0, long)
 }
 
 /** Turns indexes of the text to lines and columns. Ascending indexes take one pass over the text together. */

@@ -10,6 +10,11 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** Names that reach into a prototype; refused as keys wherever a stranger names something. */
+export function isPrototypeKey(key: string): boolean {
+  return key === '__proto__' || key === 'constructor' || key === 'prototype'
+}
+
 /** Any JSON value, in a schema. */
 export const Json = z.custom<JsonValue>((value) => value !== undefined)
 /** Any JSON object, in a schema. */

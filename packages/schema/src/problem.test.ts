@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { keysOf, problemsOf } from './problem.ts'
+import { problemsOf } from './problem.ts'
 
 const Shape = z.strictObject({
   name: z.string().min(1).max(5),
@@ -13,7 +13,7 @@ const Shape = z.strictObject({
 function told(value: unknown): string[] {
   const { error } = Shape.safeParse(value)
   if (error === undefined) return []
-  return problemsOf(error, (path) => keysOf(Shape, path)).map(({ pointer, detail }) => `${pointer} ${detail}`)
+  return problemsOf(error, Shape).map(({ pointer, detail }) => `${pointer} ${detail}`)
 }
 
 describe('what a schema finds wrong', () => {

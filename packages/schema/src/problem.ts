@@ -5,18 +5,14 @@ import { nearestKey } from './document.ts'
 import type { Problem } from './error.ts'
 import { pointerTo } from './json-schema/pointer.ts'
 
-/** Every problem of a failed parse, one per unknown key. `keysAt` names the keys at a path, `what` a key in words. */
-export function problemsOf(
-  error: z.ZodError,
-  keysAt: (path: readonly PropertyKey[]) => readonly string[],
-  what = 'a key',
-): Problem[] {
+/** Every problem of a parse by the schema that has failed, one per unknown key; `what` is a key in words. */
+export function problemsOf(error: z.ZodError, schema: z.ZodType, what = 'a key'): Problem[] {
   return error.issues.flatMap((issue): Problem[] => {
     const { path } = issue
     if (issue.code !== 'unrecognized_keys') {
       return [{ pointer: pointerTo(...path), detail: inWords(issue), code: 'invalid' }]
     }
-    const keys = keysAt(path)
+    const keys = keysOf(schema, path)
     return issue.keys.map((key) => {
       const near = nearestKey(key, keys)
       const remedy = near === undefined ? `the keys are ${keys.join(', ')}` : `did you mean "${near}"?`
@@ -58,14 +54,15 @@ function withArticle(type: string): string {
   return `${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type === 'record' ? 'object' : type}`
 }
 
-/** The keys that a schema of objects has at a path, for the remedy of an unknown one. */
-export function keysOf(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+/** The keys that a schema has at a path, for the remedy of an unknown one; `$schema` is for editors. */
+function keysOf(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   let at: unknown = schema
   for (const key of [...path, null]) {
     while (at instanceof z.ZodOptional || at instanceof z.ZodDefault || at instanceof z.ZodNullable) at = at.unwrap()
-    if (!(at instanceof z.ZodObject)) return []
-    if (key === null) return Object.keys(at.shape)
-    at = (at.shape as Record<PropertyKey, unknown>)[key]
+    if (at instanceof z.ZodArray && key !== null) at = at.element
+    else if (!(at instanceof z.ZodObject)) return []
+    else if (key === null) return Object.keys(at.shape).filter((name) => name !== '$schema')
+    else at = (at.shape as Record<PropertyKey, unknown>)[key]
   }
   return []
 }

@@ -6,36 +6,37 @@ import { BUNDLE_WORKFLOW, RESERVED_INPUT_KEYS, RunSpec } from './run-spec.ts'
 import { Template, VISIBILITIES } from './template.ts'
 import { WorkflowSet } from './workflow-set.ts'
 
-/** What `publishedSchema` knows. */
-export const PUBLISHED_SCHEMAS = ['workflow-schema-v1', 'run-spec', 'workflow-set'] as const
-
 const DIALECT = 'https://json-schema.org/draft/2020-12/schema'
+
+const PUBLISHED = {
+  'workflow-schema-v1': {
+    title: 'Workflow template',
+    description: 'A Fabrique workflow template (Workflow Schema v1).',
+    schema: templateSchema,
+  },
+  'run-spec': {
+    title: 'Run-spec',
+    description: 'A Fabrique run-spec: one document that fully describes one run.',
+    schema: runSpecSchema,
+  },
+  'workflow-set': {
+    title: 'Workflow set',
+    description: 'A Fabrique workflow set: several runs, with outputs of some as inputs of others.',
+    schema: setSchema,
+  },
+}
+
+/** What `publishedSchema` knows. */
+export const PUBLISHED_SCHEMAS = Object.keys(PUBLISHED) as (keyof typeof PUBLISHED)[]
 
 /**
  * The published schema of that name, a fresh copy; undefined for any other name.
  * It takes what the API takes as a complete document; what only a whole program can tell (a real date, a cycle) it leaves out.
  */
 export function publishedSchema(name: string): JsonObject | undefined {
-  switch (name) {
-    case 'workflow-schema-v1':
-      return document(name, 'Workflow template', 'A Fabrique workflow template (Workflow Schema v1).', templateSchema())
-    case 'run-spec':
-      return document(
-        name,
-        'Run-spec',
-        'A Fabrique run-spec: one document that fully describes one run.',
-        runSpecSchema(),
-      )
-    case 'workflow-set':
-      return document(
-        name,
-        'Workflow set',
-        'A Fabrique workflow set: several runs, with outputs of some as inputs of others.',
-        setSchema(),
-      )
-    default:
-      return undefined
-  }
+  if (!Object.hasOwn(PUBLISHED, name)) return undefined
+  const { title, description, schema } = PUBLISHED[name as keyof typeof PUBLISHED]
+  return { $schema: DIALECT, $id: `/v1/schemas/${name}.json`, title, description, ...schema() }
 }
 
 /**
@@ -59,10 +60,6 @@ export function universalInputProperties(): { variants: JsonObject; regenerate: 
     variants: { ...propertyOf(input, 'variants'), default: 1 },
     regenerate: { ...propertyOf(input, 'regenerate'), examples: [{ direction: 'more humor' }] },
   }
-}
-
-function document(name: string, title: string, description: string, schema: JsonObject): JsonObject {
-  return { $schema: DIALECT, $id: `/v1/schemas/${name}.json`, title, description, ...schema }
 }
 
 function runSpecSchema(): JsonObject {

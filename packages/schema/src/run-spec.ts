@@ -12,8 +12,6 @@ export const RESERVED_INPUT_KEYS = [
   '_fabric_variant_index',
   'output_dir',
 ] as const
-/** Part of every workflow's input, whatever its own schema says. */
-export const UNIVERSAL_INPUT_KEYS = ['variants', 'regenerate'] as const
 
 const ANNOTATION_BYTES = 16_384
 const ULID_TEXT = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/
@@ -45,29 +43,12 @@ const Input = z
   })
   .superRefine((input, context) => {
     for (const key of RESERVED_INPUT_KEYS) {
-      if (Object.hasOwn(input, key)) {
-        context.addIssue({
-          code: 'custom',
-          path: [key],
-          message: `is set by the engine; remove "${key}" from the input`,
-        })
-      }
+      const message = `is set by the engine; remove "${key}" from the input`
+      if (Object.hasOwn(input, key)) context.addIssue({ code: 'custom', path: [key], message })
     }
   })
 
 const BundleEntry = z.strictObject({ workflow: WorkflowId, input: Input })
-
-export const RUN_SPEC_KEYS = [
-  'workflow',
-  'input',
-  'metadata',
-  'priority',
-  'state',
-  'fail_fast',
-  'bundle',
-  'parent',
-  '$schema',
-] as const
 
 export const RunSpec = z
   .strictObject({

@@ -29,9 +29,12 @@ export interface ScaffoldOptions {
 
 interface Notation {
   editorLine(schemaUrl: string): string
-  pair(name: string, value: JsonValue): string | undefined
+  colon: string
+  /** How it writes null, if it can. */
+  nothing: string | undefined
+  isPlainKey(key: string): boolean
+  isPlainText(text: string): boolean
   inputHeader: string
-  inputName: string
   indent: string
 }
 
@@ -56,7 +59,7 @@ export function scaffoldRunSpec(template: ScaffoldTemplate, options: ScaffoldOpt
   const notation = NOTATIONS[options.format]
   const lines = options.schemaUrl === undefined ? [] : [notation.editorLine(inline(options.schemaUrl))]
   lines.push(...comments(template.name), ...comments(template.description))
-  lines.push(notation.pair('workflow', template.id) ?? '', '')
+  lines.push(pair(notation, 'workflow', template.id) ?? '', '')
   if (options.showOutput) lines.push(...outputLines(template), '')
   const extra = fields.filter((field) => !field.required)
   if (options.optional) lines.push(...optionalLines(placeholders, notation, extra, required.length === 0), '')
@@ -91,7 +94,7 @@ function optionalLines(
   fields: InputField[],
   isInputEmpty: boolean,
 ): string[] {
-  const lines = [`# Optional fields: copy any line below \`${notation.inputName}\` and uncomment it.`]
+  const lines = [`# Optional fields: copy any line below \`${notation.inputHeader}\` and uncomment it.`]
   if (notation.indent !== '') lines.push('# Indent it there by two spaces.')
   if (isInputEmpty && notation.indent !== '') lines.push('# Then `input:` stands alone, without the `{}`.')
   for (const { name, schema, value } of fields) {
@@ -112,8 +115,8 @@ function requiredLines(placeholders: Sampler, notation: Notation, { name, schema
 }
 
 function firstPair(notation: Notation, name: string, values: JsonValue[], most = Infinity): string | undefined {
-  const pairs = values.map((value) => notation.pair(name, value))
-  return pairs.find((pair) => pair !== undefined && pair.length <= most)
+  const pairs = values.map((value) => pair(notation, name, value))
+  return pairs.find((text) => text !== undefined && text.length <= most)
 }
 
 /** The description, the constraints, then one line for each member of an object or of a list's objects. */
@@ -216,56 +219,44 @@ const YAML_WORDS = /^(?:null|true|false|yes|no|on|off|y|n)$/i
 const NOTATIONS: Record<'yaml' | 'toml', Notation> = {
   yaml: {
     editorLine: (schemaUrl) => `# yaml-language-server: $schema=${schemaUrl}`,
-    pair: (name, value) => `${yamlKey(name)}: ${yaml(value)}`,
+    colon: ': ',
+    nothing: 'null',
+    isPlainKey: (key) => PLAIN_KEY.test(key) && !YAML_WORDS.test(key),
+    isPlainText: (text) => PLAIN_TEXT.test(text) && !YAML_WORDS.test(text),
     inputHeader: 'input:',
-    inputName: 'input:',
     indent: '  ',
   },
   toml: {
     editorLine: (schemaUrl) => `#:schema ${schemaUrl}`,
-    pair(name, value) {
-      const text = toml(value)
-      return text === undefined ? undefined : `${tomlKey(name)} = ${text}`
-    },
+    colon: ' = ',
+    nothing: undefined,
+    isPlainKey: (key) => PLAIN_KEY.test(key),
+    isPlainText: () => false,
     inputHeader: '[input]',
-    inputName: '[input]',
     indent: '',
   },
 }
 
-function yaml(value: JsonValue): string {
-  if (Array.isArray(value)) return `[${value.map(yaml).join(', ')}]`
-  if (isJsonObject(value)) {
-    const members = Object.entries(value).map(([key, member]) => `${yamlKey(key)}: ${yaml(member)}`)
-    return members.length === 0 ? '{}' : `{ ${members.join(', ')} }`
-  }
-  if (typeof value !== 'string') return JSON.stringify(value)
-  return PLAIN_TEXT.test(value) && !YAML_WORDS.test(value) ? value : quoted(value)
+/** A key with its value; undefined where the notation has none for it. */
+function pair(notation: Notation, key: string, value: JsonValue): string | undefined {
+  const text = written(notation, value)
+  const name = notation.isPlainKey(key) ? key : quoted(key)
+  return text === undefined ? undefined : name + notation.colon + text
 }
 
-function yamlKey(key: string): string {
-  return PLAIN_KEY.test(key) && !YAML_WORDS.test(key) ? key : quoted(key)
-}
-
-/** Undefined where a list holds null, or null is all there is; members that are null are left out. */
-function toml(value: JsonValue): string | undefined {
-  if (value === null) return undefined
+/** Where a notation has no null: undefined for it and for a list that holds it; members that are null are left out. */
+function written(notation: Notation, value: JsonValue): string | undefined {
+  if (value === null) return notation.nothing
   if (Array.isArray(value)) {
-    const items = value.map(toml)
+    const items = value.map((item) => written(notation, item))
     return items.includes(undefined) ? undefined : `[${items.join(', ')}]`
   }
   if (isJsonObject(value)) {
-    const members = Object.entries(value).flatMap(([key, member]) => {
-      const text = toml(member)
-      return text === undefined ? [] : [`${tomlKey(key)} = ${text}`]
-    })
+    const members = Object.entries(value).flatMap(([key, member]) => pair(notation, key, member) ?? [])
     return members.length === 0 ? '{}' : `{ ${members.join(', ')} }`
   }
-  return typeof value === 'string' ? quoted(value) : JSON.stringify(value)
-}
-
-function tomlKey(key: string): string {
-  return PLAIN_KEY.test(key) ? key : quoted(key)
+  if (typeof value !== 'string') return JSON.stringify(value)
+  return notation.isPlainText(value) ? value : quoted(value)
 }
 
 /** A double-quoted text that JSON, YAML and TOML read alike. */

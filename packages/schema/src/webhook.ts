@@ -34,15 +34,14 @@ export const NewWebhook = z.strictObject({
 })
 
 /** The body of `PATCH /v1/webhooks/{id}`. */
-export const WebhookChange = z.strictObject({
-  url: Url.optional(),
-  event_filter: EventFilter.optional(),
-  max_retries: MaxRetries.optional(),
-  enabled: z
-    .boolean()
-    .optional()
-    .describe('True takes up a disabled webhook again; what it missed is not made up for.'),
-})
+export const WebhookChange = z
+  .strictObject({
+    url: Url,
+    event_filter: EventFilter,
+    max_retries: MaxRetries,
+    enabled: z.boolean().describe('True takes up a disabled webhook again; what it missed is not made up for.'),
+  })
+  .partial()
 export type WebhookChange = z.infer<typeof WebhookChange>
 
 /** The id of a delivery: that of its event, which receivers see as `webhook-id`. */

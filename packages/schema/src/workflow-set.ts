@@ -122,12 +122,6 @@ export function orderSetRuns(runs: readonly Pick<WorkflowSetRun, 'name' | 'input
   return [...ordered]
 }
 
-/** The keys that a workflow set may have at a path, for whoever names the nearest one. */
-export function workflowSetKeysAt(path: readonly PropertyKey[]): string[] {
-  const isRun = path.length === 2 && path[0] === 'runs'
-  return Object.keys(isRun ? SetRun.shape : WorkflowSet.shape).filter((key) => key !== '$schema')
-}
-
 /**
  * What an alias stands for in the output of a run: a member of that name, else a path of members and indexes.
  * Undefined where the output has no such thing.

@@ -2,60 +2,31 @@
  * Checks services that the user named: they must answer, and Redis must not throw data away.
  * Hides the drivers' errors behind one line that never shows a password.
  */
-import { Redis } from 'ioredis'
-import pg from 'pg'
+import { askPostgres } from './postgres.ts'
+import { askRedis } from './redis.ts'
 import { reasonOf, serviceError } from './service-error.ts'
 
 const TIMEOUT_MS = 5_000
 
 /** Throws one line with the remedy unless a PostgreSQL answers at the address. */
 export async function checkPostgres(databaseUrl: string): Promise<void> {
-  const place = placeOf(
-    databaseUrl,
-    ['postgres:', 'postgresql:'],
-    'DATABASE_URL',
-    'postgres://user:password@host:5432/database',
-  )
-  const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: TIMEOUT_MS })
-  client.on('error', () => {}) // the failing call below reports it
-  try {
-    await client.connect()
-    await client.query('select 1')
-  } catch (error) {
+  const place = placeOf(databaseUrl, /^postgres(ql)?:$/, 'DATABASE_URL', 'postgres://user:password@host:5432/database')
+  await askPostgres(databaseUrl, (client) => client.query('select 1')).catch((error) => {
     throw serviceError(
       `PostgreSQL at ${place} (DATABASE_URL) does not answer: ${firstLine(error)}. Start it or correct the address; without DATABASE_URL an embedded one is used.`,
     )
-  } finally {
-    await client.end().catch(() => {})
-  }
+  })
 }
 
 /** Throws one line with the remedy unless a Redis answers at the address and has the policy `noeviction`. */
 export async function checkRedis(redisUrl: string): Promise<void> {
-  const place = placeOf(redisUrl, ['redis:', 'rediss:'], 'REDIS_URL', 'redis://:password@host:6379')
-  const redis = new Redis(redisUrl, {
-    lazyConnect: true,
-    connectTimeout: TIMEOUT_MS,
-    commandTimeout: TIMEOUT_MS,
-    retryStrategy: () => null,
-    maxRetriesPerRequest: 0,
-  })
-  let lastError: unknown
-  redis.on('error', (error) => {
-    lastError = error // says why; the failing call only says that the connection is closed
-  })
-  let memory: string
-  try {
-    await redis.connect()
-    // INFO, not CONFIG: managed services forbid CONFIG.
-    memory = await redis.info('memory')
-  } catch (error) {
+  const place = placeOf(redisUrl, /^rediss?:$/, 'REDIS_URL', 'redis://:password@host:6379')
+  // INFO, not CONFIG: managed services forbid CONFIG.
+  const memory = await askRedis(redisUrl, { timeoutMs: TIMEOUT_MS }, (redis) => redis.info('memory')).catch((error) => {
     throw serviceError(
-      `Redis at ${place} (REDIS_URL) does not answer: ${firstLine(lastError ?? error)}. Start it or correct the address; without REDIS_URL an embedded one is used.`,
+      `Redis at ${place} (REDIS_URL) does not answer: ${firstLine(error)}. Start it or correct the address; without REDIS_URL an embedded one is used.`,
     )
-  } finally {
-    redis.disconnect()
-  }
+  })
   const policy = memory.match(/^maxmemory_policy:(\S+)/m)?.[1]
   if (policy !== undefined && policy !== 'noeviction') {
     throw serviceError(
@@ -64,10 +35,10 @@ export async function checkRedis(redisUrl: string): Promise<void> {
   }
 }
 
-function placeOf(address: string, protocols: string[], variable: string, example: string): string {
+function placeOf(address: string, protocols: RegExp, variable: string, example: string): string {
   if (URL.canParse(address)) {
     const { protocol, host } = new URL(address)
-    if (protocols.includes(protocol)) return host || 'the local socket'
+    if (protocols.test(protocol)) return host || 'the local socket'
   }
   throw serviceError(`${variable} is not an address such as ${example}.`)
 }

@@ -4,6 +4,7 @@
  */
 import { existsSync, mkdirSync, realpathSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { checkPostgres, checkRedis } from './external-services.ts'
 import { withLock } from './home-lock.ts'
 import { ensurePostgres, type RunningServer, stopPostgres } from './postgres.ts'
@@ -39,8 +40,8 @@ export interface ServicesOptions {
 }
 
 const SERVERS = {
-  postgres: { ensure: ensurePostgres, stop: stopPostgres },
-  redis: { ensure: ensureRedis, stop: stopRedis },
+  postgres: { title: 'PostgreSQL', check: checkPostgres, ensure: ensurePostgres, stop: stopPostgres },
+  redis: { title: 'Redis', check: checkRedis, ensure: ensureRedis, stop: stopRedis },
 }
 const WATCH_INTERVAL_MS = 500
 
@@ -51,15 +52,9 @@ const WATCH_INTERVAL_MS = 500
  */
 export async function openServices(options: ServicesOptions): Promise<Services> {
   const { databaseUrl, redisUrl, need = ['postgres', 'redis'], onProgress = () => {} } = options
-  const embedded: ServiceName[] = []
-  if (need.includes('postgres')) {
-    if (databaseUrl) await checkPostgres(databaseUrl)
-    else embedded.push('postgres')
-  }
-  if (need.includes('redis')) {
-    if (redisUrl) await checkRedis(redisUrl)
-    else embedded.push('redis')
-  }
+  const given = { postgres: databaseUrl, redis: redisUrl }
+  for (const name of need) if (given[name]) await SERVERS[name].check(given[name])
+  const embedded = need.filter((name) => !given[name])
   if (embedded.length === 0)
     return { databaseUrl: databaseUrl ?? '', redisUrl: redisUrl || undefined, release: async () => {} }
 
@@ -70,7 +65,8 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
   const servers = await withLock(lockFile, async () => {
     const leave = enterUser(usersFolder, embedded)
     try {
-      return { leave, running: await ensureAll(home, embedded, onProgress) }
+      const ensure = async (name: ServiceName) => [name, await SERVERS[name].ensure(home, onProgress)] as const
+      return { leave, running: new Map(await allSettled(embedded.map(ensure))) }
     } catch (error) {
       leave()
       await stopUnneeded(home, usersFolder, embedded).catch(() => {}) // the first failure is the one to tell
@@ -79,21 +75,23 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
   }).catch((error) => {
     throw explainFileError(error, home)
   })
-  const watch = options.keepAlive ? keepAlive(home, lockFile, servers.running, onProgress) : undefined
+  const released = new AbortController()
+  const watching = options.keepAlive && keepAlive(home, servers.running, onProgress, released.signal)
 
-  let released: Promise<void> | undefined
+  let release: Promise<void> | undefined
   return {
     databaseUrl: databaseUrl || (servers.running.get('postgres')?.url ?? ''),
     redisUrl: redisUrl || servers.running.get('redis')?.url,
     release() {
-      released ??= (async () => {
-        await watch?.stop()
+      release ??= (async () => {
+        released.abort()
+        await watching
         await withLock(lockFile, async () => {
           servers.leave()
           await stopUnneeded(home, usersFolder, embedded)
         })
       })()
-      return released
+      return release
     },
   }
 }
@@ -140,63 +138,36 @@ function explainFileError(error: unknown, home: string): unknown {
   )
 }
 
-async function ensureAll(
-  home: string,
-  names: ServiceName[],
-  onProgress: (line: string) => void,
-): Promise<Map<ServiceName, RunningServer>> {
-  // All settle before one failure is told: nothing may go on starting behind our back.
-  const results = await Promise.allSettled(names.map((name) => SERVERS[name].ensure(home, onProgress)))
-  const running = new Map<ServiceName, RunningServer>()
-  for (const [index, result] of results.entries()) {
-    if (result.status === 'rejected') throw result.reason
-    const name = names[index]
-    if (name) running.set(name, result.value)
-  }
-  return running
-}
-
 async function stopUnneeded(home: string, usersFolder: string, names: ServiceName[]): Promise<void> {
   const needed = neededServices(usersFolder)
   const idle = names.filter((name) => !needed.has(name))
-  const results = await Promise.allSettled(idle.map((name) => SERVERS[name].stop(home)))
-  for (const result of results) if (result.status === 'rejected') throw result.reason
+  await allSettled(idle.map((name) => SERVERS[name].stop(home)))
+}
+
+/** All settle before a failure is told: nothing may go on starting or stopping behind our back. */
+async function allSettled<T>(work: Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work)
+  return await Promise.all(work)
 }
 
 /** Looks after the servers until stopped. A server that cannot come back is tried again at every look. */
-function keepAlive(
+async function keepAlive(
   home: string,
-  lockFile: string,
   running: Map<ServiceName, RunningServer>,
   onProgress: (line: string) => void,
-): { stop(): Promise<void> } {
+  stopped: AbortSignal,
+): Promise<void> {
   const tokens = new Map([...running].map(([name, { pid }]) => [name, startTokenOf(pid)]))
-  let current = Promise.resolve()
-  let isBusy = false
   const look = async () => {
     for (const [name, server] of running) {
       if (startTokenOf(server.pid) === tokens.get(name)) continue
-      onProgress(`${name === 'postgres' ? 'PostgreSQL' : 'Redis'} died: starting it again`)
-      const again = await withLock(lockFile, () => SERVERS[name].ensure(home, onProgress))
+      onProgress(`${SERVERS[name].title} died: starting it again`)
+      const again = await withLock(lockFileOf(home), () => SERVERS[name].ensure(home, onProgress))
       if (again.url !== server.url) onProgress(`It has a new address, since its port was taken: restart to use it.`)
       running.set(name, again)
       tokens.set(name, startTokenOf(again.pid))
     }
   }
-  const timer = setInterval(() => {
-    if (isBusy) return
-    isBusy = true
-    current = look()
-      .catch((error) => onProgress(reasonOf(error)))
-      .finally(() => {
-        isBusy = false
-      })
-  }, WATCH_INTERVAL_MS)
-  timer.unref()
-  return {
-    stop() {
-      clearInterval(timer)
-      return current
-    },
-  }
+  const pause = () => delay(WATCH_INTERVAL_MS, true, { signal: stopped, ref: false }).catch(() => false)
+  while (await pause()) await look().catch((error) => onProgress(reasonOf(error)))
 }

@@ -2,7 +2,7 @@
  * Decides as which user and in which folder PostgreSQL runs, because it refuses to run as root.
  * Hides the three ways out for root: user nobody in place, a user namespace in place, or nobody in a folder elsewhere.
  */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   chmodSync,
@@ -21,7 +21,9 @@ import {
 } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { reasonOf, serviceError } from './service-error.ts'
+import { textIn } from './home-file.ts'
+import { type ProgramCall, run } from './program.ts'
+import { serviceError } from './service-error.ts'
 
 /** Where PostgreSQL's programs and data lie, and how to start a program there. */
 export interface PostgresSeat {
@@ -30,14 +32,7 @@ export interface PostgresSeat {
   /** Who has to own the data folder on disk; undefined: whoever we are. */
   owner: Account | undefined
   /** Turns a program of PostgreSQL and its arguments into what `spawn` takes. */
-  command(program: 'initdb' | 'postgres', args: string[]): PostgresCommand
-}
-
-/** The arguments of `spawn`. The environment is empty but for the locale: PG* variables of the user must not leak in. */
-interface PostgresCommand {
-  file: string
-  args: string[]
-  options: { cwd: string; env: NodeJS.ProcessEnv; uid?: number; gid?: number }
+  command(program: 'initdb' | 'postgres', args: string[]): ProgramCall
 }
 
 interface Account {
@@ -69,7 +64,7 @@ export async function choosePostgresSeat(options: {
   const moved = relocation(folder)
   const place = moved ?? folder
   if (rootWays.includes('nobody')) {
-    const seat = nobodySeat(place, native, account)
+    const seat = plainSeat(place, native, account)
     if (isOpenToOthers(place) && isOpenToOthers(native) && isUsable(seat)) return seat
   }
   if (moved === undefined && rootWays.includes('namespace')) {
@@ -78,7 +73,7 @@ export async function choosePostgresSeat(options: {
   }
   if (rootWays.includes('elsewhere')) {
     const elsewhere = moved ?? (await moveData(folder, options.token, onProgress))
-    const seat = nobodySeat(elsewhere, await copyPrograms(native, elsewhere), account)
+    const seat = plainSeat(elsewhere, await copyPrograms(native, elsewhere), account)
     if (isUsable(seat)) return seat
   }
   throw serviceError(
@@ -108,6 +103,7 @@ function packagedPostgres(): string {
   return native
 }
 
+/** Empty but for paths and the locale: PG* variables of the user must not leak in. */
 const BARE_ENV = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
 
 function directSeat(folder: string, native: string): PostgresSeat {
@@ -117,25 +113,18 @@ function directSeat(folder: string, native: string): PostgresSeat {
       `${data} belongs to another user (uid ${statSync(data).uid}). Run as that user, hand it over (sudo chown -R $(id -u) ${folder}), or set FABRIQUE_HOME to another folder.`,
     )
   }
-  return {
-    folder,
-    owner: undefined,
-    command: (program, args) => ({
-      file: join(native, 'bin', program),
-      args,
-      options: { cwd: '/', env: BARE_ENV },
-    }),
-  }
+  return plainSeat(folder, native)
 }
 
-function nobodySeat(folder: string, native: string, account: Account): PostgresSeat {
+/** As `owner`, whose data folder it then is; as ourselves without one. */
+function plainSeat(folder: string, native: string, owner?: Account): PostgresSeat {
   return {
     folder,
-    owner: account,
+    owner,
     command: (program, args) => ({
       file: join(native, 'bin', program),
       args,
-      options: { cwd: '/', env: BARE_ENV, ...account },
+      options: { cwd: '/', env: BARE_ENV, ...owner },
     }),
   }
 }
@@ -158,7 +147,7 @@ function namespaceSeat(folder: string, native: string, account: Account): Postgr
 function isUsable(seat: PostgresSeat): boolean {
   const probe = mkdtempSync(join(seat.folder, 'probe-'))
   try {
-    if (seat.owner) chownSync(probe, seat.owner.uid, seat.owner.gid)
+    giveTo(seat.owner, probe)
     // -C reads the configuration of a data folder and prints one value: it needs the program, its libraries and the way.
     writeFileSync(join(probe, 'postgresql.conf'), 'port = 5999\n', { mode: 0o644 })
     const { file, args, options } = seat.command('postgres', ['-D', probe, '-C', 'port'])
@@ -190,15 +179,13 @@ export function clusterFolderOf(folder: string): string {
 
 /** Removes what moved elsewhere for the cluster of `folder`. */
 export function discardCluster(folder: string): void {
-  const marker = join(folder, RELOCATED)
-  if (existsSync(marker)) rmSync(readFileSync(marker, 'utf8').trim(), { recursive: true, force: true })
+  const place = textIn(join(folder, RELOCATED)).trim()
+  if (place) rmSync(place, { recursive: true, force: true })
 }
 
 function relocation(folder: string): string | undefined {
-  const marker = join(folder, RELOCATED)
-  if (!existsSync(marker)) return undefined
-  const place = readFileSync(marker, 'utf8').trim()
-  if (existsSync(join(place, 'data'))) return place
+  const place = textIn(join(folder, RELOCATED)).trim()
+  if (!place || existsSync(join(place, 'data'))) return place || undefined
   throw serviceError(`PostgreSQL's data in ${place} is gone. Start afresh with: rm -r ${folder}`)
 }
 
@@ -249,16 +236,7 @@ export async function handOver(folder: string, owner: Account | undefined): Prom
   await run('chown', ['-R', `${owner.uid}:${owner.gid}`, folder])
 }
 
-function run(command: string, args: string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-    let complaint = ''
-    child.stderr.on('data', (text) => {
-      complaint += text
-    })
-    child.once('error', (error) => reject(serviceError(`${command} could not run: ${reasonOf(error)}`)))
-    child.once('close', (code) =>
-      code === 0 ? resolve() : reject(serviceError(`${command} failed: ${complaint.trim().split('\n')[0] ?? code}`)),
-    )
-  })
+/** Makes paths that we have just made the owner's; nothing to do without one. */
+export function giveTo(owner: Account | undefined, ...paths: string[]): void {
+  if (owner) for (const path of paths) chownSync(path, owner.uid, owner.gid)
 }

@@ -2,25 +2,14 @@
  * The embedded PostgreSQL of a home folder: made on first use, found when it runs already, stopped in order.
  * Hides initdb, pid files that outlived their server, ports, and the proof that the server answering is ours.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
-import { closeSync, chownSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
-import { choosePostgresSeat, clusterFolderOf, handOver, type PostgresSeat } from './postgres-seat.ts'
-import { endProcess, findProcesses, freePort, startTokenOf, until } from './process-table.ts'
-import { secretIn } from './secret-file.ts'
-import { logSince, reasonOf, serviceError } from './service-error.ts'
+import { secretIn, textIn } from './home-file.ts'
+import { choosePostgresSeat, clusterFolderOf, giveTo, handOver, type PostgresSeat } from './postgres-seat.ts'
+import { findProcesses, startTokenOf, until } from './process-table.ts'
+import { run, type ServerProcess, startServer, stopServer } from './program.ts'
+import { reasonOf, serviceError } from './service-error.ts'
 
 /** A server that runs and was proved to be ours. */
 export interface RunningServer {
@@ -33,7 +22,8 @@ const USER = 'fabrique'
 const DATABASE = 'fabrique'
 const READY_TIMEOUT_MS = 120_000 // recovery after a crash replays up to max_wal_size
 const LEFTOVER_TIMEOUT_MS = 15_000
-const START_ATTEMPTS = 3
+const NOTICE_EVERY_MS = 5_000
+const CONNECT_TIMEOUT_MS = 5_000
 
 /** For many short transactions from a few processes on a small machine. fsync and synchronous_commit stay on. */
 const SETTINGS = {
@@ -52,19 +42,13 @@ const SETTINGS = {
   log_line_prefix: '%m [%p] ',
 }
 
-/** The folder of PostgreSQL inside a home, with the secrets that tell this cluster from any other. */
-interface Cluster {
-  folder: string
-  log: string
-  name: string
-  password: string
-}
+type Cluster = ReturnType<typeof openCluster>
 
 /** Returns the home's PostgreSQL, starting (and creating) it when it does not run. Call under the home's lock. */
 export async function ensurePostgres(home: string, onProgress: (line: string) => void): Promise<RunningServer> {
   const cluster = openCluster(home)
   const running = await findRunning(cluster)
-  if (running) return await prove(cluster, running.port, running.pid, onProgress)
+  if (running) return await prove(cluster, running, onProgress)
 
   const token = cluster.name.slice(cluster.name.indexOf('-') + 1)
   const seat = await choosePostgresSeat({ folder: cluster.folder, token, onProgress })
@@ -76,7 +60,7 @@ export async function ensurePostgres(home: string, onProgress: (line: string) =>
   await handOver(data, seat.owner)
   rmSync(join(data, 'postmaster.pid'), { force: true }) // findRunning made sure that it is stale
   onProgress('Starting PostgreSQL …')
-  return await start(cluster, seat, onProgress)
+  return await prove(cluster, await start(cluster, seat, onProgress), onProgress)
 }
 
 /** Stops the home's PostgreSQL and waits until it is gone; nothing to do when it does not run. Under the home's lock. */
@@ -85,15 +69,15 @@ export async function stopPostgres(home: string): Promise<void> {
   const running = await findRunning(cluster)
   if (!running) return
   // SIGINT is PostgreSQL's fast shutdown: it ends the sessions and writes a checkpoint. SIGQUIT leaves recovery to do.
-  const ended = await endProcess(running.pid, [
+  await stopServer('PostgreSQL', running.pid, [
     ['SIGINT', 30_000],
     ['SIGQUIT', 5_000],
     ['SIGKILL', 2_000],
   ])
-  if (!ended) throw serviceError(`PostgreSQL (pid ${running.pid}) does not stop. Stop it with: kill -9 ${running.pid}`)
 }
 
-function openCluster(home: string): Cluster {
+/** The folder of PostgreSQL inside a home, with the secrets that tell this cluster from any other. */
+function openCluster(home: string) {
   const folder = join(home, 'postgres')
   mkdirSync(folder, { recursive: true })
   return {
@@ -108,11 +92,11 @@ function openCluster(home: string): Cluster {
  * The live postmaster of the cluster, by its pid file and its command line together.
  * Waits for what a killed postmaster left running, because a second server on the same data would destroy it.
  */
-async function findRunning(cluster: Cluster): Promise<{ pid: number; port: number } | undefined> {
+async function findRunning(cluster: Cluster): Promise<ServerProcess | undefined> {
   const pidFile = join(clusterFolderOf(cluster.folder), 'data', 'postmaster.pid')
   // The name is on the postmaster's command line and in the titles of its backends.
   const ours = new RegExp(`(cluster_name=|postgres: )${cluster.name}\\b`)
-  let found: { pid: number; port: number } | undefined
+  let found: ServerProcess | undefined
   let live: number[] = []
   const settled = await until(() => {
     live = findProcesses(ours)
@@ -127,33 +111,17 @@ async function findRunning(cluster: Cluster): Promise<{ pid: number; port: numbe
   return live.length > 0 ? found : undefined
 }
 
-function readPidFile(file: string): { pid: number; port: number } | undefined {
-  try {
-    // Line 1 is the pid, line 4 the port, line 8 the state. https://www.postgresql.org/docs/18/storage-file-layout.html
-    const lines = readFileSync(file, 'utf8').split('\n')
-    const [pid, port] = [Number(lines[0]), Number(lines[3])]
-    return pid > 0 && port > 0 ? { pid, port } : undefined
-  } catch {
-    return undefined
-  }
-}
-
-function isReady(file: string): boolean {
-  try {
-    return readFileSync(file, 'utf8').split('\n')[7]?.trim() === 'ready'
-  } catch {
-    return false
-  }
+function readPidFile(file: string): (ServerProcess & { isReady: boolean }) | undefined {
+  // Line 1 is the pid, line 4 the port, line 8 the state. https://www.postgresql.org/docs/18/storage-file-layout.html
+  const lines = textIn(file).split('\n')
+  const [pid, port] = [Number(lines[0]), Number(lines[3])]
+  return pid > 0 && port > 0 ? { pid, port, isReady: lines[7]?.trim() === 'ready' } : undefined
 }
 
 function hasCluster(data: string): boolean {
   if (!existsSync(data) || readdirSync(data).length === 0) return false
-  let version: string | undefined
-  try {
-    version = readFileSync(join(data, 'PG_VERSION'), 'utf8').trim()
-  } catch {
-    throw serviceError(`${data} is not a PostgreSQL data folder. Move it away, then try again.`)
-  }
+  const version = textIn(join(data, 'PG_VERSION')).trim()
+  if (!version) throw serviceError(`${data} is not a PostgreSQL data folder. Move it away, then try again.`)
   if (version !== MAJOR) {
     throw serviceError(
       `${data} was made by PostgreSQL ${version}, and this is ${MAJOR}. Dump it with the old version, or move it away to start afresh.`,
@@ -170,11 +138,8 @@ async function createCluster(cluster: Cluster, seat: PostgresSeat): Promise<void
   rmSync(passwordFile, { force: true })
   mkdirSync(fresh, { mode: 0o700 })
   writeFileSync(passwordFile, cluster.password, { mode: 0o600 })
-  if (seat.owner) {
-    chownSync(fresh, seat.owner.uid, seat.owner.gid)
-    chownSync(passwordFile, seat.owner.uid, seat.owner.gid)
-  }
   try {
+    giveTo(seat.owner, fresh, passwordFile)
     const { file, args, options } = seat.command('initdb', [
       `--pgdata=${fresh}`,
       `--username=${USER}`,
@@ -186,84 +151,39 @@ async function createCluster(cluster: Cluster, seat: PostgresSeat): Promise<void
       '--builtin-locale=C.UTF-8',
       '--locale=C',
     ])
-    const child = spawn(file, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
-    let output = ''
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text))
-    const code = await new Promise<number | null>((resolve) => {
-      child.once('error', (error) => {
-        output += reasonOf(error)
-        resolve(null)
-      })
-      child.once('close', resolve)
+    await run(file, args, options).catch((error: unknown) => {
+      const line = `PostgreSQL could not create its data in ${seat.folder}. Is there room, and is it writable?`
+      throw serviceError(line, reasonOf(error))
     })
-    if (code !== 0)
-      throw serviceError(
-        `PostgreSQL could not create its data in ${seat.folder}. Is there room, and is it writable?`,
-        output,
-      )
     renameSync(fresh, join(seat.folder, 'data'))
   } finally {
     rmSync(passwordFile, { force: true })
   }
 }
 
-async function start(cluster: Cluster, seat: PostgresSeat, onProgress: (line: string) => void): Promise<RunningServer> {
+async function start(cluster: Cluster, seat: PostgresSeat, onProgress: (line: string) => void): Promise<ServerProcess> {
   const portFile = join(cluster.folder, 'port')
-  for (let attempt = 1; ; attempt++) {
-    // The same port as last time, if it is free: whoever noted the address can keep it.
-    const port = await freePort(attempt === 1 ? readPort(portFile) : undefined)
-    writeFileSync(portFile, String(port))
-    const logStart = existsSync(cluster.log) ? statSync(cluster.log).size : 0
-    const child = launch(cluster, seat, port)
-    const pidFile = join(seat.folder, 'data', 'postmaster.pid')
-    const isUp = await waitUntilReady(child, pidFile, onProgress)
-    if (isUp) return await prove(cluster, port, Number(child.pid), onProgress)
-    const log = logSince(cluster.log, logStart)
-    const isTransient = /Address already in use|pre-existing shared memory block/.test(log)
-    if (!isTransient || attempt === START_ATTEMPTS) {
-      throw serviceError(`PostgreSQL did not start. Its log is ${cluster.log}, and ends with:`, log)
-    }
-  }
-}
-
-function readPort(file: string): number | undefined {
-  try {
-    return Number(readFileSync(file, 'utf8')) || undefined
-  } catch {
-    return undefined
-  }
-}
-
-function launch(cluster: Cluster, seat: PostgresSeat, port: number): ChildProcess {
-  const settings = { ...SETTINGS, port: String(port), cluster_name: cluster.name }
-  const { file, args, options } = seat.command('postgres', [
-    '-D',
-    join(seat.folder, 'data'),
-    ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-  ])
-  const log = openSync(cluster.log, 'a', 0o600)
-  // Detached: Ctrl-C in the terminal must not reach it, whoever uses it stops it in order.
-  const child = spawn(file, args, { ...options, detached: true, stdio: ['ignore', log, log] })
-  child.once('error', () => {}) // reported by waitUntilReady: there is no process then
-  child.unref()
-  closeSync(log)
-  return child
-}
-
-async function waitUntilReady(
-  child: ChildProcess,
-  pidFile: string,
-  onProgress: (line: string) => void,
-): Promise<boolean> {
-  const { pid } = child
-  if (pid === undefined) return false
-  const noticed = setInterval(() => onProgress('PostgreSQL is still starting (recovering from a crash?) …'), 5_000)
-  try {
-    const isSettled = await until(() => startTokenOf(pid) === undefined || isReady(pidFile), READY_TIMEOUT_MS)
-    return isSettled && startTokenOf(pid) !== undefined
-  } finally {
-    clearInterval(noticed)
-  }
+  const data = join(seat.folder, 'data')
+  const noticed = setInterval(
+    () => onProgress('PostgreSQL is still starting (recovering from a crash?) …'),
+    NOTICE_EVERY_MS,
+  )
+  return await startServer({
+    name: 'PostgreSQL',
+    log: cluster.log,
+    lastPort: Number(textIn(portFile)),
+    call(port) {
+      writeFileSync(portFile, String(port))
+      const settings = Object.entries({ ...SETTINGS, port, cluster_name: cluster.name })
+      return seat.command('postgres', ['-D', data, ...settings.flatMap(([name, value]) => ['-c', `${name}=${value}`])])
+    },
+    async isUp({ pid }) {
+      const isGone = () => startTokenOf(pid) === undefined
+      const isReady = () => readPidFile(join(data, 'postmaster.pid'))?.isReady === true
+      return (await until(() => isGone() || isReady(), READY_TIMEOUT_MS)) && !isGone()
+    },
+    passes: /Address already in use|pre-existing shared memory block/,
+  }).finally(() => clearInterval(noticed))
 }
 
 /**
@@ -272,30 +192,22 @@ async function waitUntilReady(
  */
 async function prove(
   cluster: Cluster,
-  port: number,
-  pid: number,
+  { port, pid }: ServerProcess,
   onProgress: (line: string) => void,
 ): Promise<RunningServer> {
-  const noticed = setInterval(() => onProgress('Waiting for PostgreSQL …'), 5_000)
+  const noticed = setInterval(() => onProgress('Waiting for PostgreSQL …'), NOTICE_EVERY_MS)
+  const urlOf = (database: string) => `postgres://${USER}:${cluster.password}@127.0.0.1:${port}/${database}`
   let reason: unknown
   const isProved = await until(async () => {
-    const client = new pg.Client({
-      host: '127.0.0.1',
-      port,
-      user: USER,
-      password: cluster.password,
-      database: 'postgres',
-      connectionTimeoutMillis: 5_000,
-    })
-    client.on('error', () => {}) // the failing call reports it
     try {
-      await client.connect()
-      const { rows } = await client.query<{ name: string; exists: boolean }>(
-        `select current_setting('cluster_name') as name, exists (select from pg_database where datname = $1) as exists`,
-        [DATABASE],
-      )
-      if (rows[0]?.name !== cluster.name) throw new Error('another server answers')
-      if (!rows[0].exists) await client.query(`create database ${DATABASE}`)
+      await askPostgres(urlOf('postgres'), async (client) => {
+        const { rows } = await client.query<{ name: string; exists: boolean }>(
+          `select current_setting('cluster_name') as name, exists (select from pg_database where datname = $1) as exists`,
+          [DATABASE],
+        )
+        if (rows[0]?.name !== cluster.name) throw new Error('another server answers')
+        if (!rows[0].exists) await client.query(`create database ${DATABASE}`)
+      })
       return true
     } catch (error) {
       reason = error
@@ -304,13 +216,23 @@ async function prove(
       throw serviceError(
         `The PostgreSQL on port ${port} does not let us in: ${reasonOf(error)}. Stop it (kill ${pid}) and try again; its log is ${cluster.log}.`,
       )
-    } finally {
-      await client.end().catch(() => {})
     }
   }, READY_TIMEOUT_MS).finally(() => clearInterval(noticed))
   if (!isProved)
     throw serviceError(`PostgreSQL (pid ${pid}) does not get ready: ${reasonOf(reason)}. Its log is ${cluster.log}.`)
-  return { url: `postgres://${USER}:${cluster.password}@127.0.0.1:${port}/${DATABASE}`, pid }
+  return { url: urlOf(DATABASE), pid }
+}
+
+/** One connection to a PostgreSQL, for as long as the work takes. */
+export async function askPostgres(url: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+  client.on('error', () => {}) // the failing call reports it
+  try {
+    await client.connect()
+    await work(client)
+  } finally {
+    await client.end().catch(() => {})
+  }
 }
 
 function isStarting(error: unknown): boolean {

@@ -2,10 +2,12 @@
  * Finds a Redis server program, or unpacks one from the distribution's packages without installing anything.
  * Hides package names, private package lists and the search path of the unpacked libraries.
  */
-import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { textIn } from './home-file.ts'
+import { run } from './program.ts'
 import { reasonOf, serviceError } from './service-error.ts'
 
 /** A server program that was seen to run, and the environment that it needs. */
@@ -16,8 +18,8 @@ export interface RedisProgram {
 
 const NAMES = ['redis-server', 'valkey-server']
 const USUAL_FOLDERS = ['/usr/local/bin', '/usr/bin', '/usr/local/sbin', '/usr/sbin', '/opt/homebrew/bin']
-const OLDEST = [6, 2] // BullMQ's recommendation
-const APT_TIMEOUT_MS = 120_000
+const OLDEST = 602 // 6.2 is BullMQ's recommendation
+const TOOL_TIMEOUT_MS = 120_000
 const LIBRARY_ROUNDS = 3
 
 const REMEDY =
@@ -75,10 +77,8 @@ function isOnPath(name: string): boolean {
 
 function isUsable({ file, env }: RedisProgram): boolean {
   const output = spawnSync(file, ['--version'], { env, encoding: 'utf8', timeout: 10_000 }).stdout ?? ''
-  const [, major, minor] = output.match(/ v=(\d+)\.(\d+)/) ?? []
-  if (major === undefined) return false
-  const [oldestMajor = 0, oldestMinor = 0] = OLDEST
-  return Number(major) > oldestMajor || (Number(major) === oldestMajor && Number(minor) >= oldestMinor)
+  const [, major, minor] = / v=(\d+)\.(\d+)/.exec(output) ?? []
+  return Number(major) * 100 + Number(minor) >= OLDEST
 }
 
 function packageCache(home: string): string {
@@ -95,13 +95,9 @@ function packageCache(home: string): string {
 }
 
 function distribution(): string {
-  try {
-    const release = readFileSync('/etc/os-release', 'utf8')
-    const field = (name: string) => release.match(new RegExp(`^${name}="?([\\w.]+)`, 'm'))?.[1] ?? ''
-    return `${field('ID')}${field('VERSION_ID')}`
-  } catch {
-    return 'linux'
-  }
+  const release = textIn('/etc/os-release')
+  const field = (name: string) => new RegExp(`^${name}="?([\\w.]+)`, 'm').exec(release)?.[1] ?? ''
+  return `${field('ID')}${field('VERSION_ID')}` || 'linux'
 }
 
 /** What a killed unpacking left behind; an hour is far beyond any that still runs. */
@@ -130,18 +126,33 @@ async function unpack(work: string): Promise<void> {
   const packages = join(work, 'packages')
   mkdirSync(root)
   mkdirSync(packages)
+  const env = { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' }
+  const tool = (name: string, ...args: string[]) => run(name, args, { cwd: packages, env, timeout: TOOL_TIMEOUT_MS })
+  const options = ['-qq']
+  const download = (names: string[]) => tool('apt-get', ...options, 'download', ...names)
+
   let wanted = ['redis-server', 'redis-tools']
-  const download = await downloadFirst(wanted, work, packages)
+  await download(wanted).catch(async () => {
+    // Slim images have no package lists: then a private copy is fetched.
+    options.push(...privateLists(work))
+    await tool('apt-get', ...options, 'update')
+    await download(wanted)
+  })
   const asked = new Set<string>()
   const unpacked = new Set<string>()
   for (let round = 0; round < LIBRARY_ROUNDS && wanted.length > 0; round++) {
     wanted.forEach((name) => asked.add(name))
-    if (round > 0) await downloadLibraries(download, wanted)
+    if (round > 0) {
+      // All in one call; where that fails each alone, since some may be virtual or already part of the system.
+      await download(wanted).catch(async () => {
+        for (const name of wanted) await download([name]).catch(() => {})
+      })
+    }
     const depends: string[] = []
     for (const file of readdirSync(packages).filter((name) => name.endsWith('.deb') && !unpacked.has(name))) {
       unpacked.add(file)
-      await run('dpkg-deb', ['-x', join(packages, file), root])
-      depends.push(...libraryPackages(await run('dpkg-deb', ['-f', join(packages, file), 'Depends'])))
+      await tool('dpkg-deb', '-x', file, root)
+      depends.push(...libraryPackages(await tool('dpkg-deb', '-f', file, 'Depends')))
     }
     const program = unpackedProgram(root)
     if (program && isUsable(program)) return
@@ -152,68 +163,20 @@ async function unpack(work: string): Promise<void> {
   throw new Error(missing.match(/^.*not found.*$/m)?.[0].trim() ?? 'the unpacked server does not run')
 }
 
+/** Options for a private copy of the package lists. */
+function privateLists(work: string): string[] {
+  const lists = join(work, 'lists')
+  const archives = join(work, 'cache')
+  mkdirSync(join(lists, 'partial'), { recursive: true })
+  mkdirSync(join(archives, 'archives/partial'), { recursive: true })
+  const options = [`-oDir::State::lists=${lists}`, `-oDir::Cache=${archives}`, '-oDebug::NoLocking=1']
+  // Root would fetch as user _apt, who may not come into our folder.
+  return process.getuid?.() === 0 ? [...options, '-oAPT::Sandbox::User=root'] : options
+}
+
 /** Library names of a Depends field. The C library and the loader must be the system's own. */
 function libraryPackages(depends: string): string[] {
   return [...depends.matchAll(/(?:^|[,|])\s*(lib[\w.+-]+)/g)]
     .map((match) => match[1] ?? '')
     .filter((name) => !name.startsWith('libc6') && name !== 'libgcc-s1')
-}
-
-type Download = (names: string[]) => Promise<string>
-
-/** All in one call; where that fails each alone, since some may be virtual or already part of the system. */
-async function downloadLibraries(download: Download, names: string[]): Promise<void> {
-  try {
-    await download(names)
-  } catch {
-    for (const name of names) await download([name]).catch(() => {})
-  }
-}
-
-/** Downloads the packages and returns what downloads more. Slim images have no package lists: then a private copy is fetched. */
-async function downloadFirst(names: string[], work: string, packages: string): Promise<Download> {
-  const system: Download = (wanted) => run('apt-get', ['-qq', 'download', ...wanted], packages)
-  try {
-    await system(names)
-    return system
-  } catch {
-    const lists = join(work, 'lists')
-    const archives = join(work, 'cache')
-    mkdirSync(join(lists, 'partial'), { recursive: true })
-    mkdirSync(join(archives, 'archives/partial'), { recursive: true })
-    const options = [
-      '-qq',
-      '-o',
-      `Dir::State::lists=${lists}`,
-      '-o',
-      `Dir::Cache=${archives}`,
-      '-o',
-      'Debug::NoLocking=1',
-    ]
-    // Root would fetch as user _apt, who may not come into our folder.
-    if (process.getuid?.() === 0) options.push('-o', 'APT::Sandbox::User=root')
-    await run('apt-get', [...options, 'update'], packages)
-    const own: Download = (wanted) => run('apt-get', [...options, 'download', ...wanted], packages)
-    await own(names)
-    return own
-  }
-}
-
-function run(command: string, args: string[], cwd?: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' },
-      timeout: APT_TIMEOUT_MS,
-      ...(cwd ? { cwd } : {}),
-    })
-    let output = ''
-    let complaint = ''
-    child.stdout.on('data', (text) => (output += text))
-    child.stderr.on('data', (text) => (complaint += text))
-    child.once('error', reject)
-    child.once('close', (code) =>
-      code === 0 ? resolve(output) : reject(new Error(complaint.trim() || `${command} ended with ${code}`)),
-    )
-  })
 }

@@ -2,7 +2,6 @@
  * The one kind of failure that users of the services see: a line that says what to do.
  * Hides how the line is told apart from a bug, and how the end of a server's log is added to it.
  */
-import { readFileSync } from 'node:fs'
 
 const NAME = 'ServiceError'
 const LOG_LINES = 6
@@ -24,13 +23,4 @@ export function isServiceError(error: unknown): error is Error {
 export function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0])
   return error instanceof Error ? error.message || error.name : String(error)
-}
-
-/** What a log file holds behind `offset` bytes; empty when there is no such file. */
-export function logSince(file: string, offset: number): string {
-  try {
-    return readFileSync(file).subarray(offset).toString('utf8')
-  } catch {
-    return ''
-  }
 }

@@ -22,7 +22,8 @@ import pg from 'pg'
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import { discardHome, openServices, type Services, type ServicesOptions } from './index.ts'
 import { choosePostgresSeat } from './postgres-seat.ts'
-import { findProcesses, freePort, startTokenOf, until } from './process-table.ts'
+import { findProcesses, startTokenOf, until } from './process-table.ts'
+import { freePort } from './program.ts'
 
 const isRoot = process.getuid?.() === 0
 const opened: Services[] = []

@@ -2,6 +2,7 @@
  * Who uses the servers of a home folder at the moment: one file per user, named by process id and start token.
  * Hides that a user killed by SIGKILL leaves its file behind: such files do not count and are removed when seen.
  */
+import { randomUUID } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { startTokenOf } from './process-table.ts'
@@ -12,17 +13,8 @@ export type ServiceName = 'postgres' | 'redis'
 /** Enters this process as a user of the services; returns what takes it out again. Call both under the home's lock. */
 export function enterUser(folder: string, needs: ServiceName[]): () => void {
   mkdirSync(folder, { recursive: true })
-  const own = `${process.pid}-${startTokenOf(process.pid)}-`
-  const count = readdirSync(folder).filter((name) => name.startsWith(own)).length
-  let file = ''
-  for (let n = count; !file; n++) {
-    try {
-      writeFileSync(join(folder, own + n), needs.join(' '), { flag: 'wx' })
-      file = join(folder, own + n)
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-    }
-  }
+  const file = join(folder, `${process.pid}-${startTokenOf(process.pid)}-${randomUUID()}`)
+  writeFileSync(file, needs.join(' '))
   return () => rmSync(file, { force: true })
 }
 

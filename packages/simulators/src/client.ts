@@ -26,22 +26,14 @@ const MAKERS: Partial<Record<Capability, Make>> = {
     const params = isJsonObject(request.params) ? request.params : {}
     const [widthPx, heightPx] = sizeOf(params.size)
     const background = params.background === 'transparent' ? 'transparent' : 'auto'
-    const bytes = await drawPicture({
-      prompt: textOf(request.prompt),
-      widthPx,
-      heightPx,
-      background,
-      seed: Number(params.seed ?? seed),
-    })
-    return { output: {}, files: [{ name: 'image', mimeType: 'image/png', bytes }] }
+    const prompt = textOf(request.prompt)
+    const picture = { prompt, widthPx, heightPx, background, seed: Number(params.seed ?? seed) } as const
+    return fileOf('image', 'image/png', await drawPicture(picture))
   },
   async matte({ files }) {
     const [input] = Object.values(files)
     if (input === undefined) throw new StepFailure('invalid', 'There is no picture to cut out.')
-    return {
-      output: {},
-      files: [{ name: 'image', mimeType: 'image/png', bytes: await cutOut(Buffer.from(input.bytes)) }],
-    }
+    return fileOf('image', 'image/png', await cutOut(Buffer.from(input.bytes)))
   },
   async text({ request, seed = 0 }) {
     const schema = isJsonObject(request.outputSchema) ? request.outputSchema : undefined
@@ -65,14 +57,15 @@ const MAKERS: Partial<Record<Capability, Make>> = {
   async speech({ request, seed = 0 }) {
     const args: JsonObject = isJsonObject(request.args) ? request.args : {}
     const voice = typeof args.voice === 'string' ? { voice: args.voice } : {}
-    return {
-      output: {},
-      files: [{ name: 'speech', mimeType: 'audio/wav', bytes: speak({ text: textOf(args.text), seed, ...voice }) }],
-    }
+    return fileOf('speech', 'audio/wav', speak({ text: textOf(args.text), seed, ...voice }))
   },
   async video(request) {
-    return { output: {}, files: [{ name: 'video', mimeType: 'video/mp4', bytes: await filmOf(request) }] }
+    return fileOf('video', 'video/mp4', await filmOf(request))
   },
+}
+
+function fileOf(name: string, mimeType: string, bytes: Buffer): Awaited<ReturnType<Make>> {
+  return { output: {}, files: [{ name, mimeType, bytes }] }
 }
 
 /** Why calls of this capability cannot be simulated on this machine, with the remedy; null when they can. */

@@ -8,7 +8,7 @@ import { IMAGE_PIXELS_MAX } from '@fabrique/steps'
 import { filmFrames, filmShots } from '@fabrique/steps/film'
 import { loudness, readWav, secondsOf, SOUND_SECONDS_MAX, type Sound } from '@fabrique/steps/sound'
 import sharp from 'sharp'
-import { drawMark, isMarked, MAKER } from './mark.ts'
+import { drawMark, isMarked, MAKER, svgOf } from './mark.ts'
 import { drawPicture } from './picture.ts'
 
 const FPS = 25
@@ -107,9 +107,8 @@ async function speaking(still: Buffer, level: number, widthPx: number, heightPx:
     const y = heightPx * 0.9 - high / 2
     return `<rect x="${x.toFixed(1)}" y="${y.toFixed(1)}" width="${unit.toFixed(1)}" height="${high.toFixed(1)}" rx="${(unit / 2).toFixed(1)}"/>`
   })
-  const svg =
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${widthPx}" height="${heightPx}">` +
-    `<g fill="#ffffff" fill-opacity="0.92" stroke="#0b0d12" stroke-opacity="0.45" stroke-width="${(unit / 6).toFixed(1)}">${bars.join('')}</g></svg>`
+  const strokes = `stroke="#0b0d12" stroke-opacity="0.45" stroke-width="${(unit / 6).toFixed(1)}"`
+  const svg = svgOf(widthPx, heightPx, `<g fill="#ffffff" fill-opacity="0.92" ${strokes}>${bars.join('')}</g>`)
   const nearer = await sharp(still)
     .resize(width, height, { fit: 'fill', kernel: 'cubic' })
     // A nod: the lower the picture hangs, the louder the voice.
@@ -122,7 +121,7 @@ async function speaking(still: Buffer, level: number, widthPx: number, heightPx:
     .png({ compressionLevel: 1 })
     .toBuffer()
   return await sharp(nearer)
-    .composite([{ input: Buffer.from(svg) }])
+    .composite([{ input: svg }])
     .png({ compressionLevel: 1 })
     .toBuffer()
 }

@@ -29,12 +29,16 @@ export async function markSvg(width: number, height: number, style: MarkStyle = 
   )
 }
 
+/** SVG elements as a document of this size. */
+export function svgOf(width: number, height: number, elements: string, attributes = ''): Buffer {
+  const size = `width="${width}" height="${height}"`
+  return Buffer.from(`<svg xmlns="http://www.w3.org/2000/svg" ${size}${attributes}>${elements}</svg>`)
+}
+
 /** The badge alone on a transparent picture of this size. */
 export async function drawMark(widthPx: number, heightPx: number): Promise<Buffer> {
-  const svg =
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${widthPx}" height="${heightPx}">` +
-    `${await markSvg(widthPx, heightPx)}</svg>`
-  return await sharp(Buffer.from(svg)).png({ compressionLevel: 1 }).toBuffer()
+  const svg = svgOf(widthPx, heightPx, await markSvg(widthPx, heightPx))
+  return await sharp(svg).png({ compressionLevel: 1 }).toBuffer()
 }
 
 /** The end of a PNG's header chunk: signature 8, length 4, type 4, data 13, checksum 4. */

@@ -2,11 +2,11 @@
  * The offline twin of an image model: composes what a prompt asks for of icons, or sets it in type on a card.
  * It hides the arrangement; the same request always gives the same bytes.
  */
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { type Chance, createChance } from './chance.ts'
 import { ICON_SIDE, iconBody, iconsOf } from './icons.ts'
 import { setText } from './lettering.ts'
-import { markPng, markSvg } from './mark.ts'
+import { markPng, markSvg, svgOf } from './mark.ts'
 import { type Style, styleOf } from './styles.ts'
 import { subjectsOf } from './subjects.ts'
 
@@ -84,34 +84,17 @@ export async function drawPicture(request: PictureRequest): Promise<Buffer> {
   const short = Math.min(widthPx, heightPx)
   const [w, h] = [(widthPx / short) * SHORT, (heightPx / short) * SHORT]
   const style = styleOf(prompt)
-  const scene = await compose(
-    prompt,
-    style,
-    w,
-    h,
-    background === 'transparent',
-    createChance(`${prompt.trim()}\n${seed}`),
-  )
+  const chance = createChance(`${prompt.trim()}\n${seed}`)
+  const scene = await compose(prompt, style, w, h, background === 'transparent', chance)
   const mark = await markSvg(w, h, style.isLine ? 'line' : 'badge')
   const sized = (content: string, columns: number, rows: number) =>
-    Buffer.from(
-      `<svg xmlns="http://www.w3.org/2000/svg" width="${columns}" height="${rows}" viewBox="0 0 ${w} ${h}" ` +
-        `preserveAspectRatio="none">${content}</svg>`,
-    )
-  if (style.cells === undefined) {
-    return markPng(
-      await sharp(sized(scene + mark, widthPx, heightPx))
-        .png({ compressionLevel: 7 })
-        .toBuffer(),
-    )
-  }
+    svgOf(columns, rows, content, ` viewBox="0 0 ${w} ${h}" preserveAspectRatio="none"`)
+  const finished = async (picture: Sharp) => markPng(await picture.png({ compressionLevel: 7 }).toBuffer())
+  if (style.cells === undefined) return await finished(sharp(sized(scene + mark, widthPx, heightPx)))
   const cell = short / style.cells
-  const small = await sharp(sized(scene, Math.round(widthPx / cell), Math.round(heightPx / cell)))
-    .png()
-    .toBuffer()
-  const squares = await sharp(small).resize(widthPx, heightPx, { fit: 'fill', kernel: 'nearest' }).png().toBuffer()
-  const marked = sharp(squares).composite([{ input: sized(mark, widthPx, heightPx) }])
-  return markPng(await marked.png({ compressionLevel: 7 }).toBuffer())
+  const small = sharp(sized(scene, Math.round(widthPx / cell), Math.round(heightPx / cell)))
+  const squares = sharp(await small.png().toBuffer()).resize(widthPx, heightPx, { fit: 'fill', kernel: 'nearest' })
+  return await finished(sharp(await squares.png().toBuffer()).composite([{ input: sized(mark, widthPx, heightPx) }]))
 }
 
 async function compose(prompt: string, style: Style, w: number, h: number, isClear: boolean, chance: Chance) {

@@ -121,17 +121,15 @@ function phrases(): Map<string, string> {
   return index
 }
 
+/** How words of many end, and of one. */
+const PLURALS = 'ies y,ves f,ves fe,es ,s ,men man,children child,people person'
+  .split(',')
+  .map((pair) => pair.split(' '))
+
 /** The forms under which a word may be known: as it stands, and as one of many. */
 function singulars(word: string): string[] {
-  const forms = [word]
-  if (word.endsWith('ies')) forms.push(`${word.slice(0, -3)}y`)
-  if (word.endsWith('ves')) forms.push(`${word.slice(0, -3)}f`, `${word.slice(0, -3)}fe`)
-  if (word.endsWith('es')) forms.push(word.slice(0, -2))
-  if (word.endsWith('s')) forms.push(word.slice(0, -1))
-  if (word.endsWith('men')) forms.push(`${word.slice(0, -3)}man`)
-  if (word === 'children') forms.push('child')
-  if (word === 'people') forms.push('person')
-  return forms
+  const fitting = PLURALS.filter(([many = '']) => word.endsWith(many))
+  return [word, ...fitting.map(([many = '', one = '']) => word.slice(0, -many.length) + one)]
 }
 
 /** The icon that the first words name, the longest name first, and of how many words it is. */

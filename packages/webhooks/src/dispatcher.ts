@@ -69,11 +69,6 @@ export function judge(
   return { is: 'retry', delayMs: Math.max(retryDelayMs(failures + 1, random), retryAfterMs) }
 }
 
-export interface Dispatcher {
-  /** Delivers until stopped, then lets the attempts under way end: at most as long as one may take. */
-  run(stopped: AbortSignal): Promise<void>
-}
-
 /** A dispatcher over the record. Any number may run at once; rows are taken with SKIP LOCKED, so they share the work. */
 export function createDispatcher(deps: {
   store: DeliveryStore
@@ -81,7 +76,7 @@ export function createDispatcher(deps: {
   clock: Clock
   log: Log
   killpoint?: (name: string) => void
-}): Dispatcher {
+}) {
   const { store, sender, clock, log } = deps
   const underWay = new Set<Promise<void>>()
 
@@ -109,7 +104,8 @@ export function createDispatcher(deps: {
   }
 
   return {
-    async run(stopped) {
+    /** Delivers until stopped, then lets the attempts under way end: at most as long as one may take. */
+    async run(stopped: AbortSignal): Promise<void> {
       let wake = () => {}
       stopped.addEventListener('abort', () => wake())
       let settledAtMs = Number.NEGATIVE_INFINITY

@@ -30,18 +30,15 @@ export interface Attempt {
   retryAfterMs: number
 }
 
-export interface Sender {
-  /** Never rejects: what went wrong is the attempt's outcome. */
-  send(message: Message): Promise<Attempt>
-  close(): Promise<void>
-}
+export type Sender = ReturnType<typeof createSender>
 
 /** A sender with a pool of connections. `timeoutMs` (default 10 s) bounds the wait for an answer's head. */
-export function createSender(options: { allowPrivate: boolean; timeoutMs?: number }): Sender {
+export function createSender(options: { allowPrivate: boolean; timeoutMs?: number }) {
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
   const agent = options.allowPrivate ? createGuardedAgent(() => true) : createGuardedAgent()
   return {
-    async send(message) {
+    /** Never rejects: what went wrong is the attempt's outcome. */
+    async send(message: Message): Promise<Attempt> {
       const startedAtMs = performance.now()
       const elapsedMs = () => Math.round(performance.now() - startedAtMs)
       try {

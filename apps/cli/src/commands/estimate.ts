@@ -4,9 +4,8 @@ import { collect } from './root.ts'
 
 export const estimate: Command = (program, act) => {
   program
-    .command('estimate')
+    .command('estimate <file>')
     .description('what a run-spec would do and cost; stores nothing, spends nothing')
-    .argument('<file>', 'the run-spec')
     .option('--input-file <file>', 'values for its input, over those of the file')
     .option('--input <key=value>', 'one value over all files; repeatable', collect, [])
     .action(

@@ -1,12 +1,10 @@
 // `fab-workflow pull ID`: a run's files, named by what they are, checked against their hashes.
 import type { Command } from '../command.ts'
-import { EXIT } from '../exit.ts'
 
 export const pull: Command = (program, act) => {
   program
-    .command('pull')
+    .command('pull <run-id>')
     .description("write a run's files into a folder, and check them")
-    .argument('<run-id>')
     .option('-d, --directory <folder>', 'where to', '.')
     .option('--force', 'overwrite files that differ')
     .option('--all', 'also files that were made on the way, and rejected ones')
@@ -21,9 +19,7 @@ export const pull: Command = (program, act) => {
           context.say(`Run ${runId} is ${run.status} and has no such files; --all takes every one.`)
         const force = options.force === true
         const written = await pullFiles(backend, files, { folder: options.directory, force, order: run.outputs })
-        if (context.json) context.print(JSON.stringify(written, null, 2))
-        else for (const { path } of written) context.print(path)
-        return EXIT.done
+        await context.show(written, () => written.map(({ path }) => path))
       }),
     )
 }

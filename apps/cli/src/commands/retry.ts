@@ -3,9 +3,8 @@ import type { Command } from '../command.ts'
 
 export const retry: Command = (program, act) => {
   program
-    .command('retry')
+    .command('retry <run-id>')
     .description('go on where a failed or cancelled run stopped, as a new run')
-    .argument('<run-id>')
     .option('--watch', 'with --api-url: follow the new run to its end')
     .action(
       act(async (context, options: { watch?: boolean }, runId = '') => {

@@ -10,19 +10,14 @@ export const reject = decision(
 function decision(name: 'approve' | 'reject', description: string): Command {
   return (program, act) => {
     program
-      .command(name)
+      .command(`${name} <run-id>`)
       .description(description)
-      .argument('<run-id>')
       .option('--gate <id>', 'only the review of this id or name; all that are open if left out')
       .option('--comment <text>', 'why, for the record')
       .action(
         act(async (context, { gate, comment }: { gate?: string; comment?: string }, runId = '') => {
           const { decideReviews } = await import('../decide-reviews.ts')
-          const wanted = {
-            decision: name,
-            ...(gate === undefined ? {} : { gate }),
-            ...(comment === undefined ? {} : { comment }),
-          }
+          const wanted = { decision: name, gate, comment }
           const before = await decideReviews(await context.backend(), runId, wanted, context.say)
           return await (await import('../report.ts')).followAndReport(context, runId, before)
         }),

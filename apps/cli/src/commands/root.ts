@@ -1,6 +1,12 @@
 // The program without a command: `--from-file` runs a spec, `--scaffold` writes one, `--run-set` runs several.
+import { Option } from 'commander'
 import type { Command } from '../command.ts'
 import type { Context } from '../context.ts'
+import type { RunOptions } from '../run.ts'
+import type { RunSetOptions } from '../run-set.ts'
+import type { ScaffoldOptions } from '../scaffold.ts'
+
+const SCAFFOLD_FORMATS = ['yaml', 'toml', 'json']
 
 export const root: Command = (program, act) => {
   program
@@ -12,7 +18,9 @@ export const root: Command = (program, act) => {
     .option('--lock', 'pin what the spec runs in FILE.lock, and run that version from then on')
     .option('--frozen', 'refuse to run if anything has changed since FILE.lock was written')
     .option('--scaffold <workflow>', 'a run-spec to fill in')
-    .option('--format <format>', 'of the scaffold: yaml, toml or json; by the ending of -o if left out')
+    .addOption(
+      new Option('--format <format>', 'of the scaffold; by the ending of -o if left out').choices(SCAFFOLD_FORMATS),
+    )
     .option('--show-output', 'in the scaffold: also what a run gives, as comments')
     .option('--no-optional', 'in the scaffold: only what is required')
     .option('--run-set <file>', 'a workflow set; arguments name the stages wanted, with what they need')
@@ -34,26 +42,11 @@ export function collect(argument: string, earlier: string[]): string[] {
   return [...earlier, argument]
 }
 
-interface Options {
-  fromFile?: string
-  inputFile?: string
-  input: string[]
-  dryRun?: boolean
-  watch?: boolean
-  lock?: boolean
-  frozen?: boolean
-  scaffold?: string
-  format?: string
-  showOutput?: boolean
-  optional: boolean
-  runSet?: string
-  output?: string
-  list?: boolean
-  parallel?: boolean
-  usePriorOutputs: string[]
-}
+type Options = Omit<RunOptions, 'fromFile'> &
+  Omit<ScaffoldOptions, 'workflow'> &
+  Omit<RunSetOptions, 'file' | 'stages'> & { fromFile?: string; scaffold?: string; runSet?: string }
 
-async function dispatch(context: Context, options: Options, args: readonly string[] = []): Promise<number> {
+async function dispatch(context: Context, options: Options, args: readonly string[] = []) {
   const { InvalidRequest } = await import('../failure.ts')
   const { fromFile, scaffold, runSet } = options
   if ([fromFile, scaffold, runSet].filter((one) => one !== undefined).length > 1) {

@@ -115,17 +115,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
     const key = [template.id, template.version, pricing.version, ...choices].join('#')
     const known = compiled.get(key)
     if (known?.template.runtimeSteps === template.runtimeSteps) return known
-    const { catalog, mode, missing } = deps
-    const bindings = {
-      catalog,
-      mode,
-      pricing,
-      subWorkflows,
-      intake,
-      retired,
-      ...(missing === undefined ? {} : { missing }),
-    }
-    const done = compile(template, bindings)
+    const done = compile(template, { ...deps, pricing, subWorkflows, intake, retired })
     const ready = { ...done, template, pricedByIntake: stepsPricedByIntake(done.definition) }
     compiled.set(key, ready)
     return ready
@@ -191,12 +181,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
             workflowVersion: template.version,
             definitionHash: hash,
             definition,
-            instance: {
-              intake,
-              regenerate,
-              ...place,
-              ...(inherited === null ? {} : { inherited: true as const }),
-            },
+            instance: { intake, regenerate, ...place, ...(inherited && { inherited: true as const }) },
             input,
             simulated,
             estimatedUsd: estimate.expected,

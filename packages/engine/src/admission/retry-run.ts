@@ -2,12 +2,12 @@
 // Hides what that is: steps, items, parts, decisions, and what the called runs have finished.
 import { FabriqueError, isTerminal, type RunStatus } from '@fabrique/schema'
 import { contentHash } from '../template/compile.ts'
-import { estimateSteps, sumOf } from '../template/estimate.ts'
+import { estimateSteps, FREE, sumOf } from '../template/estimate.ts'
 import { callsOf, continuation } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
 import { type Budgeted, checkDay, checkRun, scopeFor } from './prepare.ts'
 import { slotKey } from '../unit-key.ts'
-import { keyMismatch } from './submit.ts'
+import { acceptRun, replayOf } from './submit.ts'
 
 /** A run and its slots as they were accepted, with their statuses. */
 export interface EndedRun extends Omit<NewRun, 'inherited' | 'slots' | 'idempotency' | 'estimatedUsd'> {
@@ -37,15 +37,12 @@ export async function retryRun(
   deps: RetryDeps,
   { organizationId, runId, idempotencyKey }: { organizationId: string; runId: string; idempotencyKey?: string },
 ): Promise<RetryOutcome> {
-  const { store, queue, ids } = deps
+  const { store, ids } = deps
   const earlier = await deps.endedRun(organizationId, runId)
   if (earlier === null) return { outcome: 'unknown' }
   const digest = contentHash(['retry', runId])
-  const known = idempotencyKey === undefined ? null : await store.acceptedUnder(organizationId, idempotencyKey)
-  if (known !== null) {
-    if (known.digest !== digest) throw keyMismatch()
-    return { outcome: 'replayed', runId: known.runId }
-  }
+  const known = await replayOf(store, organizationId, idempotencyKey, digest)
+  if (known !== null) return known
   checkRetryable(earlier)
 
   const { status: _, within: __, slots: earlierSlots, ...same } = earlier
@@ -68,16 +65,8 @@ export async function retryRun(
     estimatedUsd: sumOf(budgeted.map(({ estimate }) => estimate)).expected,
     idempotency: idempotencyKey === undefined ? null : { key: idempotencyKey, digest },
   }
-  const accepted = await store.accept(run)
-  if (accepted.outcome === 'mismatch') throw keyMismatch()
-  if (accepted.outcome === 'replayed') return accepted
-  queue.publish(accepted.events)
-  const { priority, lane } = run
-  const started = isPlain ? [run] : slots
-  await queue.enqueue(
-    started.map(({ id, workflow }) => ({ runId: id, organizationId, epoch: 0, workflow, priority, lane })),
-  )
-  return { outcome: 'accepted', runId: run.id }
+  const { outcome, runId: accepted } = await acceptRun(deps, run)
+  return { outcome, runId: accepted }
 }
 
 function checkRetryable({ id, status, within }: EndedRun): void {
@@ -102,7 +91,7 @@ async function retrySlot(
   const finished = new Set(inherited.checkpoints.filter(({ key, stepId }) => key === stepId).map(({ key }) => key))
   const estimate =
     status === 'completed'
-      ? { low: 0, expected: 0, high: 0 }
+      ? FREE
       : sumOf(estimateSteps(definition.priced, scopeFor(workflow, instance.intake), finished))
   // A unit that the earlier run did not call again may have been called by the run that it retried.
   const earlierCalls = { ...instance.earlierCalls, ...callsOf(history) }

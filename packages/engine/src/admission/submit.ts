@@ -11,16 +11,14 @@ import {
   type Problem,
   problemsOf,
   type RateTable,
-  RUN_SPEC_KEYS,
   RunSpec,
   type StepEstimate,
-  UNIVERSAL_INPUT_KEYS,
 } from '@fabrique/schema'
 import { contentHash } from '../template/compile.ts'
 import { sumOf } from '../template/estimate.ts'
 import type { EarlierRun } from '../inheritance.ts'
-import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
-import { checkDay, createPreparer, type PrepareDeps, type PreparedRun } from './prepare.ts'
+import type { AcceptOutcome, Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
+import { checkDay, createPreparer, type PrepareDeps, type PreparedRun, type RunRequest } from './prepare.ts'
 import { slotKey } from '../unit-key.ts'
 import type { Definition, Estimate } from '../specification.ts'
 
@@ -87,15 +85,6 @@ type Input = NonNullable<RunSpec['input']>
 export function createSubmitter(deps: SubmitDeps): Submitter {
   const preparer = createPreparer({ ...deps, findRunnable: deps.sources.findRunnable })
 
-  /** A repeated submit answers its run, whatever has become of the workflow, its price or the parent meanwhile. */
-  async function replay({ organizationId, idempotencyKey, dryRun }: Submission, digest: string) {
-    if (idempotencyKey === undefined || dryRun === true) return null
-    const known = await deps.store.acceptedUnder(organizationId, idempotencyKey)
-    if (known === null) return null
-    if (known.digest !== digest) throw keyMismatch()
-    return { outcome: 'replayed' as const, runId: known.runId }
-  }
-
   async function earlierOf(
     organizationId: string,
     parent: Parent | null,
@@ -125,26 +114,37 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
         version: spec.bundle === undefined ? version : null,
         drafts: admin,
         input: input as JsonObject,
-        regenerate: definedOnly(wishes),
+        regenerate: wishes as RunRequest['regenerate'],
         earlier: () => earlierOf(organizationId, of.parent, of.index),
         pricing,
       })
     }
-    if (spec.bundle !== undefined) {
-      return await eachEntry(spec.bundle, (entry, index) =>
-        prepareOne(entry.workflow, entry.input, {
-          parent: parentIn(entry.input, `/bundle/${index}/input`) ?? parent,
-          index,
-        }),
-      )
-    }
-    const input = spec.input ?? {}
-    const variants = input.variants ?? 1
     const prepared: PreparedRun[] = []
-    for (let index = 0; index < variants; index += 1) {
-      const of = { parent, index: variants === 1 ? null : index }
-      prepared.push(await prepareOne(spec.workflow, input, of).catch((error: unknown) => below('/input', error)))
+    if (spec.bundle === undefined) {
+      const input = spec.input ?? {}
+      const variants = input.variants ?? 1
+      for (let index = 0; index < variants; index += 1) {
+        const of = { parent, index: variants === 1 ? null : index }
+        prepared.push(await prepareOne(spec.workflow, input, of).catch((error: unknown) => below('/input', error)))
+      }
+      return prepared
     }
+    // The problems of all entries are answered at once.
+    const problems: Problem[] = []
+    for (const [index, { workflow, input }] of spec.bundle.entries()) {
+      const at = `/bundle/${index}`
+      try {
+        const of = { parent: parentIn(input, `${at}/input`) ?? parent, index }
+        prepared.push(await prepareOne(workflow, input, of))
+      } catch (error) {
+        if (FabriqueError.is(error, 'not-found')) {
+          problems.push({ pointer: `${at}/workflow`, detail: error.message, code: 'unknown-workflow' })
+        } else if (FabriqueError.is(error, 'validation-failed')) {
+          problems.push(...error.problems.map((one) => ({ ...one, pointer: placed(`${at}/input`, one) })))
+        } else throw error
+      }
+    }
+    if (problems.length > 0) throw invalid(problems)
     return prepared
   }
 
@@ -152,27 +152,27 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
     async submit(submission) {
       const spec = parseRunSpec(submission.document, submission.name)
       const digest = contentHash([spec, submission.version ?? null])
-      const replayed = await replay(submission, digest)
-      if (replayed !== null) return replayed
+      const { organizationId, idempotencyKey, dryRun } = submission
+      // A repeated submit answers its run, whatever has become of the workflow, its price or the parent meanwhile.
+      const known = dryRun === true ? null : await replayOf(deps.store, organizationId, idempotencyKey, digest)
+      if (known !== null) return known
       const pricing = await deps.sources.pricing()
       const parent = parentOf(spec)
       const prepared = await prepareAll(submission, spec, parent, pricing)
-      await checkDay(deps.store, submission.organizationId, prepared)
+      await checkDay(deps.store, organizationId, prepared)
       const [first] = prepared
       if (first === undefined) throw new Error('a spec has at least one run')
       const isPlain = spec.bundle === undefined && prepared.length === 1
       const warnings = [...new Set(prepared.flatMap((one) => one.warnings))]
       const estimate = sumOf(prepared.map((one) => one.estimate))
-      const workflow =
-        spec.bundle === undefined ? first : { workflow: BUNDLE_WORKFLOW, workflowVersion: BUNDLE_VERSION }
-      if (submission.dryRun === true) {
+      if (dryRun === true) {
         const steps = isPlain
           ? first.steps
           : prepared.flatMap(({ steps: own }, index) => own.map((one) => ({ ...one, step: slotKey(index, one.step) })))
         return {
           outcome: 'dry-run',
-          workflow: workflow.workflow,
-          workflowVersion: workflow.workflowVersion,
+          workflow: spec.bundle === undefined ? first.workflow : BUNDLE_WORKFLOW,
+          workflowVersion: spec.bundle === undefined ? first.workflowVersion : BUNDLE_VERSION,
           input: (spec.input ?? {}) as JsonObject,
           estimate: { ...estimate, pricingVersion: pricing.version, steps },
           warnings,
@@ -185,7 +185,7 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       const root = isPlain ? first.toSlot(alone) : rootOf(deps.ids, spec, slots, pricing)
       const run: NewRun = {
         ...root,
-        organizationId: submission.organizationId,
+        organizationId,
         input: (spec.input ?? {}) as JsonObject,
         metadata: spec.metadata ?? {},
         state: spec.state ?? null,
@@ -198,18 +198,10 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
         estimatedUsd: estimate.expected,
         warnings,
         slots,
-        idempotency: submission.idempotencyKey === undefined ? null : { key: submission.idempotencyKey, digest },
+        idempotency: idempotencyKey === undefined ? null : { key: idempotencyKey, digest },
       }
-      deps.killpoint?.('A1')
-      const accepted = await deps.store.accept(run)
-      if (accepted.outcome === 'mismatch') throw keyMismatch()
+      const accepted = await acceptRun(deps, run)
       if (accepted.outcome === 'replayed') return accepted
-      deps.killpoint?.('A2')
-      deps.queue.publish(accepted.events)
-      const { organizationId, priority, lane } = run
-      const started = (isPlain ? [run] : slots).map((one) => ({ runId: one.id, workflow: one.workflow }))
-      await deps.queue.enqueue(started.map((one) => ({ ...one, organizationId, epoch: 0, priority, lane })))
-      deps.killpoint?.('A3')
       const createdAt = accepted.events[0]?.timestamp ?? ''
       return { outcome: 'accepted', run, createdAt, pricingVersion: pricing.version }
     },
@@ -222,17 +214,10 @@ const BUNDLE_VERSION = '2026.01.01'
 function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): NewSlot {
   const [first] = slots
   if (first === undefined) throw new Error('a run of slots has at least one')
-  const simulated = slots.some((slot) => slot.simulated)
   const instance = { intake: {}, regenerate: {}, variantIndex: null, variants: slots.length }
-  if (spec.bundle === undefined) {
-    return {
-      ...first,
-      id: ids.next(),
-      simulated,
-      inherited: null,
-      instance: { ...instance, intake: first.instance.intake },
-    }
-  }
+  const simulated = slots.some((slot) => slot.simulated)
+  const root = { ...first, id: ids.next(), instance, simulated, inherited: null }
+  if (spec.bundle === undefined) return { ...root, instance: { ...instance, intake: first.instance.intake } }
   const definition: Definition = {
     templateId: BUNDLE_WORKFLOW,
     templateVersion: BUNDLE_VERSION,
@@ -251,39 +236,8 @@ function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): New
     pricingVersion: pricing.version,
     rates: [],
   }
-  return {
-    ...first,
-    id: ids.next(),
-    workflow: BUNDLE_WORKFLOW,
-    workflowVersion: BUNDLE_VERSION,
-    definition,
-    definitionHash: contentHash(definition),
-    instance,
-    simulated,
-    inherited: null,
-  }
-}
-
-/** Prepares every entry, and answers the problems of all of them at once. */
-async function eachEntry<Entry>(
-  entries: readonly Entry[],
-  prepareEntry: (entry: Entry, index: number) => Promise<PreparedRun>,
-): Promise<PreparedRun[]> {
-  const prepared: PreparedRun[] = []
-  const problems: Problem[] = []
-  for (const [index, entry] of entries.entries()) {
-    try {
-      prepared.push(await prepareEntry(entry, index))
-    } catch (error) {
-      if (FabriqueError.is(error, 'not-found')) {
-        problems.push({ pointer: `/bundle/${index}/workflow`, detail: error.message, code: 'unknown-workflow' })
-      } else if (FabriqueError.is(error, 'validation-failed')) {
-        problems.push(...error.problems.map((one) => ({ ...one, pointer: placed(`/bundle/${index}/input`, one) })))
-      } else throw error
-    }
-  }
-  if (problems.length > 0) throw invalid(problems)
-  return prepared
+  const definitionHash = contentHash(definition)
+  return { ...root, workflow: BUNDLE_WORKFLOW, workflowVersion: BUNDLE_VERSION, definition, definitionHash }
 }
 
 /** Problems of an input as problems of the document that holds it. */
@@ -298,57 +252,62 @@ function placed(at: string, { pointer, code }: Problem): string {
   return code === 'unknown-parent' ? pointer : `${at}${pointer}`
 }
 
-function definedOnly<Wishes extends object>(wishes: Wishes): { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> } {
-  const given = Object.entries(wishes).filter(([, value]) => value !== undefined)
-  return Object.fromEntries(given) as { [Key in keyof Wishes]?: NonNullable<Wishes[Key]> }
+/** The run that an Idempotency-Key has begun already, null for a new key; throws where it was for something else. */
+export async function replayOf(
+  store: Pick<RunStore, 'acceptedUnder'>,
+  organizationId: string,
+  key: string | undefined,
+  digest: string,
+): Promise<{ outcome: 'replayed'; runId: string } | null> {
+  const known = key === undefined ? null : await store.acceptedUnder(organizationId, key)
+  if (known !== null && known.digest !== digest) throw keyMismatch()
+  return known && { outcome: 'replayed', runId: known.runId }
 }
 
-/** The refusal of an Idempotency-Key that was used for another request. */
-export function keyMismatch(): FabriqueError {
-  return new FabriqueError(
-    'idempotency-mismatch',
-    'This Idempotency-Key was used for a different request; use a new key.',
+/** Writes a run, and hands out what of it can be executed: itself, or each of its slots. */
+export async function acceptRun(
+  { store, queue, killpoint }: Pick<SubmitDeps, 'queue' | 'killpoint'> & { store: Pick<RunStore, 'accept'> },
+  run: NewRun,
+): Promise<Exclude<AcceptOutcome, { outcome: 'mismatch' }>> {
+  killpoint?.('A1')
+  const accepted = await store.accept(run)
+  if (accepted.outcome === 'mismatch') throw keyMismatch()
+  if (accepted.outcome === 'replayed') return accepted
+  killpoint?.('A2')
+  queue.publish(accepted.events)
+  const { organizationId, priority, lane, slots } = run
+  const started = slots.length === 0 ? [run] : slots
+  await queue.enqueue(
+    started.map(({ id, workflow }) => ({ runId: id, organizationId, epoch: 0, workflow, priority, lane })),
   )
+  killpoint?.('A3')
+  return accepted
+}
+
+function keyMismatch(): FabriqueError {
+  const message = 'This Idempotency-Key was used for a different request; use a new key.'
+  return new FabriqueError('idempotency-mismatch', message)
 }
 
 /** The run-spec in a plain tree, with the workflow's name from wherever it was given. Throws every problem at once. */
 export function parseRunSpec(document: JsonValue, name: string | undefined): RunSpec & { workflow: string } {
   if (!isJsonObject(document)) {
-    throw invalid([
-      { pointer: '', detail: 'A run-spec is an object with the keys "workflow" and "input".', code: 'not-an-object' },
-    ])
+    const detail = 'A run-spec is an object with the keys "workflow" and "input".'
+    throw invalid([{ pointer: '', detail, code: 'not-an-object' }])
   }
   const problems: Problem[] = []
   const merged = document.workflow === undefined && name !== undefined ? { ...document, workflow: name } : document
   const parsed = RunSpec.safeParse(merged)
-  if (!parsed.success) problems.push(...problemsOf(parsed.error, keysAt, 'a key of a run-spec'))
+  if (!parsed.success) problems.push(...problemsOf(parsed.error, RunSpec, 'a key of a run-spec'))
   if (merged.workflow === undefined) {
-    problems.push({
-      pointer: '/workflow',
-      detail: 'is required: name the workflow here or with ?name=',
-      code: 'missing',
-    })
+    const detail = 'is required: name the workflow here or with ?name='
+    problems.push({ pointer: '/workflow', detail, code: 'missing' })
   } else if (name !== undefined && merged.workflow !== name) {
-    problems.push({
-      pointer: '/workflow',
-      detail: `is ${JSON.stringify(merged.workflow)} but ?name= is "${name}"; give one of them, or the same`,
-      code: 'name-mismatch',
-    })
+    const detail = `is ${JSON.stringify(merged.workflow)} but ?name= is "${name}"; give one of them, or the same`
+    problems.push({ pointer: '/workflow', detail, code: 'name-mismatch' })
   }
   if (!parsed.success || problems.length > 0) throw invalid(problems)
   return { ...parsed.data, workflow: parsed.data.workflow as string }
-}
-
-function keysAt(path: readonly PropertyKey[]): string[] {
-  if (path.length === 0) return RUN_SPEC_KEYS.filter((key) => key !== '$schema')
-  switch (path.at(-1)) {
-    case 'parent':
-      return ['run_id', 'variant_index']
-    case 'regenerate':
-      return ['direction', 'keep', 'extra_instructions', 'parent_run_id', 'parent_variant_index']
-    default:
-      return ['workflow', 'input', ...UNIVERSAL_INPUT_KEYS]
-  }
 }
 
 interface Parent {
@@ -368,17 +327,10 @@ function parentOf(spec: RunSpec): Parent | null {
   const regenerated = spec.input === undefined ? null : parentIn(spec.input, '/input')
   const { parent } = spec
   if (parent === undefined) return regenerated
-  const differs =
-    regenerated !== null &&
-    (parent.run_id !== regenerated.runId || (regenerated.variantIndex ?? parent.variant_index) !== parent.variant_index)
-  if (differs) {
-    throw invalid([
-      {
-        pointer: '/parent',
-        detail: 'differs from input.regenerate.parent_*; give one of them, or the same',
-        code: 'parent-mismatch',
-      },
-    ])
+  const { runId, variantIndex } = regenerated ?? { runId: parent.run_id, variantIndex: null }
+  if (parent.run_id !== runId || (variantIndex ?? parent.variant_index) !== parent.variant_index) {
+    const detail = 'differs from input.regenerate.parent_*; give one of them, or the same'
+    throw invalid([{ pointer: '/parent', detail, code: 'parent-mismatch' }])
   }
   return { runId: parent.run_id, variantIndex: parent.variant_index ?? null, pointer: '/parent/run_id' }
 }

@@ -15,8 +15,7 @@ import { estimateSteps } from '../template/estimate.ts'
 import { runScope } from '../template/placeholders.ts'
 import { dependenciesOf } from '../template/data-flow.ts'
 import type { CallRecord, Checkpoint } from '../ports.ts'
-import { gateBinding } from '../specification.ts'
-import type { Definition, Instance } from '../specification.ts'
+import { type Definition, gateBinding, type Instance } from '../specification.ts'
 import { isWithin, parseUnitKey } from '../unit-key.ts'
 
 /** A run as the record has it, with the runs below it. */
@@ -98,7 +97,7 @@ function receiptStep(run: RecordedRun, step: Step, expected: ReadonlyMap<string,
     state,
     calls: all.length,
     spent_usd: spentOn(all),
-    saved_usd: savedOn(run, step, state, calls, runs, expected.get(step.id) ?? 0),
+    saved_usd: savedOn(run, { step: step.id, state, runs }, calls, expected.get(step.id) ?? 0),
     runs,
   }
 }
@@ -106,25 +105,17 @@ function receiptStep(run: RecordedRun, step: Step, expected: ReadonlyMap<string,
 /** A gate that asks a model, as a step of its own: `gates.<id>`. */
 function receiptGate(run: RecordedRun, id: string, gateId: string, expected: ReadonlyMap<string, number>): ReceiptStep {
   const calls = run.calls.filter(({ stepKey }) => parseUnitKey(stepKey)?.gateId === gateId)
-  const isOver = isTerminal(run.status)
-  const state = !isOver
-    ? 'open'
-    : calls.some(isCutOff)
-      ? 'aborted_in_flight'
-      : calls.some(({ outcome }) => outcome === 'succeeded')
-        ? 'finished'
-        : run.status === 'completed'
-          ? 'not_needed'
-          : 'never_started'
+  const state = gateFate(run.status, calls)
   const isOwed = state === 'never_started' || state === 'aborted_in_flight'
-  return {
-    step: id,
-    state,
-    calls: calls.length,
-    spent_usd: spentOn(calls),
-    saved_usd: isOwed ? unspent(expected.get(id) ?? 0, calls) : 0,
-    runs: [],
-  }
+  const saved = isOwed ? unspent(expected.get(id) ?? 0, calls) : 0
+  return { step: id, state, calls: calls.length, spent_usd: spentOn(calls), saved_usd: saved, runs: [] }
+}
+
+function gateFate(status: RunStatus, calls: Call[]): StepFate {
+  if (!isTerminal(status)) return 'open'
+  if (calls.some(isCutOff)) return 'aborted_in_flight'
+  if (calls.some(({ outcome }) => outcome === 'succeeded')) return 'finished'
+  return status === 'completed' ? 'not_needed' : 'never_started'
 }
 
 function fateOf(run: RecordedRun, step: Step, calls: Call[], runs: ReceiptRun[]): StepFate {
@@ -181,24 +172,22 @@ function expectedOf(run: RecordedRun): Map<string, number> {
 }
 
 function savedOn(
-  run: RecordedRun,
-  step: Step,
-  state: StepFate,
+  { checkpoints, definition }: RecordedRun,
+  { step, state, runs }: Pick<ReceiptStep, 'step' | 'state' | 'runs'>,
   calls: Call[],
-  runs: ReceiptRun[],
   expected: number,
 ): number {
   if (['finished', 'not_needed', 'open'].includes(state)) return 0
-  if (state === 'finished_anyway' && run.checkpoints.some(({ key }) => key === step.id)) return 0
-  const priced = run.definition.priced.find(({ stepId }) => stepId === step.id)
+  if (state === 'finished_anyway' && checkpoints.some(({ key }) => key === step)) return 0
+  const priced = definition.priced.find(({ stepId }) => stepId === step)
   const once = priced?.once?.expected ?? 0
   const inRuns = runs.flatMap(({ steps }) => steps.map(({ saved_usd }) => saved_usd))
-  if (run.definition.subWorkflows[step.id] !== undefined) {
+  if (definition.subWorkflows[step] !== undefined) {
     return sum([Math.max(0, expected - once * runs.length), ...inRuns])
   }
   // A failed attempt saved nothing; of a list, the items that were not started did.
   if (state === 'failed')
-    return roundUsd(Math.max(0, expected - once * new Set(calls.map(({ stepKey }) => stepKey)).size))
+    return roundUsd(Math.max(0, expected - once * new Set(calls.map((call) => call.stepKey)).size))
   return unspent(expected, calls)
 }
 

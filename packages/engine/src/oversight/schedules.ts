@@ -5,8 +5,6 @@ import {
   FabriqueError,
   isJsonObject,
   type JsonObject,
-  type Overlap,
-  type Problem,
   type ScheduleFault,
   type ScheduleRequest,
   type ScheduleResource,
@@ -25,17 +23,13 @@ const DUE_MAX = 20
 const NEXT_RUNS = 5
 const ANY_ID = '0'.repeat(26)
 
-export interface NewSchedule {
+export interface NewSchedule extends Omit<ScheduleRequest, 'name' | 'run_spec'> {
   id: string
   organizationId: string
   /** True where an admin made it: it may run drafts. */
   drafts: boolean
   name: string | null
-  cron: string
-  timezone: string
   runSpec: JsonObject
-  overlap: Overlap
-  enabled: boolean
 }
 
 export interface StoredSchedule extends NewSchedule {
@@ -164,33 +158,26 @@ export async function createSchedule(
   await deps.submitter.submit({ ...owner, document, dryRun: true }).catch((error: unknown) => {
     throw FabriqueError.is(error) && errorRow(error.code).status < 500 ? belowRunSpec(error) : error
   })
-  return await deps.store.create({
-    id: deps.ids.next(),
-    organizationId: owner.organizationId,
-    drafts: owner.admin,
-    name: request.name ?? null,
-    cron: request.cron,
-    timezone: request.timezone,
-    runSpec: request.run_spec,
-    overlap: request.overlap,
-    enabled: request.enabled,
-  })
+  const { run_spec: runSpec, name = null, ...timing } = request
+  const { organizationId, admin: drafts } = owner
+  return await deps.store.create({ ...timing, id: deps.ids.next(), organizationId, drafts, name, runSpec })
 }
 
 function checkTiming(timing: Timing, now: Date): void {
-  let problem: Problem | undefined
+  const refuse = (detail: string, code: string): never => {
+    throw new FabriqueError('validation-failed', 'The schedule is not valid.', {
+      problems: [{ pointer: '/cron', detail, code }],
+    })
+  }
+  let next: Date[]
   try {
-    if (nextRuns(timing, now, 1).length === 0) {
-      problem = { pointer: '/cron', detail: 'never comes due; name a date that exists', code: 'never-due' }
-    }
+    next = nextRuns(timing, now, 1)
   } catch (error) {
     // The parser's own words, without its name in front.
     const why = error instanceof Error ? error.message.replace(/^\w+: /, '') : 'it cannot be read'
-    problem = { pointer: '/cron', detail: `is not a cron expression: ${why}`, code: 'invalid' }
+    return refuse(`is not a cron expression: ${why}`, 'invalid')
   }
-  if (problem !== undefined) {
-    throw new FabriqueError('validation-failed', 'The schedule is not valid.', { problems: [problem] })
-  }
+  if (next.length === 0) refuse('never comes due; name a date that exists', 'never-due')
 }
 
 function belowRunSpec(error: FabriqueError): FabriqueError {
@@ -263,13 +250,11 @@ export function createScheduler(deps: {
         await store.update(schedule.id, fence, { dueAt })
         return
       }
-      case 'postpone':
-        await store.update(schedule.id, fence, {
-          firingAt: plan.instant,
-          doneUntil: plan.instant,
-          dueAt: new Date(now.getTime() + POSTPONED_RECHECK_MS),
-        })
+      case 'postpone': {
+        const dueAt = new Date(now.getTime() + POSTPONED_RECHECK_MS)
+        await store.update(schedule.id, fence, { firingAt: plan.instant, doneUntil: plan.instant, dueAt })
         return
+      }
       case 'skip':
         return await done(schedule, fence, plan.instant, { lastSkippedAt: plan.instant })
       case 'miss': {

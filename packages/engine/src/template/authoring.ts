@@ -93,13 +93,9 @@ export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }
     if (visibility === 'draft') return null
     const problems = await check(document)
     if (problems.length > 0) {
-      throw new FabriqueError(
-        problems.every(({ code }) => code === 'model-retired') ? 'model-retired' : 'not-publishable',
-        `The template cannot be ${visibility} yet: ${problems.length} problem${problems.length === 1 ? '' : 's'}.`,
-        {
-          problems,
-        },
-      )
+      const count = `${problems.length} problem${problems.length === 1 ? '' : 's'}`
+      const code = problems.every((one) => one.code === 'model-retired') ? 'model-retired' : 'not-publishable'
+      throw new FabriqueError(code, `The template cannot be ${visibility} yet: ${count}.`, { problems })
     }
     return { version: textOf(document.version), definitionHash: contentHash(definitionOf(document)) }
   }
@@ -124,11 +120,10 @@ export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }
       const id = newId(document.id)
       const edit = { id, document, visibility, freeze: await freezeOf(document, visibility) }
       const template = await records.create(owner, edit)
-      if (template === null)
-        throw new FabriqueError(
-          'already-exists',
-          `There is a workflow "${id}" already; PATCH it, or choose another id.`,
-        )
+      if (template === null) {
+        const message = `There is a workflow "${id}" already; PATCH it, or choose another id.`
+        throw new FabriqueError('already-exists', message)
+      }
       return await saved(template)
     },
 
@@ -136,10 +131,8 @@ export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }
       if (!isJsonObject(patch)) throw notAnObject('A merge-patch')
       const template = await records.edit(id, async (current, view) => {
         if (ifMatch !== null && ifMatch !== current.revision) {
-          throw new FabriqueError(
-            'version-conflict',
-            'The template was changed since you read it; read it again and repeat your change.',
-          )
+          const message = 'The template was changed since you read it; read it again and repeat your change.'
+          throw new FabriqueError('version-conflict', message)
         }
         const merged = mergePatch({ ...current.document, visibility: current.visibility }, patch)
         const { document, visibility = current.visibility } = split(merged)
@@ -172,31 +165,18 @@ async function refuseChangedVersion(current: StoredTemplate, document: JsonObjec
   if (typeof document.version !== 'string') return
   const frozen = await view.frozenHash(current.id, document.version)
   if (frozen === null || frozen === contentHash(definitionOf(document))) return
-  throw new FabriqueError(
-    'version-immutable',
-    `Version ${document.version} was published and cannot change; give the new definition a new version.`,
-    {
-      problems: [
-        { pointer: '/version', detail: "name a new version, such as today's date", code: 'version-immutable' },
-      ],
-    },
-  )
+  const message = `Version ${document.version} was published and cannot change; give the new definition a new version.`
+  throw refusal('version-immutable', message, '/version', "name a new version, such as today's date")
 }
 
 async function refuseIfCalled(id: string, view: TemplateView): Promise<void> {
   const callers = await view.callersOf(id)
   if (callers.length === 0) return
-  throw new FabriqueError(
-    'workflow-in-use',
-    `Other listed workflows call "${id}" and would break: ${callers.join(', ')}. Change or demote them first.`,
-    {
-      problems: callers.map((caller) => ({
-        pointer: '/visibility',
-        detail: `"${caller}" calls this workflow`,
-        code: 'workflow-in-use',
-      })),
-    },
-  )
+  const problems = callers.map((caller) => {
+    return { pointer: '/visibility', detail: `"${caller}" calls this workflow`, code: 'workflow-in-use' }
+  })
+  const message = `Other listed workflows call "${id}" and would break: ${callers.join(', ')}. Change or demote them first.`
+  throw new FabriqueError('workflow-in-use', message, { problems })
 }
 
 /** The document without what the engine keeps beside it. */
@@ -206,9 +186,8 @@ function split(source: JsonValue): { document: JsonObject; visibility?: Visibili
   if (visibility === undefined || visibility === null) return { document: rest }
   const rung = VISIBILITIES.find((one) => one === visibility)
   if (rung !== undefined) return { document: rest, visibility: rung }
-  throw new FabriqueError('validation-failed', 'The template is not valid.', {
-    problems: [{ pointer: '/visibility', detail: `must be one of ${VISIBILITIES.join(', ')}`, code: 'invalid' }],
-  })
+  const detail = `must be one of ${VISIBILITIES.join(', ')}`
+  throw refusal('validation-failed', 'The template is not valid.', '/visibility', detail, 'invalid')
 }
 
 function newId(id: unknown): string {
@@ -218,15 +197,23 @@ function newId(id: unknown): string {
   const detail = reserved
     ? `the first part of an id cannot be one of ${RESERVED_ID_PARTS.join(', ')}`
     : 'must be lower-case letters, digits and dashes, in one part or two: my-workflow or video/my-workflow'
-  throw new FabriqueError('validation-failed', 'The id of the template is not valid.', {
-    problems: [{ pointer: '/id', detail, code: 'invalid-id' }],
-  })
+  throw refusal('validation-failed', 'The id of the template is not valid.', '/id', detail, 'invalid-id')
 }
 
 function notAnObject(what: string): FabriqueError {
-  return new FabriqueError('validation-failed', `${what} is an object.`, {
-    problems: [{ pointer: '', detail: `${what.toLowerCase()} is an object`, code: 'not-an-object' }],
-  })
+  const detail = `${what.toLowerCase()} is an object`
+  return refusal('validation-failed', `${what} is an object.`, '', detail, 'not-an-object')
+}
+
+/** An error with one problem, which has the error's own code unless told otherwise. */
+function refusal(
+  code: 'validation-failed' | 'version-immutable',
+  message: string,
+  pointer: string,
+  detail: string,
+  problem: string = code,
+): FabriqueError {
+  return new FabriqueError(code, message, { problems: [{ pointer, detail, code: problem }] })
 }
 
 /** RFC 7396: objects merge, null removes, everything else replaces. */

@@ -2,14 +2,12 @@
 // Hides routing (roles, fallback lists, live or simulated) and which rates a definition takes along.
 import { createHash } from 'node:crypto'
 import {
-  type BudgetPolicy,
   canonicalJson,
   FabriqueError,
   type JsonObject,
   type Rate,
   type RateTable,
   type Specification,
-  type Step,
   type Template,
 } from '@fabrique/schema'
 import { type Catalog, modelNamesOf, type Providers } from '../catalog.ts'
@@ -22,6 +20,7 @@ import {
   type Definition,
   type Estimate,
   gateBinding,
+  type Instance,
   type PricedStep,
   type SubWorkflow,
 } from '../specification.ts'
@@ -55,14 +54,10 @@ export function contentHash(value: unknown): string {
   return createHash('sha256').update(canonicalJson(value)).digest('hex')
 }
 
-/** The budget as an object; the seed's text is a description without limits. */
-function budgetOf(policy: string | BudgetPolicy): BudgetPolicy {
-  return typeof policy === 'string' ? { description: policy } : policy
-}
-
 /** Binds a template version to models, prices, formats and called workflows as they are now. Listed templates always compile. */
 export function compile(template: Template, bindings: Bindings): Compiled {
   const { catalog, pricing, subWorkflows, intake, retired } = bindings
+  const { budgetPolicy } = template
   const providerBindings: Record<string, Binding> = {}
   const rates = new Set<Rate>()
   const priced: PricedStep[] = []
@@ -100,16 +95,12 @@ export function compile(template: Template, bindings: Bindings): Compiled {
   for (const step of template.runtimeSteps) {
     const kind = catalog.kind(step.kind)
     if (kind === undefined) throw notRunnable(`step "${step.id}" has an unknown kind`)
-    const local = typeof step.tool === 'string' ? catalog.tool(step.tool) : undefined
-    for (const tool of [local, ...toolsOf(step).map((name) => catalog.tool(name))]) {
-      refuseMissing(step.id, tool?.missing?.() ?? null)
+    // Its own tool, and those that an agent may use.
+    for (const name of [step.tool, step.tools].flat()) {
+      if (typeof name === 'string') refuseMissing(step.id, catalog.tool(name)?.missing?.() ?? null)
     }
-    const part = {
-      stepId: step.id,
-      kind: step.kind,
-      items: itemsOf(step, template),
-      conditional: conditional.has(step.id),
-    }
+    const { id: stepId } = step
+    const part = { stepId, kind: step.kind, items: itemsOf(step, template), conditional: conditional.has(stepId) }
     if (kind.capability(step) === null) {
       priced.push({ ...part, once: subWorkflows.get(step.id)?.estimate ?? null })
       continue
@@ -142,7 +133,8 @@ export function compile(template: Template, bindings: Bindings): Compiled {
       return { role, format, codec: codec ?? format }
     }),
     outputAliases: template.outputAliases ?? {},
-    budgetPolicy: budgetOf(template.budgetPolicy),
+    // The seed's text is a description without limits.
+    budgetPolicy: typeof budgetPolicy === 'string' ? { description: budgetPolicy } : budgetPolicy,
     onUnknownOutcome: template.onUnknownOutcome ?? 'retry',
     subWorkflows: Object.fromEntries(subWorkflows),
     priced,
@@ -150,11 +142,6 @@ export function compile(template: Template, bindings: Bindings): Compiled {
     rates: [...rates],
   }
   return { definition, hash: contentHash(definition), simulated }
-}
-
-/** The tools that an agent may use. */
-function toolsOf({ tools }: Step): string[] {
-  return Array.isArray(tools) ? tools.filter((name) => typeof name === 'string') : []
 }
 
 /** The steps that may be skipped: those with a condition, and those that need such a step. */
@@ -185,12 +172,7 @@ export function notRunnable(detail: string): FabriqueError {
 
 /** A specification's public spelling, whole; prompts and lookups only where `expanded` (admins). */
 export function specificationDocument(
-  run: {
-    id: string
-    createdAt: string
-    instance: { intake: JsonObject; regenerate: JsonObject }
-    estimatedUsd: number
-  },
+  run: { id: string; createdAt: string; instance: Pick<Instance, 'intake' | 'regenerate'>; estimatedUsd: number },
   definition: Definition,
   expanded: boolean,
 ): Specification {
@@ -207,11 +189,9 @@ export function specificationDocument(
       regenerate: run.instance.regenerate,
       ...rest,
       stepInstructions: steps,
-      subWorkflows: Object.entries(subWorkflows ?? {}).map(([stepId, { workflow, workflowVersion }]) => ({
-        stepId,
-        workflow,
-        workflowVersion,
-      })),
+      subWorkflows: Object.entries(subWorkflows ?? {}).map(([stepId, { workflow, workflowVersion }]) => {
+        return { stepId, workflow, workflowVersion }
+      }),
       estimatedCostUsd: run.estimatedUsd,
     }),
   ) as Specification

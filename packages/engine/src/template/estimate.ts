@@ -17,7 +17,9 @@ import { parseTemplate, placeholdersIn, renderValue, type Scope } from './placeh
 import { forEachOf } from './data-flow.ts'
 import type { Definition, Estimate, PricedStep } from '../specification.ts'
 
-const FREE: Estimate = { low: 0, expected: 0, high: 0 }
+const exactly = (amount: number): Estimate => ({ low: amount, expected: amount, high: amount })
+/** Of what costs nothing. */
+export const FREE: Estimate = exactly(0)
 /** How long a list is that no schema bounds. */
 const ITEMS_UNBOUNDED: Estimate = { low: 1, expected: 5, high: 20 }
 
@@ -94,7 +96,7 @@ function sourceOf(list: JsonValue, { runtimeSteps }: Pick<Template, 'runtimeStep
 
 /** By the bounds that the output schema of the list's step gives. */
 function likelyLength(list: JsonValue, { runtimeSteps }: Pick<Template, 'runtimeSteps'>): Estimate {
-  if (Array.isArray(list)) return { low: list.length, expected: list.length, high: list.length }
+  if (Array.isArray(list)) return exactly(list.length)
   const [only] = typeof list === 'string' ? parseTemplate(list) : []
   if (typeof only !== 'object' || only.root !== 'steps') return ITEMS_UNBOUNDED
   const [id, , , ...path] = only.path
@@ -120,7 +122,7 @@ export function estimateSteps(
   return priced.map(({ stepId: step, kind, once, items, conditional }) => {
     if (reused.has(step)) return { step, kind, plan: 'reused', ...FREE }
     if (once === null) return { step, kind, plan: 'free', ...FREE }
-    const times = items === null ? { low: 1, expected: 1, high: 1 } : lengthFor(items, scope)
+    const times = items === null ? exactly(1) : lengthFor(items, scope)
     return {
       step,
       kind,
@@ -134,7 +136,7 @@ export function estimateSteps(
 
 function lengthFor({ list, likely }: NonNullable<PricedStep['items']>, scope: Scope): Estimate {
   const { value } = renderValue(list, scope)
-  return Array.isArray(value) ? { low: value.length, expected: value.length, high: value.length } : likely
+  return Array.isArray(value) ? exactly(value.length) : likely
 }
 
 /** The sum of estimates. */

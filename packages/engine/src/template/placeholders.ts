@@ -122,29 +122,21 @@ function lookUp(placeholder: Placeholder, scope: Scope): JsonValue | undefined {
   const { root, path } = placeholder
   switch (root) {
     case 'intake':
-      return valueAt(scope.intake, path)
     case 'steps':
-      return valueAt(scope.steps, path)
     case 'run':
-      return valueAt(scope.run, path)
     case 'regenerate':
-      return valueAt(scope.regenerate, path)
+    case 'item':
+      return valueAt(scope[root], path)
     case 'lookup': {
       const [name, ...rest] = path
       if (rest.length > 0 || name === undefined || !Object.hasOwn(scope.lookups, name)) return undefined
       return resolveLookup(scope.lookups[name] as Lookup, scope.intake).fragment
     }
-    case 'item':
-      return scope.item === undefined ? undefined : valueAt(scope.item, path)
     case 'index':
       return path.length === 0 ? scope.index : undefined
     default:
       return undefined
   }
-}
-
-function isMissing(value: JsonValue | undefined): value is null | undefined | '' {
-  return value === undefined || value === null || value === ''
 }
 
 /** The text of a template; required placeholders without a value are named in `missing` and leave a gap. */
@@ -153,7 +145,7 @@ export function renderText(template: string, scope: Scope): { text: string; miss
   const text = parseTemplate(template).map((segment) => {
     if (typeof segment === 'string') return segment
     const value = lookUp(segment, scope)
-    if (isMissing(value)) {
+    if (value === undefined || value === null || value === '') {
       if (!segment.optional) missing.push(segment.text)
       return ''
     }
@@ -177,21 +169,16 @@ export function renderValue(value: JsonValue, scope: Scope): { value: JsonValue 
     const { text, missing } = renderText(value, scope)
     return { value: text, missing }
   }
-  if (Array.isArray(value)) {
-    const items = value.map((item) => renderValue(item, scope))
-    return {
-      value: items.flatMap((item) => (item.value === undefined ? [] : [item.value])),
-      missing: items.flatMap((item) => item.missing),
-    }
+  const missing: string[] = []
+  const rendered = (member: JsonValue): JsonValue | undefined => {
+    const { value: found, missing: own } = renderValue(member, scope)
+    missing.push(...own)
+    return found
   }
+  if (Array.isArray(value)) return { value: value.map(rendered).filter((item) => item !== undefined), missing }
   if (isJsonObject(value)) {
-    const missing: string[] = []
-    const entries = Object.entries(value).flatMap(([key, member]) => {
-      const rendered = renderValue(member, scope)
-      missing.push(...rendered.missing)
-      return rendered.value === undefined ? [] : [[key, rendered.value] as const]
-    })
-    return { value: Object.fromEntries(entries), missing }
+    const members = Object.entries(value).map(([key, member]) => [key, rendered(member)] as const)
+    return { value: Object.fromEntries(members.filter(([, member]) => member !== undefined)) as JsonObject, missing }
   }
-  return { value, missing: [] }
+  return { value, missing }
 }

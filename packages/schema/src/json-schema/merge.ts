@@ -30,22 +30,15 @@ export function merge(a: JsonObject, b: JsonObject): JsonObject {
   if (a.prefixItems !== undefined || b.prefixItems !== undefined) {
     const [left, right] = [listOf(a.prefixItems), listOf(b.prefixItems)]
     const length = Math.max(left.length, right.length)
-    merged.prefixItems = Array.from(
-      { length },
-      (_, index) => both(left[index] ?? a.items, right[index] ?? b.items) ?? true,
-    )
+    const judged = (index: number) => both(left[index] ?? a.items, right[index] ?? b.items) ?? true
+    merged.prefixItems = Array.from({ length }, (_, index) => judged(index))
   }
-  const pair = [a, b]
   // A pattern may take what is not declared, so that `additionalProperties` does not judge it.
-  const undeclared = pair.map((side) => (side.patternProperties === undefined ? side.additionalProperties : undefined))
-  merged.properties = mergeMembers(
-    pair.map(({ properties }) => properties),
-    undeclared,
+  const undeclared = [a, b].map((side) =>
+    side.patternProperties === undefined ? side.additionalProperties : undefined,
   )
-  merged.patternProperties = mergeMembers(
-    pair.map(({ patternProperties }) => patternProperties),
-    [],
-  )
+  merged.properties = mergeMembers([a.properties, b.properties], undeclared)
+  merged.patternProperties = mergeMembers([a.patternProperties, b.patternProperties], [])
   const rest = [...listOf(a.allOf), ...listOf(b.allOf)]
   for (const [first = '', ...others] of GROUPS) {
     if (a[first] === undefined || b[first] === undefined || a[first] === b[first]) continue

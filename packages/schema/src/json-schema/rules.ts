@@ -1,6 +1,6 @@
 // A schema as plain rules: its references followed, its `allOf` merged, one branch taken of each alternative.
 // Hides how keywords of several schemas become one, and what it means for a schema not to hold.
-import { isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { isJsonObject, isPrototypeKey, type JsonObject, type JsonValue } from '../json.ts'
 import { closedTo, commonTypes, listOf, merge } from './merge.ts'
 import { createReferences } from './pointer.ts'
 
@@ -33,16 +33,9 @@ export interface Rules {
 
 const STEPS = 100_000
 export const DEPTH = 20
-const OPPOSITES: Record<string, string> = {
-  minimum: 'exclusiveMaximum',
-  maximum: 'exclusiveMinimum',
-  exclusiveMinimum: 'maximum',
-  exclusiveMaximum: 'minimum',
-}
 const NAME_LENGTH = 200
 /** No text that is made or taken over is longer. */
 export const TEXT_LENGTH = 20_000
-const FORBIDDEN_NAMES = ['__proto__', 'constructor', 'prototype']
 const TYPES = ['string', 'number', 'object', 'array', 'boolean', 'null']
 
 /** Reads the parts of one schema; `root` is what its local references point into. */
@@ -97,15 +90,23 @@ export function createRules(root: JsonObject): Rules {
       const properties = isJsonObject(whole.properties) ? whole.properties : {}
       const required = new Set(textsOf(whole.required))
       const ranks = new Map(listOf(whole['x-order']).map((name, rank) => [name, rank]))
-      return [...new Set([...Object.keys(properties), ...required])]
-        .filter(isWritableName)
-        .map((name) => {
-          const property = read(Object.hasOwn(properties, name) ? properties[name] : {}, choose, 1)
-          const own = property['x-order']
-          return { name, property, rank: ranks.get(name) ?? Infinity, order: typeof own === 'number' ? own : Infinity }
-        })
-        .sort((a, b) => compare(a.rank, b.rank) || compare(a.order, b.order))
-        .map(({ name, property }) => ({ name, required: required.has(name), schema: property }))
+      return (
+        [...new Set([...Object.keys(properties), ...required])]
+          .filter(isWritableName)
+          .map((name) => {
+            const property = read(Object.hasOwn(properties, name) ? properties[name] : {}, choose, 1)
+            const own = property['x-order']
+            return {
+              name,
+              property,
+              rank: ranks.get(name) ?? Infinity,
+              order: typeof own === 'number' ? own : Infinity,
+            }
+          })
+          // Two infinities differ by NaN, which counts as equal.
+          .sort((a, b) => a.rank - b.rank || a.order - b.order)
+          .map(({ name, property }) => ({ name, required: required.has(name), schema: property }))
+      )
     },
   }
 }
@@ -138,6 +139,27 @@ function dependencies(schemas: JsonValue | undefined, names: JsonValue | undefin
   ]
 }
 
+/** By keyword, schemas of which each makes its value fail. */
+const NEGATIONS = new Map<string, (value: JsonValue) => JsonValue[]>(
+  Object.entries({
+    minimum: (value) => [{ type: 'number', exclusiveMaximum: value }],
+    maximum: (value) => [{ type: 'number', exclusiveMinimum: value }],
+    exclusiveMinimum: (value) => [{ type: 'number', maximum: value }],
+    exclusiveMaximum: (value) => [{ type: 'number', minimum: value }],
+    required: (value) => textsOf(value).map((name) => ({ type: 'object', properties: { [name]: false } })),
+    properties: (value) =>
+      Object.entries(isJsonObject(value) ? value : {}).map(([name, property]) => {
+        return { type: 'object', required: [name], properties: { [name]: { not: property } } }
+      }),
+    items: (value) => [{ type: 'array', minItems: 1, prefixItems: [{ not: value }] }],
+    contains: (value) => [{ type: 'array', items: { not: value } }],
+    not: (value) => [value],
+    anyOf: (value) => [{ allOf: listOf(value).map((branch) => ({ not: branch })) }],
+    allOf: (value) => listOf(value).map((branch) => ({ not: branch })),
+    type: (value) => [{ type: TYPES.filter((one) => !listOf(value).includes(one)) }],
+  } satisfies Record<string, (value: JsonValue) => JsonValue[]>),
+)
+
 /** Schemas of which each makes the given one fail. Where a keyword has none, only its type is told. */
 function negations(schema: JsonValue): JsonValue[] {
   if (typeof schema === 'boolean') return [!schema]
@@ -148,35 +170,8 @@ function negations(schema: JsonValue): JsonValue[] {
     if (value === undefined) return []
     const [, side, what = ''] = /^(min|max)(Length|Items|Properties)$/.exec(keyword) ?? []
     const type = { Length: 'string', Items: 'array', Properties: 'object' }[what]
-    if (type !== undefined && typeof value === 'number') {
-      return [{ type, ...(side === 'min' ? { [`max${what}`]: value - 1 } : { [`min${what}`]: value + 1 }) }]
-    }
-    const opposite = OPPOSITES[keyword]
-    if (opposite !== undefined) return [{ type: 'number', [opposite]: value }]
-    switch (keyword) {
-      case 'type':
-        return [{ type: TYPES.filter((one) => !listOf(value).includes(one)) }]
-      case 'required':
-        return textsOf(value).map((name) => ({ type: 'object', properties: { [name]: false } }))
-      case 'properties':
-        return Object.entries(isJsonObject(value) ? value : {}).map(([name, property]) => ({
-          type: 'object',
-          required: [name],
-          properties: { [name]: { not: property } },
-        }))
-      case 'items':
-        return [{ type: 'array', minItems: 1, prefixItems: [{ not: value }] }]
-      case 'contains':
-        return [{ type: 'array', items: { not: value } }]
-      case 'not':
-        return [value]
-      case 'anyOf':
-        return [{ allOf: listOf(value).map((branch) => ({ not: branch })) }]
-      case 'allOf':
-        return listOf(value).map((branch) => ({ not: branch }))
-      default:
-        return []
-    }
+    if (type === undefined || typeof value !== 'number') return NEGATIONS.get(keyword)?.(value) ?? []
+    return [{ type, ...(side === 'min' ? { [`max${what}`]: value - 1 } : { [`min${what}`]: value + 1 }) }]
   })
   return found.length > 0 ? found : [true]
 }
@@ -213,7 +208,7 @@ function mayMeet(a: JsonObject, b: JsonValue): boolean {
 
 /** What a document may hold as a key and a person may want to read. */
 export function isWritableName(name: string): boolean {
-  return !FORBIDDEN_NAMES.includes(name) && name.length <= NAME_LENGTH && isWritableText(name)
+  return !isPrototypeKey(name) && name.length <= NAME_LENGTH && isWritableText(name)
 }
 
 export function isWritableText(text: string): boolean {
@@ -222,9 +217,4 @@ export function isWritableText(text: string): boolean {
 
 export function textsOf(value: JsonValue | undefined): string[] {
   return listOf(value).filter((text) => typeof text === 'string')
-}
-
-/** By number, and two infinities are equal (their difference is not a number). */
-function compare(a: number, b: number): number {
-  return a === b ? 0 : a < b ? -1 : 1
 }

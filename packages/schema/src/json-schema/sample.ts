@@ -14,10 +14,15 @@ export interface Sampler extends Pick<Rules, 'read'> {
    * A value that the schema accepts; the nearest that was found where it accepts none, where its patterns are not
    * understood (look-around), or where finding one takes too long. At most 1,000 items and 20 levels, texts of 20,000.
    */
-  sample(schema: JsonValue | undefined, name: string): JsonValue
+  sample(schema: Schema, name: string): JsonValue
   /** The author's own values that the schema accepts, best first. */
-  hints(schema: JsonValue | undefined): JsonValue[]
+  hints(schema: Schema): JsonValue[]
 }
+
+/** Undefined where there is none, and anything goes. */
+type Schema = JsonValue | undefined
+/** Undefined where none was found. */
+type Made = JsonValue | undefined
 
 const ATTEMPTS = 64
 const ITEMS = 1000
@@ -53,17 +58,11 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
   }
 
   /** `from` skips the attempts whose values are known and not wanted. */
-  function make(
-    schema: JsonValue | undefined,
-    name: string,
-    nth: number,
-    depth: number,
-    from = 0,
-  ): JsonValue | undefined {
+  function make(schema: Schema, name: string, nth: number, depth: number, from = 0): Made {
     if (schema === false || depth > DEPTH) return undefined
     const key = isJsonObject(schema) ? schema : {}
     const last = from + (hopeless.has(key) ? 1 : ATTEMPTS)
-    let [guess, latest]: (JsonValue | undefined)[] = []
+    let [guess, latest]: Made[] = []
     for (let attempt = from; attempt < last && spend(1); attempt += 1) {
       // The number of the attempt, written in the base of each choice, goes through all of them. Every other time what
       // the value before has met is kept, so that only the rest is chosen.
@@ -85,14 +84,7 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
   }
 
   /** A value by rules; `turn` is how many were made before that did not fit. */
-  function makeBy(
-    rules: JsonObject,
-    schema: JsonValue | undefined,
-    name: string,
-    nth: number,
-    turn: number,
-    depth: number,
-  ): JsonValue | undefined {
+  function makeBy(rules: JsonObject, schema: Schema, name: string, nth: number, turn: number, depth: number): Made {
     const closed = closedTo(rules)
     const known = closed !== undefined || taste.takesHints ? hintsOf(rules, schema) : []
     const telling = known.some((value) => value !== null) ? known.filter((value) => value !== null) : known
@@ -122,7 +114,7 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
     }
   }
 
-  function hintsOf(rules: JsonObject, schema: JsonValue | undefined): JsonValue[] {
+  function hintsOf(rules: JsonObject, schema: Schema): JsonValue[] {
     const own = taste.takesHints ? [rules.default, ...listOf(rules.examples).slice(0, HINTS)] : []
     const named = [rules.const, ...own, ...listOf(rules.enum).slice(0, HINTS)]
     const distinct = new Map(named.flatMap((value) => (value === undefined ? [] : [[canonicalJson(value), value]])))

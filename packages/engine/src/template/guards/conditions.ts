@@ -1,23 +1,15 @@
 // What decides whether and how often a step runs, and what gates ask: conditions, lists, and the gates' own fields.
-import {
-  declaredFields,
-  inWords,
-  isJsonObject,
-  type JsonObject,
-  type JsonValue,
-  pointerTo,
-  textOf,
-} from '@fabrique/schema'
-import type { Catalog, GateKind } from '../../catalog.ts'
+import { declaredFields, isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
+import type { GateKind } from '../../catalog.ts'
 import { ExpressionError, parseExpression, type Reference } from '../expression.ts'
 import { placeholdersIn } from '../placeholders.ts'
 import { dependenciesOf } from '../data-flow.ts'
-import { choices, type IndexedStep, type Report, unknownKey } from './report.ts'
+import { choices, type IndexedStep, issuesOf, modelFault, type Report, type Subject, unknownKey } from './report.ts'
 
 const GATE_KEYS = ['id', 'name', 'type', 'after', 'unlocks', 'inputs', 'outputs', 'description']
 
 /** `when` and `forEach` of every step. */
-export function checkConditions(document: JsonObject, steps: IndexedStep[], report: Report): void {
+export function checkConditions({ document, steps, report }: Subject): void {
   for (const { step, at } of steps) {
     if (typeof step.when === 'string') {
       const known = steps.map((one) => one.step.id).filter((id) => id !== step.id)
@@ -31,17 +23,12 @@ function checkForEach(at: string, forEach: JsonValue, report: Report): void {
   const { items = null, concurrency, ...others } = isJsonObject(forEach) ? forEach : { items: forEach }
   const isPlaceholder = typeof items === 'string' && /^\{[^{}]+\}$/.test(items) && placeholdersIn(items).length === 1
   if (!isPlaceholder && !Array.isArray(items)) {
-    const where = isJsonObject(forEach) ? `${at}/items` : at
-    report(
-      where,
-      'invalid-foreach',
-      `must be one placeholder that gives a list, such as {steps.plan.output.json.sections}, or ${isJsonObject(forEach) ? 'a list' : '{items, concurrency}'}`,
-    )
+    const [where, other] = isJsonObject(forEach) ? [`${at}/items`, 'a list'] : [at, '{items, concurrency}']
+    const form = 'must be one placeholder that gives a list, such as {steps.plan.output.json.sections}'
+    report(where, 'invalid-foreach', `${form}, or ${other}`)
   }
-  if (
-    concurrency !== undefined &&
-    !(Number.isInteger(concurrency) && Number(concurrency) >= 1 && Number(concurrency) <= 50)
-  )
+  const isCount = Number.isInteger(concurrency) && Number(concurrency) >= 1 && Number(concurrency) <= 50
+  if (concurrency !== undefined && !isCount)
     report(`${at}/concurrency`, 'invalid-foreach', 'must be a whole number from 1 to 50')
   for (const key of Object.keys(others))
     report(`${at}${pointerTo(key)}`, 'invalid-foreach', unknownKey(key, ['items', 'concurrency']))
@@ -83,16 +70,14 @@ function checkExpression(
     if (root !== 'intake' || intake === null || intake.certain.includes(key) || asked.includes(`intake.${key}`))
       continue
     const why = intake.declared.includes(key) ? 'may be absent' : `is not declared; ${choices(key, intake.declared)}`
-    report(
-      at,
-      'invalid-condition',
-      `intake.${key} ${why}: ask first, as in has(intake.${key}) && …, or give it a default`,
-    )
+    const remedy = `ask first, as in has(intake.${key}) && …, or give it a default`
+    report(at, 'invalid-condition', `intake.${key} ${why}: ${remedy}`)
   }
 }
 
 /** Known types, unique ids, existing steps and gates, and each type's own fields. */
-export function checkGates(document: JsonObject, steps: IndexedStep[], catalog: Catalog, report: Report): void {
+export function checkGates(subject: Subject): void {
+  const { document, steps, catalog, report } = subject
   if (!Array.isArray(document.gates)) return
   const ids = document.gates.map((gate) => (isJsonObject(gate) ? textOf(gate.id) : ''))
   document.gates.forEach((gate, index) => {
@@ -102,7 +87,7 @@ export function checkGates(document: JsonObject, steps: IndexedStep[], catalog: 
     if (kind === undefined) {
       const name = textOf(gate.name ?? gate.type)
       report(at, 'unknown-gate', `there is no gate "${name}"; ${choices(gate.type, catalog.names.gates)}`)
-    } else checkGate(document, steps, gate, at, kind, catalog, report)
+    } else checkGate(gate, at, kind, subject)
     if (ids.indexOf(textOf(gate.id)) !== index)
       report(`${at}/id`, 'duplicate-gate-id', `two gates are called "${textOf(gate.id)}"; give each its own id`)
     if (typeof gate.after === 'string' && !steps.some(({ step }) => step.id === gate.after)) {
@@ -115,67 +100,32 @@ export function checkGates(document: JsonObject, steps: IndexedStep[], catalog: 
   })
 }
 
-function checkGate(
-  document: JsonObject,
-  steps: IndexedStep[],
-  gate: JsonObject,
-  at: string,
-  kind: GateKind,
-  catalog: Catalog,
-  report: Report,
-): void {
+function checkGate(gate: JsonObject, at: string, kind: GateKind, { document, steps, catalog, report }: Subject): void {
   if (kind.needsStep === true && gate.after === undefined) {
     report(at, 'invalid-gate', `a gate of type "${kind.type}" judges one step: name it in "after"`)
   }
   if (kind.fields !== undefined) {
     const own = Object.fromEntries(Object.entries(gate).filter(([key]) => !GATE_KEYS.includes(key)))
-    for (const issue of kind.fields.safeParse(own).error?.issues ?? []) {
-      if (issue.code !== 'unrecognized_keys') report(`${at}${pointerTo(...issue.path)}`, 'invalid-gate', inWords(issue))
-      else
-        for (const key of issue.keys)
-          report(
-            `${at}${pointerTo(key)}`,
-            'invalid-gate',
-            unknownKey(key, [...Object.keys(kind.fields.shape), ...GATE_KEYS]),
-          )
-    }
+    for (const { path, detail } of issuesOf(own, kind.fields, [...Object.keys(kind.fields.shape), ...GATE_KEYS]))
+      report(`${at}${pointerTo(...path)}`, 'invalid-gate', detail)
   }
   const model = typeof gate.model === 'string' ? kind.model?.(gate as never) : undefined
-  if (model !== undefined) {
-    const found = catalog.model(model)
-    if (found === undefined)
-      report(
-        `${at}/model`,
-        'unknown-model',
-        `"${model}" is not a model of the catalog; models are written provider/model`,
-      )
-    else if (kind.capability?.includes(found.capability) === false)
-      report(
-        `${at}/model`,
-        'unfit-model',
-        `"${model}" makes ${found.capability}, and this gate needs ${kind.capability.join(' or ')}`,
-      )
-  }
+  const fault = model === undefined ? undefined : modelFault(model, kind.capability, 'gate', catalog)
+  if (fault !== undefined) report(`${at}/model`, ...fault)
   if (kind.stands === 'condition' && typeof gate.assert === 'string') {
-    const before =
-      typeof gate.after === 'string'
-        ? [gate.after, ...ancestorsOf(gate.after, steps)]
-        : steps.map(({ step }) => step.id)
-    checkExpression(`${at}/assert`, gate.assert, before, intakeOf(document), report)
+    const { after } = gate
+    const before = typeof after === 'string' ? ancestorsOf(after, steps) : new Set(steps.map(({ step }) => step.id))
+    checkExpression(`${at}/assert`, gate.assert, [...before], intakeOf(document), report)
   }
 }
 
-/** The steps that are done by the time that a step is. */
-function ancestorsOf(id: string, steps: IndexedStep[]): string[] {
-  const found = new Set<string>()
-  const visit = (at: string) => {
+/** The steps that are done by the time that a step is, itself among them. */
+function ancestorsOf(id: string, steps: IndexedStep[]): Set<string> {
+  const found = new Set([id])
+  // The set grows while it is walked.
+  for (const at of found) {
     const step = steps.find((one) => one.step.id === at)?.step
-    for (const need of step === undefined ? [] : dependenciesOf(step)) {
-      if (found.has(need.id)) continue
-      found.add(need.id)
-      visit(need.id)
-    }
+    for (const need of step === undefined ? [] : dependenciesOf(step)) found.add(need.id)
   }
-  visit(id)
-  return [...found]
+  return found
 }

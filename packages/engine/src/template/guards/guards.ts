@@ -4,7 +4,6 @@ import {
   ARTIFACT_CLASSES,
   type ArtifactClass,
   findRate,
-  inWords,
   isJsonObject,
   type JsonObject,
   type ModelRow,
@@ -22,7 +21,7 @@ import { endsIn, endsOf } from '../model-ends.ts'
 import { placeholdersIn } from '../placeholders.ts'
 import { checkConditions, checkGates } from './conditions.ts'
 import { checkReferences } from './references.ts'
-import { choices, type IndexedStep, isMissing, providersOf, type Report, stepsOf, unknownKey } from './report.ts'
+import { choices, type IndexedStep, issuesOf, providersOf, type Report, stepsOf, type Subject } from './report.ts'
 import { checkSteps } from './steps.ts'
 
 export interface GuardDeps {
@@ -56,68 +55,47 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
       }
     }
   const executability = report('executability')
-  checkShape(document, executability)
-  if (isJsonObject(document.intakeSchema)) {
-    for (const { pointer, detail } of await deps.intake.check(document.intakeSchema)) {
-      executability(`/intakeSchema${pointer}`, 'invalid-intake-schema', detail)
-    }
+  const checkSchema = async (schema: unknown, at: string, code: Parameters<Report>[1]): Promise<void> => {
+    if (!isJsonObject(schema)) return
+    for (const { pointer, detail } of await deps.intake.check(schema)) executability(at + pointer, code, detail)
   }
   const steps = stepsOf(document)
-  checkSteps(document, steps, deps.catalog, executability)
-  checkReferences(document, steps, deps.catalog, executability)
-  await checkOutputSchemas(steps, deps, executability)
-  checkConditions(document, steps, executability)
-  checkGates(document, steps, deps.catalog, executability)
+  const subject = { document, steps, catalog: deps.catalog, report: executability }
+  checkShape(document, executability)
+  await checkSchema(document.intakeSchema, '/intakeSchema', 'invalid-intake-schema')
+  checkSteps(subject)
+  checkReferences(subject)
+  // What models are to answer with: usable as it stands, or every answer would fail after it was paid for.
+  for (const { step, at } of steps) await checkSchema(step.outputSchema, `${at}/outputSchema`, 'invalid-output-schema')
+  checkConditions(subject)
+  checkGates(subject)
   checkArtifacts(document, executability)
-  await checkCalls(document, steps, deps, executability)
+  await checkCalls(subject, deps)
   const { rates, models } = await deps.pricing.current()
   for (const { end, problem } of endsIn(document, endsOf(models, deps.clock.nowMs())))
     if (end.daysLeft < 0) executability(problem.pointer, 'model-retired', problem.detail)
-  checkPrices(document, steps, deps.catalog, rates, report('estimability'))
+  checkPrices({ ...subject, report: report('estimability') }, rates)
   return problems
-}
-
-/** What models are to answer with: usable as it stands, or every answer would fail after it was paid for. */
-async function checkOutputSchemas(steps: IndexedStep[], { intake }: GuardDeps, report: Report): Promise<void> {
-  for (const { step, at } of steps) {
-    if (!isJsonObject(step.outputSchema)) continue
-    for (const { pointer, detail } of await intake.check(step.outputSchema))
-      report(`${at}/outputSchema${pointer}`, 'invalid-output-schema', detail)
-  }
 }
 
 /** Fields, types, the version's date, the schema version. */
 function checkShape(document: JsonObject, report: Report): void {
   const { schemaVersion, runtimeSteps } = document
   if (schemaVersion !== undefined && !SCHEMA_VERSIONS.some((known) => known === schemaVersion)) {
-    report(
-      '/schemaVersion',
-      'unknown-schema-version',
-      `there is no schema version ${shown(schemaVersion)}; the versions are ${SCHEMA_VERSIONS.join(', ')}`,
-    )
+    const shown = JSON.stringify(schemaVersion).slice(0, 80)
+    const why = `there is no schema version ${shown}; the versions are ${SCHEMA_VERSIONS.join(', ')}`
+    report('/schemaVersion', 'unknown-schema-version', why)
   }
-  if (runtimeSteps === undefined || (Array.isArray(runtimeSteps) && runtimeSteps.length === 0)) {
+  const hasNoSteps = runtimeSteps === undefined || (Array.isArray(runtimeSteps) && runtimeSteps.length === 0)
+  if (hasNoSteps)
     report('/runtimeSteps', 'no-steps', 'a listed template needs at least one step that the engine can execute')
-  }
-  const parsed = Template.safeParse(document)
-  if (parsed.success) return
-  for (const issue of parsed.error.issues) {
-    const { path } = issue
+  for (const { path, is, detail } of issuesOf(document, Template, Object.keys(Template.shape))) {
     const pointer = pointerTo(...path)
     if (pointer === '/schemaVersion' && schemaVersion !== undefined) continue
-    if (pointer === '/runtimeSteps' && (runtimeSteps === undefined || issue.code === 'too_small')) continue
-    if (issue.code === 'unrecognized_keys') {
-      for (const key of issue.keys)
-        report(
-          pointerTo(...path, key),
-          'unknown-field',
-          unknownKey(key, path.length === 0 ? Object.keys(Template.shape) : []),
-        )
-    } else if (isMissing(document, path)) {
-      report(pointer, 'missing-field', 'is required for listing')
-    } else {
-      report(pointer, path[0] === 'version' ? 'invalid-version' : 'invalid-field', inWords(issue))
-    }
+    if (pointer === '/runtimeSteps' && hasNoSteps) continue
+    if (is === 'unknown') report(pointer, 'unknown-field', detail)
+    else if (is === 'missing') report(pointer, 'missing-field', 'is required for listing')
+    else report(pointer, path[0] === 'version' ? 'invalid-version' : 'invalid-field', detail)
   }
 }
 
@@ -143,27 +121,24 @@ function checkArtifacts({ artifactClass, artifactSchema }: JsonObject, report: R
 }
 
 /** Sub-workflows: listed, and never calling themselves, however long the chain. */
-async function checkCalls(document: JsonObject, steps: IndexedStep[], deps: GuardDeps, report: Report): Promise<void> {
+async function checkCalls({ document, steps, report }: Subject, { templates }: GuardDeps): Promise<void> {
   for (const { step, at } of steps) {
     if (step.kind !== 'workflow' || typeof step.workflow !== 'string') continue
+    const { workflow } = step
     const pointer = `${at}/workflow`
-    if (step.workflow === document.id) {
+    if (workflow === document.id) {
       report(pointer, 'cyclic-sub-workflow', 'a workflow cannot call itself')
       continue
     }
-    const direct = (await deps.templates.listed([step.workflow])).get(step.workflow)
+    const direct = (await templates.listed([workflow])).get(workflow)
     if (direct === undefined) {
-      report(pointer, 'unlisted-sub-workflow', `there is no listed workflow "${step.workflow}"; publish it first`)
+      report(pointer, 'unlisted-sub-workflow', `there is no listed workflow "${workflow}"; publish it first`)
       continue
     }
     checkCalled(step, at, direct, steps, report)
-    const chain = await chainBackTo(textOf(document.id), step.workflow, direct, deps)
-    if (chain !== null)
-      report(
-        pointer,
-        'cyclic-sub-workflow',
-        `these workflows call each other: ${[textOf(document.id), ...chain].join(' → ')}`,
-      )
+    const chain = await chainBackTo(textOf(document.id), workflow, direct, templates)
+    const circle = [textOf(document.id), ...(chain ?? [])].join(' → ')
+    if (chain !== null) report(pointer, 'cyclic-sub-workflow', `these workflows call each other: ${circle}`)
   }
 }
 
@@ -182,12 +157,8 @@ function checkCalled(step: Step, at: string, called: JsonObject, steps: IndexedS
       const [id, slot, ...inside] = placeholder.root === 'steps' ? placeholder.path : []
       const key = step.forEach === undefined ? inside[0] : inside[1]
       if (id !== step.id || slot !== 'output' || key === undefined || aliases.includes(String(key))) continue
-      const remedy = choices(String(key), aliases)
-      report(
-        `${reader.at}${pointerTo(...path)}`,
-        'unknown-output',
-        `${placeholder.text}: "${step.workflow as string}" answers no "${String(key)}"; ${remedy}`,
-      )
+      const why = `"${step.workflow as string}" answers no "${key}"; ${choices(String(key), aliases)}`
+      report(`${reader.at}${pointerTo(...path)}`, 'unknown-output', `${placeholder.text}: ${why}`)
     }
   }
 }
@@ -197,12 +168,12 @@ async function chainBackTo(
   target: string,
   start: string,
   document: JsonObject,
-  deps: GuardDeps,
+  templates: GuardDeps['templates'],
 ): Promise<string[] | null> {
-  let paths: { chain: string[]; document: JsonObject }[] = [{ chain: [start], document }]
+  let callers: { chain: string[]; document: JsonObject | undefined }[] = [{ chain: [start], document }]
   const seen = new Set([start])
-  for (let depth = 0; depth < CALL_DEPTH_MAX && paths.length > 0; depth += 1) {
-    const calls = paths.flatMap(({ chain, document: caller }) =>
+  for (let depth = 0; depth < CALL_DEPTH_MAX && callers.length > 0; depth += 1) {
+    const calls = callers.flatMap(({ chain, document: caller = {} }) =>
       stepsOf(caller).flatMap(({ step }) =>
         step.kind === 'workflow' && typeof step.workflow === 'string' ? [{ chain, callee: step.workflow }] : [],
       ),
@@ -211,49 +182,31 @@ async function chainBackTo(
     if (found !== undefined) return [...found.chain, target]
     const fresh = calls.filter(({ callee }) => !seen.has(callee))
     for (const { callee } of fresh) seen.add(callee)
-    const documents = await deps.templates.listed(fresh.map(({ callee }) => callee))
-    paths = fresh.flatMap(({ chain, callee }) => {
-      const next = documents.get(callee)
-      return next === undefined ? [] : [{ chain: [...chain, callee], document: next }]
-    })
+    const documents = await templates.listed(fresh.map(({ callee }) => callee))
+    callers = fresh.map(({ chain, callee }) => ({ chain: [...chain, callee], document: documents.get(callee) }))
   }
   return null
 }
 
-/** Every model of a metered step has a rate for what it is expected to use; a rate of 0 is a rate. */
-function checkPrices(
-  document: JsonObject,
-  steps: IndexedStep[],
-  catalog: Catalog,
-  rates: readonly Rate[],
-  report: Report,
-): void {
-  for (const { step, at } of steps) {
+/** Every model of a metered step or gate has a rate for what it is expected to use; a rate of 0 is a rate. */
+function checkPrices({ document, steps, catalog, report }: Subject, rates: readonly Rate[]): void {
+  const asked = steps.flatMap(({ step, at }) => {
     const kind = catalog.kind(step.kind)
-    if (kind === undefined || kind.capability(step) === null) continue
-    for (const name of modelNamesOf(step, providersOf(document)).names) {
-      const model = catalog.model(name)
-      const usages =
-        model === undefined ? [] : (catalog.provider(model.provider)?.expectedUsage(model, kind.expects(step)) ?? [])
-      for (const usage of usages) {
-        if (findRate(rates, name, usage) === undefined) report(at, 'unknown-rate', unpriced(usage.unit, name))
-      }
-    }
-  }
+    if (kind === undefined || kind.capability(step) === null) return []
+    const { names } = modelNamesOf(step, providersOf(document))
+    return names.map((name) => ({ at, name, request: kind.expects(step) }))
+  })
   for (const [index, gate] of (Array.isArray(document.gates) ? document.gates : []).entries()) {
     if (!isJsonObject(gate) || typeof gate.type !== 'string' || typeof gate.model !== 'string') continue
-    const model = catalog.gate(gate.type)?.model === undefined ? undefined : catalog.model(gate.model)
-    for (const usage of (model && catalog.provider(model.provider)?.expectedUsage(model, {})) ?? []) {
-      if (findRate(rates, gate.model, usage) === undefined)
-        report(pointerTo('gates', index), 'unknown-rate', unpriced(usage.unit, gate.model))
+    if (catalog.gate(gate.type)?.model !== undefined)
+      asked.push({ at: pointerTo('gates', index), name: gate.model, request: {} })
+  }
+  for (const { at, name, request } of asked) {
+    const model = catalog.model(name)
+    for (const usage of (model && catalog.provider(model.provider)?.expectedUsage(model, request)) ?? []) {
+      const why = `the current price list has no rate for one ${usage.unit} of "${name}"`
+      const remedy = 'add it with POST /v1/pricing, or use a priced model'
+      if (findRate(rates, name, usage) === undefined) report(at, 'unknown-rate', `${why}; ${remedy}`)
     }
   }
-}
-
-function unpriced(unit: string, model: string): string {
-  return `the current price list has no rate for one ${unit} of "${model}"; add it with POST /v1/pricing, or use a priced model`
-}
-
-function shown(value: unknown): string {
-  return JSON.stringify(value)?.slice(0, 80) ?? 'nothing'
 }

@@ -1,5 +1,7 @@
 // What the guards share: how a problem is reported, and which parts of a broken document can be looked at.
-import { isJsonObject, type JsonObject, nearestKey, pointerTo, type Step } from '@fabrique/schema'
+import { inWords, isJsonObject, type JsonObject, nearestKey, pointerTo, type Step } from '@fabrique/schema'
+import type { z } from 'zod'
+import type { Catalog } from '../../catalog.ts'
 
 /** Every code that a problem of a template can have; each has a row in docs/reference/template-problems.md. */
 export const TEMPLATE_PROBLEMS = [
@@ -44,11 +46,24 @@ export const TEMPLATE_PROBLEMS = [
   'unknown-rate',
 ] as const
 
-export type Report = (pointer: string, code: (typeof TEMPLATE_PROBLEMS)[number], detail: string) => void
+type Code = (typeof TEMPLATE_PROBLEMS)[number]
+
+export type Report = (pointer: string, code: Code, detail: string) => void
+
+/** What is wrong with something whose place the caller knows. */
+export type Fault = [code: Code, detail: string] | undefined
 
 export interface IndexedStep {
   step: Step
   at: string
+}
+
+/** What every guard looks at. */
+export interface Subject {
+  document: JsonObject
+  steps: IndexedStep[]
+  catalog: Catalog
+  report: Report
 }
 
 /** The steps that are at least objects with an id and a kind; the rest is named by `checkShape`. */
@@ -70,14 +85,32 @@ export function providersOf(document: JsonObject): Record<string, string | strin
   )
 }
 
+/** What a schema finds wrong with a part of a template, each unknown key by itself; `known` are the keys at its top. */
+export function issuesOf(part: JsonObject, schema: z.ZodType, known: readonly string[]) {
+  const issues = schema.safeParse(part).error?.issues ?? []
+  return issues.flatMap((issue): { path: PropertyKey[]; is: 'missing' | 'unknown' | 'wrong'; detail: string }[] => {
+    const { path } = issue
+    if (issue.code !== 'unrecognized_keys') {
+      return [{ path, is: isMissing(part, path) ? 'missing' : 'wrong', detail: inWords(issue) }]
+    }
+    const keys = path.length === 0 ? known : []
+    return issue.keys.map((key) => ({ path: [...path, key], is: 'unknown', detail: unknownKey(key, keys) }))
+  })
+}
+
 /** True where nothing stands at the path, and so something is missing rather than wrong. */
-export function isMissing(document: JsonObject, path: readonly PropertyKey[]): boolean {
+function isMissing(document: JsonObject, path: readonly PropertyKey[]): boolean {
   let value: unknown = document
   for (const key of path) {
     if (typeof value !== 'object' || value === null) return false
     value = (value as Record<PropertyKey, unknown>)[key]
   }
   return value === undefined
+}
+
+/** Why nothing is called so, with a remedy. */
+export function noSuch(what: string, name: string, valid: readonly string[]): string {
+  return `there is no ${what} "${name}"; ${choices(name, valid)}`
 }
 
 /** A remedy for a wrong name: the nearest valid one, or all of them. */
@@ -88,7 +121,19 @@ export function choices(wrong: string, valid: readonly string[]): string {
 }
 
 export function unknownKey(key: string, valid: readonly string[]): string {
-  return valid.length === 0
-    ? `"${key}" is not known here; remove it`
-    : `"${key}" is not known here; ${choices(key, valid)}`
+  return `"${key}" is not known here; ${valid.length === 0 ? 'remove it' : choices(key, valid)}`
+}
+
+/** Whether a model is known and can do what is wanted of it by `who`. */
+export function modelFault(name: string, wanted: readonly string[] | undefined, who: string, catalog: Catalog): Fault {
+  const model = catalog.model(name)
+  if (model !== undefined) {
+    if (wanted?.includes(model.capability) !== false) return undefined
+    return ['unfit-model', `"${name}" makes ${model.capability}, and this ${who} needs ${wanted.join(' or ')}`]
+  }
+  const [provider = ''] = name.split('/')
+  if (catalog.provider(provider) !== undefined) return ['unknown-model', `"${name}" is not a model of ${provider}`]
+  const providers = catalog.names.providers.join(', ')
+  const form = `models are written provider/model, with one of the providers ${providers}`
+  return ['unknown-model', `"${name}" names no provider; ${form}`]
 }

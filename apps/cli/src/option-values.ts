@@ -1,4 +1,4 @@
-// Durations as a person writes them on a command line.
+// Durations and numbers as a person writes them on a command line, for commander's options.
 import { InvalidArgumentError } from 'commander'
 
 const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
@@ -13,4 +13,13 @@ export function durationMs(text: string): number {
     throw new InvalidArgumentError('Write it as 90s, 5m or 1h; at most 24 days.')
   }
   return Math.ceil(ms)
+}
+
+/** Reads whole numbers between these bounds. What it makes throws commander's own error. */
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text)
+    if (/^\d+$/.test(text) && number >= min && number <= max) return number
+    throw new InvalidArgumentError(`Give a whole number from ${min} to ${max}.`)
+  }
 }

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { durationMs } from './duration.ts'
+import { durationMs } from './option-values.ts'
 
 it.each([
   ['90', 90_000],

@@ -1,7 +1,8 @@
 // Regular expressions of strangers, matched in time linear in the text and in bounded memory. Hides RE2: what
 // ECMAScript spells differently is translated; what is not linear, or not known to RE2, is refused with the remedy.
 
-import { RE2Set } from 're2js'
+import { createRequire } from 'node:module'
+import { type AST, RegExpParser } from '@eslint-community/regexpp'
 
 /** A compiled pattern; the part of RegExp that a validator needs. */
 export interface LinearPattern {
@@ -26,24 +27,34 @@ const CLASS_STATES = 20
 // can be told its limit, so each pattern is a set of one: on its own it would keep up to 8 MB.
 const MAX_CACHE_BYTES = 64 * 1024
 
-/**
- * Compiles a pattern; its automaton is built by the first test. Throws PatternRefused with the remedy for look-around,
- * back-references, modifiers, a syntax error, Unicode properties that RE2 does not know, and patterns that are too long
- * or that expand to too many states (`a{1000}{1000}`).
- */
-export function compileLinearPattern(source: string): LinearPattern {
+// Loaded (12 ms) by the first pattern only.
+const require = createRequire(import.meta.url)
+
+/** The syntax tree of a pattern, read as with the `u` flag. Throws PatternRefused with the remedy. */
+export function parsePattern(source: string): AST.Pattern {
   if (source.length > MAX_SOURCE) {
     throw new PatternRefused(`has ${source.length} characters; ${MAX_SOURCE} are the most. Use enum for long lists`)
   }
   try {
-    new RegExp(source, 'u')
+    return new RegExpParser({ ecmaVersion: 2025 }).parsePattern(source, 0, source.length, { unicode: true })
   } catch (error) {
+    // Groups can be nested deeper than the stack.
+    if (error instanceof RangeError) throw tooDeep()
     const reason = error instanceof Error ? error.message.replace(/^.*: (?=[^:]+$)/s, '') : 'syntax error'
     throw new PatternRefused(
       `is not a valid regular expression (${reason}); put a backslash before ( ) [ ] { } * + ? . ^ $ | \\ / where they stand for themselves, and before no other sign`,
     )
   }
-  const { text, states } = translate(source)
+}
+
+/**
+ * Compiles a pattern; its automaton is built by the first test. Throws PatternRefused with the remedy for look-around,
+ * back-references, modifiers, a syntax error, Unicode properties that RE2 does not know, and patterns that are too long
+ * or that expand to too many states (`a{1000}{1000}`).
+ */
+export function compileLinearPattern(source: string, tree = parsePattern(source)): LinearPattern {
+  const { text, states } = translate(tree)
+  const { RE2Set } = require('re2js') as typeof import('re2js')
   const set = new RE2Set(RE2Set.UNANCHORED, 0, MAX_CACHE_BYTES)
   try {
     set.add(text)
@@ -71,53 +82,52 @@ interface Part {
   count: number
 }
 
-const ESCAPE = String.raw`\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|u[\da-fA-F]{4}|u\{[\da-fA-F]+\}|x[\da-fA-F]{2}|c[a-zA-Z]|k<[^>]*>|[pP]\{[^}]*\}|[^])`
-
-/** From a valid ECMAScript pattern to the same in RE2's syntax. Groups capture nothing, laziness is dropped. */
-function translate(source: string): Part {
-  const tokens = new RegExp(
-    String.raw`(?<opening>\((?:\?(?::|<?[=!]|<[^>]*>|[^]))?)|(?<bracket>\[(?:[^\]\\]|\\[^])*\])|(?<escape>${ESCAPE})|(?<quantifier>(?:[*+?]|\{(?<low>\d+)(?<comma>,?)(?<high>\d*)\})\??)|(?<other>[^])`,
-    'gu',
-  )
-  let parts: Part[] = []
-  const outer: Part[][] = []
-  for (const { groups = {} } of source.matchAll(tokens)) {
-    const { opening, bracket, escape, quantifier, low, comma, high, other } = groups
-    if (opening !== undefined) {
-      checkOpening(opening)
-      if (outer.length === MAX_GROUP_DEPTH) throw new PatternRefused(`nests more than ${MAX_GROUP_DEPTH} groups`)
-      outer.push(parts)
-      parts = []
-    } else if (bracket !== undefined) parts.push(bracketPart(bracket))
-    else if (escape !== undefined) parts.push(escapePart(escape))
-    else if (quantifier !== undefined) {
-      const part = parts.pop() ?? { text: '', states: 0, count: 1 }
-      const least = low === undefined ? (quantifier.startsWith('+') ? 1 : 0) : Number(low)
-      const open = low === undefined ? !quantifier.startsWith('?') : comma === ',' && high === ''
-      const most = low === undefined ? 1 : Number(high === '' ? low : high)
-      parts.push(repeat(part, least, open ? Infinity : most))
-    } else if (other === ')') {
-      const inner = joined(parts)
-      parts = outer.pop() ?? []
-      parts.push({ ...inner, text: `(?:${inner.text})` })
-    } else if (other === '^' || other === '$' || other === '|') parts.push({ text: other, states: 1, count: 1 })
-    else if (other === '.') parts.push({ text: String.raw`[^\n\r\x{2028}\x{2029}]`, states: 1, count: 1 })
-    else if (other !== undefined) parts.push({ text: literal(other), states: 1, count: 1 })
-  }
+/** From a syntax tree to the same in RE2's syntax. Groups capture nothing, laziness is dropped. */
+function translate(tree: AST.Pattern): Part {
+  const whole = alternatives(tree, 0)
   // The two of every program, and one where a match may begin.
-  const whole = joined(parts)
   return { ...whole, states: bounded(whole.states + 3) }
 }
 
-function checkOpening(opening: string): void {
-  if (/^\(\?<?[=!]/.test(opening)) {
-    throw new PatternRefused(
-      'is unsafe: look-ahead and look-behind cannot be matched in linear time. Split it into several patterns under allOf, or use not',
-    )
-  }
-  if (opening.startsWith('(?') && !opening.endsWith(':') && !opening.endsWith('>')) {
+function alternatives(node: AST.Pattern | AST.Group | AST.CapturingGroup, depth: number): Part {
+  if (depth > MAX_GROUP_DEPTH) throw tooDeep()
+  if ('modifiers' in node && node.modifiers !== null) {
     throw new PatternRefused('uses a group that is not supported; write (…) or (?:…)')
   }
+  const either: Part = { text: '|', states: 1, count: 1 }
+  return joined(
+    node.alternatives.flatMap(({ elements }, index) => [
+      ...(index === 0 ? [] : [either]),
+      ...elements.map((element) => translated(element, depth)),
+    ]),
+  )
+}
+
+function translated(node: AST.Element, depth: number): Part {
+  switch (node.type) {
+    case 'Group':
+    case 'CapturingGroup': {
+      const inner = alternatives(node, depth + 1)
+      return { ...inner, text: `(?:${inner.text})` }
+    }
+    case 'Quantifier':
+      return repeat(translated(node.element, depth), node.min, node.max)
+    case 'Assertion':
+      if (node.kind === 'lookahead' || node.kind === 'lookbehind') {
+        throw new PatternRefused(
+          'is unsafe: look-ahead and look-behind cannot be matched in linear time. Split it into several patterns under allOf, or use not',
+        )
+      }
+      return { text: node.raw, states: 1, count: 1 }
+    case 'Backreference':
+      throw new PatternRefused('is unsafe: a back-reference cannot be matched in linear time. Spell the repetition out')
+    default:
+      return { text: classOf(node), states: 1, count: 1 }
+  }
+}
+
+function tooDeep(): PatternRefused {
+  return new PatternRefused(`nests more than ${MAX_GROUP_DEPTH} groups`)
 }
 
 function joined(parts: readonly Part[]): Part {
@@ -162,52 +172,29 @@ function repeat(part: Part, least: number, most: number): Part {
   }
 }
 
-function escapePart(escape: string): Part {
-  if (/^\\[1-9k]/.test(escape)) {
-    throw new PatternRefused('is unsafe: a back-reference cannot be matched in linear time. Spell the repetition out')
-  }
-  if (/^\\[bB]$/.test(escape)) return { text: escape, states: 1, count: 1 }
-  return { text: `[${members(escape)}]`, states: 1, count: 1 }
+/** One character of several, in brackets. */
+function classOf(node: AST.Element): string {
+  if (node.type === 'CharacterSet' && node.kind === 'any') return String.raw`[^\n\r\x{2028}\x{2029}]`
+  if (node.type !== 'CharacterClass') return `[${membersOf(node)}]`
+  const members = node.elements.map(membersOf).join('')
+  // RE2 has no empty brackets.
+  return `[${node.negate === (members !== '') ? '^' : ''}${members || EVERYTHING}]`
 }
 
-/** `[…]` with its escapes; within, nothing but a range has a meaning of its own. */
-function bracketPart(bracket: string): Part {
-  const negated = bracket.startsWith('[^')
-  const body = bracket.slice(negated ? 2 : 1, -1)
-  if (body === '') return { text: negated ? EVERYTHING : `[^${EVERYTHING.slice(1)}`, states: 1, count: 1 }
-  const ranges = new RegExp(`(${ESCAPE}|[^])(?:-(${ESCAPE}|[^]))?`, 'gu')
-  const text = [...body.matchAll(ranges)].map(([, from = '', to]) =>
-    to === undefined ? members(from) : `${literal(from)}-${literal(to)}`,
-  )
-  return { text: `[${negated ? '^' : ''}${text.join('')}]`, states: 1, count: 1 }
-}
-
-const EVERYTHING = String.raw`[\x00-\x{10FFFF}]`
+const EVERYTHING = String.raw`\x00-\x{10FFFF}`
 // RE2's \s is ASCII.
 const SPACES = String.raw`\t-\r\x20\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}\x{FEFF}`
 const NO_SPACES = String.raw`\x00-\x08\x0E-\x1F!-\x{9F}\x{A1}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027}\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF}\x{3001}-\x{FEFE}\x{FF00}-\x{10FFFF}`
 
-/** What one character or escape stands for within brackets. */
-function members(atom: string): string {
-  if (/^\\[dDwW]$/.test(atom)) return atom
-  if (atom === '\\s') return SPACES
-  if (atom === '\\S') return NO_SPACES
-  if (/^\\p/i.test(atom)) return atom.replace(/\{(?:Script|sc|General_Category|gc)=/, '{')
-  return literal(atom)
+/** What a character, a range or an escape stands for within brackets. */
+function membersOf(node: AST.Element | AST.CharacterClassElement): string {
+  if (node.type === 'Character') return literal(node)
+  if (node.type === 'CharacterClassRange') return `${literal(node.min)}-${literal(node.max)}`
+  if (node.type !== 'CharacterSet' || node.kind === 'any') throw new PatternRefused(`is not supported at ${node.raw}`)
+  if (node.kind === 'space') return node.negate ? NO_SPACES : SPACES
+  return node.raw.replace(/\{(?:Script|sc|General_Category|gc)=/, '{')
 }
 
-const CONTROLS: Record<string, number> = { 0: 0, b: 8, t: 9, n: 10, v: 11, f: 12, r: 13 }
-
-/** One character, escaped or plain, by its number. */
-function literal(atom: string): string {
-  const hex = /^\\[ux]\{?([\da-f]+)\}?(?:\\u([\da-f]{4}))?$/i.exec(atom)
-  let codePoint = atom.codePointAt(atom.length > 1 && atom.startsWith('\\') ? 1 : 0) as number
-  if (hex?.[1] !== undefined) {
-    codePoint = Number.parseInt(hex[1], 16)
-    if (hex[2] !== undefined) {
-      codePoint = String.fromCharCode(codePoint, Number.parseInt(hex[2], 16)).codePointAt(0) as number
-    }
-  } else if (/^\\c[a-z]$/i.test(atom)) codePoint = atom.charCodeAt(2) % 32
-  else if (/^\\[0btnvfr]$/.test(atom)) codePoint = CONTROLS[atom.charAt(1)] as number
-  return `\\x{${codePoint.toString(16)}}`
+function literal({ value }: AST.Character): string {
+  return `\\x{${value.toString(16)}}`
 }
