@@ -70,7 +70,7 @@ const CONDITIONS = {
   service_tier: EXACTLY,
   /** Of the whole prompt, cached tokens among them. */
   prompt_tokens: COMPARED,
-  /** When the call was sent. The window is without its last minute, and may pass midnight. */
+  /** When the call is sent, for its estimate, and when it ends, for its price. A window may pass midnight; its end is not in it. */
   utc_time: WITHIN,
 } satisfies Record<string, Condition>
 /** What a price can depend on: the facts of a call that the engine knows or the provider reports. */

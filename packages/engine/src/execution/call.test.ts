@@ -1,4 +1,4 @@
-import { FabriqueError, type Usage } from '@fabrique/schema'
+import { FabriqueError, type Rate, type Usage } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { Provider, ProviderAnswer, ProviderRequest, Providers } from '../catalog.ts'
 import { callModel, type CallDeps, type CallSite } from './call.ts'
@@ -635,6 +635,19 @@ describe('the bill of a call', () => {
       serve: async ({ request }) => ({ ...answerTo(request), usage: used, basis }),
     })
     expect((await call()).record).toMatchObject({ status, actualUsd: 1.3 })
+  })
+
+  it('depends on the time of day: as it is sent for the estimate, and as it ends for the price', async () => {
+    const cheap = { ...rates[0], unit_price_usd: 0.1, when: { utc_time: '12:00-13:00' } } as Rate
+    const { call, clock, ledger } = setup({
+      definition: { rates: [...rates, cheap] },
+      async serve({ request, callId }) {
+        expect(ledger.get(callId)?.estimatedUsd).toBe(0.1)
+        clock.advance(3_600_000)
+        return answerTo(request)
+      },
+    })
+    expect((await call()).record).toMatchObject({ estimatedUsd: 0.1, actualUsd: 0.25 })
   })
 
   it.each([1e300, -5, Number.NaN, Number.POSITIVE_INFINITY])('of %d tokens is not believed', async (quantity) => {

@@ -7,6 +7,7 @@ import {
   type JsonObject,
   linesOf,
   priceOf,
+  type Facts,
   type ProviderError,
   type Rate,
   roundUsd,
@@ -182,14 +183,14 @@ async function withPermit<Result>(
 }
 
 /** What the call may cost at most: the caps are held against that, while what is likely is reserved. */
-function mostUsd({ catalog }: CallDeps, site: CallSite, { model, request }: Asked, record: CallRecord): number {
+function mostUsd({ catalog, clock }: CallDeps, site: CallSite, { model, request }: Asked, record: CallRecord): number {
   const range = catalog.provider(model.provider)?.usageRange?.(model, request)
-  const most = range === undefined ? null : priceOf(site.definition.rates, model.name, range.high)
+  const most = range === undefined ? null : priceOf(site.definition.rates, model.name, timed(clock, range.high))
   return Math.max(most ?? 0, record.estimatedUsd)
 }
 
 function intent(site: CallSite, { model, request }: Asked, simulated: boolean, deps: CallDeps): CallRecord {
-  const usages = deps.catalog.provider(model.provider)?.expectedUsage(model, request) ?? []
+  const usages = timed(deps.clock, deps.catalog.provider(model.provider)?.expectedUsage(model, request) ?? [])
   const estimated = priceOf(site.definition.rates, model.name, usages)
   if (estimated === null) {
     throw new StepFailure('invalid', `The run's price list has no rate for this call of "${model.name}".`, {
@@ -226,7 +227,7 @@ async function recover(
 ): Promise<SettledCall | null> {
   const staged = await deps.artifacts.staged(record.id)
   const model = deps.catalog.model(record.model)
-  if (staged !== null && (staged.links === undefined || model === undefined)) return settle(site, record, staged)
+  if (staged !== null && (staged.links === undefined || model === undefined)) return settle(deps, site, record, staged)
   if (model !== undefined && (staged !== null || record.requestId !== null)) {
     return await withPermit(deps, site, model, { simulated: record.simulated, patient: true }, () =>
       complete(deps, site, { model, request, files }, record, staged),
@@ -274,7 +275,7 @@ async function complete(
       made = await fetchLinks(deps, site, asked.model, sent, made)
       await stage(deps, site, record.id, made)
     }
-    return settle(site, sent, made)
+    return settle(deps, site, sent, made)
   } catch (error) {
     if (!StepFailure.is(error)) throw error
     const isStopped = site.signal.aborted && site.signal.reason !== 'cancel'
@@ -282,7 +283,7 @@ async function complete(
     if (isStopped && (sent.requestId !== null || made !== null)) throw error
     const failed = error.billed === 'unknown' ? 'unknown' : site.signal.aborted ? 'cancelled' : 'failed'
     const outcome = made === null ? failed : 'succeeded'
-    await update({ outcome, ...booking(site, sent, made ?? error.facts, error.billed, error.provider) })
+    await update({ outcome, ...booking(deps, site, sent, made ?? error.facts, error.billed, error.provider) })
     throw error
   }
 }
@@ -395,17 +396,23 @@ async function stage({ artifacts, clock }: CallDeps, { signal }: CallSite, id: s
   }
 }
 
-function settle(site: CallSite, record: CallRecord, answer: ProviderAnswer): SettledCall {
-  const settled: CallRecord = { ...record, outcome: 'succeeded', ...booking(site, record, answer, 'yes') }
+function settle(deps: CallDeps, site: CallSite, record: CallRecord, answer: ProviderAnswer): SettledCall {
+  const settled: CallRecord = { ...record, outcome: 'succeeded', ...booking(deps, site, record, answer, 'yes') }
   site.earlier[site.earlier.indexOf(record)] = settled
   return { record: settled, answer }
 }
 
+/** Usages with what all of a call have in common: the time of day that providers charge by, as it is sent and as it ends. */
+function timed(clock: Pick<Clock, 'nowMs'>, usages: readonly Usage[], common: Facts = {}): Usage[] {
+  const utc_time = new Date(clock.nowMs()).toISOString().slice(11, 16)
+  return usages.map((usage) => ({ ...usage, facts: { ...usage.facts, ...common, utc_time } }))
+}
+
 /** What the facts come to, line by line; null where they say nothing that can be believed and priced. */
-function pricedFacts(site: CallSite, { model }: CallRecord, facts: CallFacts | undefined) {
+function pricedFacts({ clock }: CallDeps, site: CallSite, { model }: CallRecord, facts: CallFacts | undefined) {
   if (facts === undefined || facts.usage.length === 0) return null
   const tier = facts.tier === undefined ? {} : { service_tier: facts.tier }
-  const usages = facts.usage.map((usage) => ({ ...usage, facts: { ...usage.facts, ...tier } }))
+  const usages = timed(clock, facts.usage, tier)
   const lines = linesOf(site.definition.rates, model, usages)
   if (lines === null) return null
   const totalUsd = roundUsd(lines.reduce((sum, { usd }) => sum + usd, 0))
@@ -414,13 +421,14 @@ function pricedFacts(site: CallSite, { model }: CallRecord, facts: CallFacts | u
 
 /** The columns of a call that is over: by the facts where they can be priced, else nothing or the estimate. */
 function booking(
+  deps: CallDeps,
   site: CallSite,
   record: CallRecord,
   facts: CallFacts | undefined,
   billed: StepFailure['billed'],
   error?: ProviderError,
 ): Partial<CallRecord> {
-  const priced = pricedFacts(site, record, facts)
+  const priced = pricedFacts(deps, site, record, facts)
   const bill: Bill = { lines: priced?.lines ?? [] }
   if (facts?.servedModel !== undefined) bill.servedModel = facts.servedModel
   if (facts?.tier !== undefined) bill.tier = facts.tier

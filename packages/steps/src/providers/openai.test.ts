@@ -482,6 +482,22 @@ describe('what OpenAI is expected to use', () => {
     expect(tokensOf({ ...text, tools: ['text.save'], maxTurns: 50 })).toEqual([300, 3000])
   })
 
+  it('is at the price of the tier and of the length that is asked for, at most and at least too', () => {
+    const model = openai.provider.model('openai/gpt-6.1-terra')
+    if (model === undefined) throw new Error('there is no such model')
+    const request = { prompt: 'x'.repeat(400), params: { service_tier: 'fast' }, maxTurns: 3 }
+    const { low, high } = openai.provider.usageRange?.(model, request) ?? { low: [], high: [] }
+    const expected = openai.provider.expectedUsage(model, request)
+    for (const [usages, length] of [
+      [low, 100],
+      [expected, 100],
+      [high, 2_200],
+    ] as const)
+      expect(usages.map(({ facts }) => facts)).toEqual(
+        Array(2).fill({ service_tier: 'priority', prompt_tokens: length }),
+      )
+  })
+
   it('is for one of its turns what has been said so far, once', () => {
     const turn = { prompt: 'x'.repeat(400), params: {}, tools: TOOLS, maxTurns: 50 }
     const [first = 0, answered] = tokensOf({ ...turn, turns: [] })

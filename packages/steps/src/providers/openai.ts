@@ -66,15 +66,8 @@ const provider: Provider = {
         const isOneCall = request.maxTurns === undefined || request.turns !== undefined
         const times = isOneCall ? 1 : Math.min(Number(request.maxTurns), EXPECTED_TURNS)
         const conversation = request.turns === undefined ? '' : JSON.stringify([request.tools, request.turns])
-        const facts = typeof params.service_tier === 'string' ? { facts: { service_tier: params.service_tier } } : {}
-        return [
-          {
-            unit: 'input_token',
-            ...facts,
-            quantity: (textTokens(request.prompt) + textTokens(request.system) + textTokens(conversation)) * times,
-          },
-          { unit: 'output_token', ...facts, quantity: answer * times },
-        ]
+        const asked = textTokens(request.prompt) + textTokens(request.system) + textTokens(conversation)
+        return textUsage(params, asked, answer, times)
       }
     }
   },
@@ -90,15 +83,20 @@ function rangeOf(model: Model, request: JsonObject): { low: Usage[]; high: Usage
   const turns = Number(request.maxTurns ?? 1)
   const asked = textTokens(request.prompt) + textTokens(request.system)
   return {
-    low: [
-      { unit: 'input_token', quantity: asked },
-      { unit: 'output_token', quantity: Math.min(limit, LEAST_ANSWER_TOKENS) },
-    ],
-    high: [
-      { unit: 'input_token', quantity: (2 * asked + INSERTED_TOKENS) * turns },
-      { unit: 'output_token', quantity: limit * turns },
-    ],
+    low: textUsage(params, asked, Math.min(limit, LEAST_ANSWER_TOKENS)),
+    high: textUsage(params, 2 * asked + INSERTED_TOKENS, limit, turns),
   }
+}
+
+/** What some calls alike use, with what their price depends on. */
+function textUsage({ service_tier: asked }: JsonObject, prompt: number, answer: number, times = 1): Usage[] {
+  // Answers, and so price lists, call the fast tier by its older name.
+  const tier = asked === 'fast' ? 'priority' : asked
+  const facts = { prompt_tokens: prompt, ...(typeof tier === 'string' ? { service_tier: tier } : {}) }
+  return [
+    { unit: 'input_token', quantity: prompt * times, facts },
+    { unit: 'output_token', quantity: answer * times, facts },
+  ]
 }
 
 export const openai: ProviderAdapter = {
