@@ -168,7 +168,7 @@ describe('a structured answer', () => {
     await fabrique.finish(run.id)
     expect(await fabrique.run(run.id)).toMatchObject({
       status: 'failed',
-      error: { code: 'bad-output', message: expect.stringContaining('/words is required'), node_key: 'list' },
+      error: { code: 'unreadable', message: expect.stringContaining('/words is required'), node_key: 'list' },
     })
     expect(providers.asked('text')).toMatchObject([
       { body: { text: { format: { type: 'json_schema', schema: outputSchema, strict: true } } } },
@@ -232,8 +232,26 @@ describe('a provider that fails', () => {
       kind: 'workflow.run.failed',
       payload: { status: 'failed', error: { code: 'content-refused', node_key: 'render' } },
     })
+    expect(JSON.stringify(log)).not.toMatch(/was rejected/)
     expect(JSON.stringify(log.at(-1)?.payload.error)).not.toMatch(/fox|outlines/)
     expect(outcomes(await fabrique.ledger(run.id))).toEqual([['render', 'failed', 0]])
+  })
+
+  it("keeps the provider's words on step and ledger for admins, without the prompt, and from operators", async () => {
+    const message = 'Your prompt a fox wearing a scarf was rejected'
+    const { key } = await fabrique.createOperator('words')
+    const told = async (by?: string) => {
+      providers.script('image', { status: 400, body: { error: { message, code: 'moderation_blocked' } } })
+      const run = await fabrique.submit(FOX, by === undefined ? {} : { key: by })
+      await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.failed', by === undefined ? {} : { key: by })
+      const paths = ['steps', 'ledger'].map((what) => `/v1/workflows/runs/${run.id}/${what}`)
+      const answers = await Promise.all(
+        paths.map((path) => fabrique.request(path, by === undefined ? {} : { key: by })),
+      )
+      return answers.map(({ text }) => text)
+    }
+    for (const text of await told()) expect(text).toMatch(/"code":"moderation_blocked".*Your prompt \[…\] was rejected/)
+    for (const text of await told(key)) expect(text).not.toMatch(/moderation_blocked|was rejected/)
   })
 
   it("by a 500 at fal's submit is asked again by the engine alone, and the finished step is not", async () => {
@@ -286,7 +304,7 @@ describe('a provider that fails', () => {
     const run = await fabrique.submit()
     const log = await fabrique.finish(run.id)
     expect(providers.asked('image')).toHaveLength(1)
-    expect(log.at(-1)).toMatchObject({ kind: 'workflow.run.failed', payload: { error: { code: 'bad-output' } } })
+    expect(log.at(-1)).toMatchObject({ kind: 'workflow.run.failed', payload: { error: { code: 'unreadable' } } })
     const ledger = await fabrique.ledger(run.id)
     expect(ledger).toHaveLength(1)
     expect(ledger[0]?.actualCostUsd).toBeGreaterThan(0)

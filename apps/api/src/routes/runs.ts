@@ -142,7 +142,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       answers: { 200: list(RunStep) },
       async handle({ c, principal, param }) {
         const data = orNotFound(await reader.steps(principal.organizationId, param('id')), 'run')
-        return c.json({ data })
+        return c.json({ data: principal.role === 'admin' ? data : data.map(withoutProvidersWords) })
       },
     }),
     operator.get('getLedger', '/v1/workflows/runs/:id/ledger', {
@@ -150,7 +150,6 @@ export function runRoutes(deps: RunDeps): Route[] {
       answers: { 200: list(LedgerEntry) },
       async handle({ c, principal, param }) {
         const data = orNotFound(await reader.ledger(principal.organizationId, param('id')), 'run')
-        // The provider's words may quote what the template asks.
         const shown = (entry: LedgerEntry) => (principal.role === 'admin' ? entry : { ...entry, error: null })
         return c.json({ data: data.map(shown) })
       },
@@ -247,4 +246,10 @@ function acceptedResource(run: NewRun, createdAt: string, pricingVersion: string
     finished_at: null,
     urls: runUrls(run.id),
   }
+}
+
+/** They may quote what the template asks. */
+function withoutProvidersWords(step: RunStep): RunStep {
+  const { provider_error: _told, ...shown } = step
+  return shown
 }

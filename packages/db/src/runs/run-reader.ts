@@ -237,6 +237,7 @@ export function createRunReader(db: Db): RunReader {
         const own = calls.filter(({ step_id }) => step_id === step.id)
         const isOfStep = (key: string | null) => key !== null && stepIdOf(key) === step.id
         const items = rows.filter(({ key }) => isOfStep(key) && isItem(key))
+        const told = row?.status === 'failed' ? own.at(-1)?.bill?.error : undefined
         const runs = called.filter(({ caller_step_id }) => isOfStep(caller_step_id))
         const isBegun = items.length + runs.length > 0 || own.some(({ outcome }) => outcome === 'pending')
         return {
@@ -253,6 +254,7 @@ export function createRunReader(db: Db): RunReader {
               spent.rows.filter(({ key }) => isOfStep(key)).reduce((sum, { usd }) => sum + Number(usd ?? 0), 0),
           ),
           error: row?.error ?? null,
+          ...(told === undefined ? {} : { provider_error: told }),
           started_at: row?.started_at.toISOString() ?? null,
           finished_at: row?.finished_at.toISOString() ?? null,
           items: items.map(({ key, status, attempt }) => ({ key, status, attempt })),

@@ -129,6 +129,8 @@ export async function callModel(
       return await makeCall(deps, site, one, simulated, isLast)
     } catch (error) {
       if (!StepFailure.is(error)) throw error
+      // Stopped, and to be asked for by its id: its outcome is not unknown, only not there yet.
+      if (site.earlier.some(({ outcome }) => outcome === 'pending')) throw error
       if (error.billed === 'unknown' && !asksAgain && error.failureClass !== 'undelivered') throw unknownOutcome(error)
       failure = error
       const isPaidMistake = error.failureClass === 'invalid' && error.billed === 'yes'

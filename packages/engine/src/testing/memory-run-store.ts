@@ -88,6 +88,7 @@ export interface StoredRun {
   error: RunError | null
   output: JsonObject | null
   events: RunEvent[]
+  calls: CallRecord[]
 }
 
 export interface MemoryRunStore extends RunStore {
@@ -597,7 +598,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       const row = rows.get(runId)
       if (row === undefined) return null
       const { status, fence, error, output, events } = row
-      return structuredClone({ status, fence, error, output, events })
+      return structuredClone({ status, fence, error, output, events, calls: [...row.calls.values()] })
     },
     runIds: () => [...rows.keys()],
   }

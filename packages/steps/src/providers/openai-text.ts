@@ -15,7 +15,7 @@ import { causeOf } from './causes.ts'
 import { amount, askedTexts, dataUrl, options, reportedUsage, unreadable } from './openai-wire.ts'
 import { isStrictSchema } from './strict-schema.ts'
 
-const POLL_MS = 1_000
+const POLL_MS = 250
 const POLL_MS_MAX = 10_000
 
 /** Asks for an answer and waits for it, where the provider makes it in the background too. */
