@@ -168,7 +168,7 @@ describe('a structured answer', () => {
     await fabrique.finish(run.id)
     expect(await fabrique.run(run.id)).toMatchObject({
       status: 'failed',
-      error: { code: 'unreadable', message: expect.stringContaining('/words is required'), node_key: 'list' },
+      error: { code: 'bad-output', message: expect.stringContaining('/words is required'), node_key: 'list' },
     })
     expect(providers.asked('text')).toMatchObject([
       { body: { text: { format: { type: 'json_schema', schema: outputSchema, strict: true } } } },
