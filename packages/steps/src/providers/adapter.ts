@@ -60,7 +60,7 @@ export function httpFailure(
 }
 
 /** Milliseconds of a Retry-After header in either of its forms; undefined where there is none. At most an hour. */
-export function retryAfterOf(header: string | null | undefined): number | undefined {
+function retryAfterOf(header: string | null | undefined): number | undefined {
   if (header === null || header === undefined) return undefined
   const seconds = Number(header)
   const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(header) - Date.now()

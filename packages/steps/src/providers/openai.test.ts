@@ -414,6 +414,12 @@ describe('a failure of OpenAI', () => {
       { message: expect.stringContaining('multiple of 16') },
     ],
     ['as text', 503, {}, { failureClass: 'server', billed: 'no' }],
+    [
+      'that says in its words how long to wait',
+      429,
+      { error: { message: 'Rate limit reached. Please try again in 1m20s.', code: 'rate_limit_exceeded' } },
+      { failureClass: 'rate_limit', retryAfterMs: 80_000 },
+    ],
   ])('%s reaches whoever must act', async (_, status, body, expected) => {
     answers = [{ status, body }]
     await expect(call('openai/gpt-5-mini', { prompt: 'x', params: {} })).rejects.toMatchObject(expected)

@@ -4,12 +4,13 @@ import type { Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique
 import { StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/schema'
 import type OpenAI from 'openai'
-import { connectionFailure, expectedSpeech, type ProviderAdapter, retryAfterOf } from './adapter.ts'
+import { connectionFailure, expectedSpeech, type ProviderAdapter } from './adapter.ts'
 import { causeOf } from './causes.ts'
 import { draw, moderate, speak } from './openai-media.ts'
 import { respond } from './openai-text.ts'
 import { askedTexts, textTokens, unreadable } from './openai-wire.ts'
 import { createPatientFetch } from './patient-fetch.ts'
+import { pauseOf } from './pause.ts'
 import { createSafeFetch } from './safe-fetch.ts'
 
 const EXPECTED_ANSWER_TOKENS = 1_000
@@ -146,7 +147,7 @@ async function failureOf(error: unknown, request: ProviderRequest): Promise<Step
     const { status, code, type, param, requestID: requestId, headers } = error
     const body: JsonObject = isJsonObject(error.error) ? error.error : {}
     const message = body.message ?? body.detail ?? error.message
-    const retryAfterMs = retryAfterOf(headers?.get('retry-after'))
+    const retryAfterMs = pauseOf(headers, textOf(message))
     return causeOf(
       { provider: 'OpenAI', status, code, type: type ?? body.type, param, message, requestId, retryAfterMs },
       askedTexts(request),
