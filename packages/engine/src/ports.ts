@@ -367,7 +367,7 @@ export interface FileLink {
 export interface Limits {
   /**
    * Waits for a place for one live call. While the model pauses or its circuit is open, the `patient` wait, and the
-   * others get the failure at once, to ask another model.
+   * others get the failure at once, to ask another model. Absent: patient, for an hour at most.
    * The answer gives the place back and says how the call went: null, or its failure.
    */
   enter(
