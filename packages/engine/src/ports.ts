@@ -367,13 +367,14 @@ export interface FileLink {
 export interface Limits {
   /**
    * Waits for a place for one live call. While the model pauses or its circuit is open, the `patient` wait, and the
-   * others get the failure at once, to ask another model. Absent: patient, for an hour at most.
+   * others get the failure at once, to ask another model. Absent: patient, for an hour at most. `sinceMs` is when the
+   * call asked first, by the clock: one that was limited and comes again goes before those that came after it.
    * The answer gives the place back and says how the call went: null, or its failure.
    */
   enter(
     model: { provider: string; name: string },
     signal: AbortSignal,
-    wait?: { patient: boolean },
+    wait?: { patient: boolean; sinceMs?: number },
   ): Promise<(failure: Error | null) => void>
 }
 

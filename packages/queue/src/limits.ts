@@ -106,7 +106,9 @@ interface Rule {
 interface Waiter {
   signal: AbortSignal
   isPatient: boolean
+  /** Its place in line: when it asked first, which may have been an earlier call of `enter`. */
   sinceMs: number
+  untilMs: number
   begin(leave: (failure: Error | null) => void): void
   reject(failure: unknown): void
 }
@@ -303,8 +305,8 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
     if (hindrance === null || hindrance.why === 'full') return
     const { why, forMs } = hindrance
     const spacing = spacingMs(line.pace, nowMs())
-    const isOver = ({ isPatient, sinceMs }: Waiter, turnMs: number) =>
-      isPatient ? nowMs() - sinceMs > PATIENCE_MS : why !== 'turn' || turnMs > TURN_WAITED_MS
+    const isOver = ({ isPatient, untilMs }: Waiter, turnMs: number) =>
+      isPatient ? nowMs() > untilMs : why !== 'turn' || turnMs > TURN_WAITED_MS
     line.waiters = line.waiters.filter((waiter, index) => {
       const turnMs = forMs + index * spacing
       if (!isOver(waiter, turnMs)) return true
@@ -354,18 +356,18 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
 
   const opened = redis === null ? Promise.resolve() : firstConnection(redis)
   return {
-    async enter({ provider, name }, signal, { patient } = { patient: true }) {
+    async enter({ provider, name }, signal, { patient, sinceMs = Date.now() } = { patient: true }) {
       signal.throwIfAborted()
       const line = lineOf(provider, name)
       const { promise, resolve: begin, reject } = Promise.withResolvers<(failure: Error | null) => void>()
-      const waiter: Waiter = { signal, isPatient: patient, sinceMs: nowMs(), begin, reject }
+      const waiter: Waiter = { signal, isPatient: patient, sinceMs, untilMs: nowMs() + PATIENCE_MS, begin, reject }
       const giveUp = () => {
         line.waiters = line.waiters.filter((other) => other !== waiter)
         reject(signal.reason)
         if (line.waiters.length === 0) wake()
       }
       signal.addEventListener('abort', giveUp, { once: true })
-      line.waiters.push(waiter)
+      line.waiters.splice(line.waiters.findLastIndex((other) => other.sinceMs <= sinceMs) + 1, 0, waiter)
       dismiss(line, hindranceOf(line))
       void serve(line)
       return await promise.finally(() => signal.removeEventListener('abort', giveUp))

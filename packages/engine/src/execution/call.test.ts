@@ -405,19 +405,20 @@ async function passing<Result>(clock: FakeClock, work: Promise<Result>): Promise
 }
 
 describe('a call that the provider limits', () => {
-  it('is made again under a permit until it is let in, each refusal a row that cost nothing', async () => {
+  it('is made again under a permit until it is let in, at its old place in line, each refusal a row that cost nothing', async () => {
     let refusals = 3
-    const entered: boolean[] = []
-    const { call, outcomes } = setup({
+    const entered: unknown[] = []
+    const { call, outcomes, clock } = setup({
       definition: asking([{ id: 'a' }], ['acme/one']),
       serve: async ({ request }) => {
+        clock.advance(1_000)
         if (refusals-- > 0) throw new StepFailure('rate_limit', 'slow down')
         return answerTo(request)
       },
       deps: {
         limits: {
           async enter(_model, _signal, wait) {
-            entered.push(wait?.patient ?? false)
+            entered.push(wait)
             return () => {}
           },
         },
@@ -425,7 +426,7 @@ describe('a call that the provider limits', () => {
     })
     expect((await call()).record).toMatchObject({ id: 'r.a.4', outcome: 'succeeded' })
     expect(outcomes().slice(0, 3)).toEqual(Array(3).fill(['acme/one', 'failed', 0]))
-    expect(entered).toEqual([true, true, true, true])
+    expect(entered).toEqual(Array(4).fill({ patient: true, sinceMs: clock.nowMs() - 4_000 }))
   })
 
   it('goes to the next model where there is one, without waiting', async () => {

@@ -87,6 +87,8 @@ export interface SettledCall {
   answer: ProviderAnswer
 }
 
+type Wait = NonNullable<Parameters<Limits['enter']>[2]>
+
 /** What a call is made of, at every stage. */
 interface Asked {
   model: Model
@@ -122,11 +124,12 @@ export async function callModel(
   })
   let failure: StepFailure | undefined
   let limited = 0
+  const sinceMs = deps.clock.nowMs()
   for (let index = 0; index < asked.length; ) {
     const { asked: one, simulated } = asked[index] as (typeof asked)[number]
     const isLast = index === asked.length - 1
     try {
-      return await makeCall(deps, site, one, simulated, isLast)
+      return await makeCall(deps, site, one, simulated, { patient: isLast, sinceMs })
     } catch (error) {
       if (!StepFailure.is(error)) throw error
       // Stopped, and to be asked for by its id: its outcome is not unknown, only not there yet.
@@ -145,14 +148,14 @@ export async function callModel(
 }
 
 /** One call of one model: its own row, from the intent to the answer. */
-async function makeCall(deps: CallDeps, site: CallSite, asked: Asked, simulated: boolean, isLast: boolean) {
+async function makeCall(deps: CallDeps, site: CallSite, asked: Asked, simulated: boolean, wait: Wait) {
   const record = intent(site, asked, simulated, deps)
   deps.admit(mostUsd(deps, site, asked, record))
   // Reserved before it is recorded, so that concurrent calls see what is left.
   site.earlier.push(record)
   let isRecorded = false
   try {
-    return await withPermit(deps, site, asked.model, { simulated, patient: isLast }, async () => {
+    return await withPermit(deps, site, asked.model, simulated, wait, async () => {
       await deps.record(record)
       isRecorded = true
       deps.killpoint?.('W3')
@@ -169,11 +172,12 @@ async function withPermit<Result>(
   { limits }: CallDeps,
   site: CallSite,
   model: Model,
-  { simulated, patient }: { simulated: boolean; patient: boolean },
+  simulated: boolean,
+  wait: Wait,
   work: () => Promise<Result>,
 ): Promise<Result> {
   if (simulated) return await work()
-  const release = await limits.enter(model, site.signal, { patient })
+  const release = await limits.enter(model, site.signal, wait)
   try {
     const result = await work()
     release(null)
@@ -231,7 +235,7 @@ async function recover(
   const model = deps.catalog.model(record.model)
   if (staged !== null && (staged.links === undefined || model === undefined)) return settle(deps, site, record, staged)
   if (model !== undefined && (staged !== null || record.requestId !== null)) {
-    return await withPermit(deps, site, model, { simulated: record.simulated, patient: true }, () =>
+    return await withPermit(deps, site, model, record.simulated, { patient: true }, () =>
       complete(deps, site, { model, request, files }, record, staged),
     )
   }

@@ -74,6 +74,25 @@ export function limitsContract(name: string, open: () => Promise<LimitsSetup>): 
       expect(order).toEqual([0, 1, 2, 3, 4, 5])
     })
 
+    it('lets a call that comes again go before those that came after it', async () => {
+      const limits = await setup()
+      const leave = await limits.enter(SMALL, never)
+      const order: string[] = []
+      const calls = [
+        ['third', 3],
+        ['first', 1],
+        ['second', 2],
+      ] as const
+      const entered = calls.map(async ([name, sinceMs]) => {
+        const leaveIt = await limits.enter(SMALL, never, { patient: true, sinceMs })
+        order.push(name)
+        leaveIt(null)
+      })
+      leave(null)
+      await Promise.all(entered)
+      expect(order).toEqual(['first', 'second', 'third'])
+    })
+
     it('gives a place back once, however often it is left', async () => {
       const limits = await setup()
       const leave = await limits.enter(SMALL, never)
