@@ -378,11 +378,20 @@ export interface Limits {
   ): Promise<(failure: Error | null) => void>
 }
 
-/** What a produced file turned out to be; rejects with a `bad_output` failure what does not decode. */
+/**
+ * What a produced file is by its bytes; `promisedType` tells texts apart. Its `problem` is a sentence about what does not
+ * decode, or is nothing that is kept. Rejects with a `bad_output` failure where there is nothing to keep.
+ */
 export type Inspect = (
   bytes: Uint8Array,
   promisedType: string,
-) => Promise<{ mimeType: string; width: number | null; height: number | null; durationMs: number | null }>
+) => Promise<{
+  mimeType: string
+  width: number | null
+  height: number | null
+  durationMs: number | null
+  problem?: string
+}>
 
 /** Checks values against a template's own schemas, each compiled once; see the intake package. */
 export interface IntakeSchemas {

@@ -193,6 +193,18 @@ describe('a failed attempt', () => {
     expect((await history()).artifacts).toHaveLength(1)
   })
 
+  it('fails by a file that is not what it must be, whose bytes stay as a draft', async () => {
+    const problem = 'A produced file is text/html, not image/png.'
+    const found = { mimeType: 'text/html', width: null, height: null, durationMs: null, problem }
+    const { execute, read, history } = await setup(asking([{ id: 'a' }]), { ports: { inspect: async () => found } })
+    await execute()
+    expect(read()?.error).toMatchObject({ code: 'bad-output', message: problem, node_key: 'a' })
+    const { calls, artifacts } = await history()
+    expect(calls.map(({ outcome, actualUsd }) => [outcome, actualUsd])).toEqual([['succeeded', 0.25]])
+    expect(artifacts).toMatchObject([{ mimeType: 'text/html', status: 'draft', stepKey: 'a' }])
+    expect(artifacts[0]).not.toHaveProperty('problem')
+  })
+
   it('is not followed by another where the run is stopped while it waits', async () => {
     const stop = new AbortController()
     const { engine, clock, asked, read } = await setup(asking([{ id: 'a' }]), { serve: failing('server') })

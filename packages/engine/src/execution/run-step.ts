@@ -331,7 +331,7 @@ function createContext(
     },
 
     async store(file) {
-      const facts = await deps.inspect(file.bytes, file.mimeType)
+      const { problem, ...facts } = await deps.inspect(file.bytes, file.mimeType)
       const blob = await deps.artifacts.put(state.run.organizationId, file.bytes, facts.mimeType)
       const record: ArtifactRecord = {
         id: deps.ids.next(),
@@ -346,6 +346,8 @@ function createContext(
       }
       attempt.made.push(record)
       deps.killpoint?.('W7')
+      // Only now: the bytes may have been paid for, and stay as a draft of the run.
+      if (problem !== undefined) throw new StepFailure('bad_output', problem, { billed: 'yes' })
       return artifactReference(record)
     },
   }

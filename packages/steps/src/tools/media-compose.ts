@@ -7,7 +7,8 @@ import { z } from 'zod'
 import { drawCaption } from '../captions.ts'
 import { ffmpegMissing } from '../ffmpeg.ts'
 import { filmShots } from '../film.ts'
-import { IMAGE_PIXELS_MAX, inspect } from '../inspect.ts'
+import { inspect } from '../inspect.ts'
+import { openPicture } from '../pictures.ts'
 import { joinSounds, secondsOf, SOUND_SECONDS_MAX, type Sound } from '../sound.ts'
 import { artifactIn, textIn } from './reference.ts'
 import { openSounds } from './spoken-parts.ts'
@@ -142,7 +143,7 @@ function framesOf(lengths: number[], fps: number): number[] {
 
 /** The picture at exactly the film's size, opaque. Sharp decodes it: ffmpeg never sees a file that others made. */
 async function fitted(bytes: Uint8Array, width: number, height: number, fit: 'cover' | 'contain', index: number) {
-  const picture = () => sharp(bytes, { limitInputPixels: IMAGE_PIXELS_MAX }).autoOrient()
+  const picture = () => openPicture(bytes, { animated: false })
   const cover = () => picture().resize(width, height, { fit: 'cover' }).flatten({ background: '#ffffff' })
   try {
     if (fit === 'cover') return await cover().removeAlpha().png({ compressionLevel: 1 }).toBuffer()
