@@ -184,6 +184,27 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
     '/runtimeSteps/2/args/format',
     (_, steps) => ((step(steps, 'raw').args as JsonObject).format = 'bmp'),
   ],
+  [
+    'unknown-tool-argument',
+    '/runtimeSteps/2/args/lossless',
+    (_, steps) => ((step(steps, 'raw').args as JsonObject).format = 'jpeg'),
+  ],
+  [
+    'invalid-tool-argument',
+    '/runtimeSteps/2/args/quality',
+    (_, steps) => Object.assign(step(steps, 'raw').args as JsonObject, { format: 'png', quality: 80 }),
+  ],
+  [
+    'invalid-tool-argument',
+    '/runtimeSteps/2/args/image',
+    (_, steps) => ((step(steps, 'raw').args as JsonObject).image = 'fox.png'),
+  ],
+  ['missing-tool-argument', '/runtimeSteps/2/args', (_, steps) => delete (step(steps, 'raw').args as JsonObject).image],
+  [
+    'unknown-tool-argument',
+    '/runtimeSteps/2/args/losless',
+    (_, steps) => Object.assign(step(steps, 'raw').args as JsonObject, { format: '{intake.format?}', losless: true }),
+  ],
   ['unknown-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'nobody/paint-1')],
   ['model-retired', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'openai/gpt-image-0')],
   ['unfit-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'openai/gpt-5')],
@@ -297,6 +318,20 @@ describe('the publish guards', () => {
   })
 
   it.each<[string, (document: JsonObject, steps: JsonObject[]) => void]>([
+    [
+      'a format that the intake chooses',
+      (_, steps) => ((step(steps, 'raw').args as JsonObject).format = '{intake.format?}'),
+    ],
+    [
+      'a size that the intake chooses, and a PNG that is said to be whole',
+      (_, steps) =>
+        (step(steps, 'raw').args = {
+          image: '{steps.render.output.artifact}',
+          format: 'png',
+          widthPx: '{intake.width?}',
+          lossless: true,
+        }),
+    ],
     ['a condition on a required field', (_, steps) => (step(steps, 'cutout').when = 'size(intake.prompt) > 3')],
     ['a condition that asks first', (_, steps) => (step(steps, 'cutout').when = 'has(intake.x) && intake.x == 1')],
     [
