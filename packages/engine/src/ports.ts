@@ -379,12 +379,14 @@ export interface Limits {
 }
 
 /**
- * What a produced file is by its bytes; `promisedType` tells texts apart. Its `problem` is a sentence about what does not
+ * What a produced file is by its bytes. Texts are told apart by the type that it came with (`saidType`), and where that
+ * says too little by the `promisedType` of the template. Its `problem` is a sentence about what does not
  * decode, or is nothing that is kept. Rejects with a `bad_output` failure where there is nothing to keep.
  */
 export type Inspect = (
   bytes: Uint8Array,
-  promisedType: string,
+  saidType: string,
+  promisedType?: string,
 ) => Promise<{
   mimeType: string
   width: number | null

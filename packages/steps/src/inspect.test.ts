@@ -288,6 +288,20 @@ describe('the facts of a text', () => {
     }
   })
 
+  it('are the type that the template promises, where it came with none and may be that', async () => {
+    const typeOf = async (text: string, said: string, promised: string) =>
+      (await inspect(Buffer.from(text), said, promised)).mimeType
+    expect(await typeOf('# Fox', 'application/octet-stream', 'text/markdown')).toBe('text/markdown')
+    expect(await typeOf('# Fox', 'text/plain; charset=utf-8', 'text/markdown')).toBe('text/markdown')
+    expect(await typeOf('{"a":1}', 'text/plain', 'application/json')).toBe('application/json')
+    expect(await typeOf('{"a":1}', 'text/plain', 'text/plain')).toBe('text/plain')
+    expect(await typeOf('no such key', '', 'application/json')).toBe('text/plain')
+    expect(await typeOf('no such key', '', 'text/html')).toBe('text/plain')
+    expect(await typeOf('<html>gone</html>', '', 'text/markdown')).toBe('text/html')
+    expect(await typeOf('# Fox', 'text/csv', 'text/markdown')).toBe('text/csv')
+    expect(await typeOf('# Fox', '', 'image/png')).toBe('text/plain')
+  })
+
   it('name a text that comes instead of a picture, and what it came as', async () => {
     const page = Buffer.from('<html>Bad gateway</html>')
     expect(await found(page, 'image/jpg')).toBe('text/html: A produced file is text/html, not image/jpeg.')

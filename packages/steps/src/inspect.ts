@@ -30,15 +30,16 @@ type Found = Awaited<ReturnType<Inspect>>
 const UNKNOWN: Found = { mimeType: 'application/octet-stream', width: null, height: null, durationMs: null }
 
 /** The facts of a file; what is wrong with it is its `problem`. Rejects with `bad_output` what is empty or too large. */
-export const inspect: Inspect = async (bytes, promisedType) => {
+export const inspect: Inspect = async (bytes, saidType, promisedType = '') => {
   if (bytes.byteLength === 0) throw bad('is empty')
   if (bytes.byteLength > FILE_BYTES_MAX) throw bad('is larger than 256 MiB')
+  const said = mediaTypeOf(saidType)
   const promised = mediaTypeOf(promisedType)
   const isText = isUtf8(bytes)
   // Text is looked for first: by their first letters some texts are taken for programs.
-  if (isText && !bytes.includes(0)) return inspectText(bytes, promised)
+  if (isText && !bytes.includes(0)) return inspectText(bytes, said, promised)
   const sniffed = await fileTypeFromBuffer(bytes.subarray(0, SNIFFED_BYTES)).catch(() => undefined)
-  if (isText && sniffed === undefined) return inspectText(bytes, promised)
+  if (isText && sniffed === undefined) return inspectText(bytes, said, promised)
   const kind = mediaTypeOf(sniffed?.mime ?? '')
   if (kind.startsWith('image/')) return await inspectPicture(bytes, kind)
   if (kind === 'audio/wav') return inspectWave(bytes)
@@ -72,17 +73,26 @@ function inspectWave(bytes: Uint8Array): Found {
   return { ...UNKNOWN, mimeType: 'audio/wav', durationMs, ...wrong(problem) }
 }
 
-function inspectText(bytes: Uint8Array, promised: string): Found {
+function inspectText(bytes: Uint8Array, said: string, promised: string): Found {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     .toString('utf8')
     .replace(/^\ufeff/, '')
-  const mimeType = TEXTS.test(promised) ? promised : kindOfText(text)
+  const mimeType = typeOfText(text, said, promised)
   if (text.trim() === '') return { ...UNKNOWN, mimeType: 'text/plain', ...wrong('has no text in it') }
   if (mimeType === 'image/svg+xml') return { ...UNKNOWN, ...wrong(notKept(mimeType)) }
-  if (NO_TEXTS.test(promised)) return { ...UNKNOWN, mimeType, ...wrong(`is ${mimeType}, not ${promised}`) }
-  if (promised === 'application/json' && !isJson(text))
+  if (NO_TEXTS.test(said)) return { ...UNKNOWN, mimeType, ...wrong(`is ${mimeType}, not ${said}`) }
+  if (mimeType === 'application/json' && !isJson(text))
     return { ...UNKNOWN, mimeType: 'text/plain', ...wrong('is text that is not JSON, not application/json') }
   return { ...UNKNOWN, mimeType }
+}
+
+/** What it came as, where that says anything; else what was promised, if it may be that; else what it looks like. */
+function typeOfText(text: string, said: string, promised: string): string {
+  if (TEXTS.test(said) && said !== 'text/plain') return said
+  const kind = kindOfText(text)
+  const isAnyText = kind === 'text/plain' && promised !== 'text/html' && promised !== 'application/json'
+  if (TEXTS.test(promised) && (kind === promised || isAnyText)) return promised
+  return said === 'text/plain' ? said : kind
 }
 
 /** The kind of a text that nobody has named. */

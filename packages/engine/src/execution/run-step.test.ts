@@ -205,6 +205,28 @@ describe('a failed attempt', () => {
     expect(artifacts[0]).not.toHaveProperty('problem')
   })
 
+  it('tells what the template promises of its file', async () => {
+    const asked: unknown[] = []
+    const promises = [
+      { role: 'other', mimeType: 'text/html', from: 'steps.b.output.artifact' },
+      { role: 'a', mimeType: 'text/markdown' },
+    ]
+    const artifactSchema = { artifactType: 'page', files: promises }
+    const { execute } = await setup(
+      { ...asking([{ id: 'a' }]), artifactSchema },
+      {
+        ports: {
+          async inspect(_, said, promised) {
+            asked.push([said, promised])
+            return { mimeType: 'text/markdown', width: null, height: null, durationMs: null }
+          },
+        },
+      },
+    )
+    await execute()
+    expect(asked).toEqual([['text/plain', 'text/markdown']])
+  })
+
   it('is not followed by another where the run is stopped while it waits', async () => {
     const stop = new AbortController()
     const { engine, clock, asked, read } = await setup(asking([{ id: 'a' }]), { serve: failing('server') })

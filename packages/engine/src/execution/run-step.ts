@@ -16,7 +16,7 @@ import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext,
 import { contentHash } from '../template/compile.ts'
 import { ExpressionError } from '../template/expression.ts'
 import { backoffMs, StepFailure, TRANSIENT } from '../failure.ts'
-import { renderText, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
+import { parsePath, renderText, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
 import { forEachOf } from '../template/data-flow.ts'
 import { gateBinding } from '../specification.ts'
@@ -331,7 +331,7 @@ function createContext(
     },
 
     async store(file) {
-      const { problem, ...facts } = await deps.inspect(file.bytes, file.mimeType)
+      const { problem, ...facts } = await deps.inspect(file.bytes, file.mimeType, promisedType(state, unit))
       const blob = await deps.artifacts.put(state.run.organizationId, file.bytes, facts.mimeType)
       const record: ArtifactRecord = {
         id: deps.ids.next(),
@@ -351,6 +351,13 @@ function createContext(
       return artifactReference(record)
     },
   }
+}
+
+/** The type of the file that the template promises of a step. */
+function promisedType({ definition }: RunState, { step }: Unit): string | undefined {
+  return definition.artifactSchema.files.find(
+    ({ role, from }) => parsePath(from ?? `steps.${role}.output`)?.path[0] === step.id,
+  )?.mimeType
 }
 
 /** As `StepContext.schema`. A schema that could not be compiled in time is tried again like a server that is busy. */

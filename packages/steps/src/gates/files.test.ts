@@ -15,15 +15,15 @@ type Evidence = Parameters<Judge<'end'>>[0] & Parameters<Judge<'after-step'>>[0]
 type Verdict = Awaited<ReturnType<Judge<'end'>>>
 
 /** A file as it is after a step has stored it. */
-async function stored(bytes: Uint8Array, saidToBe: string) {
-  const { problem: _, ...facts } = await inspect(bytes, saidToBe)
+async function stored(bytes: Uint8Array, saidToBe: string, promised?: string) {
+  const { problem: _, ...facts } = await inspect(bytes, saidToBe, promised)
   const sha256 = createHash('sha256').update(bytes).digest('hex')
   return { record: anArtifact('file', { ...facts, bytes: bytes.byteLength, sha256 }), bytes }
 }
 
 /** What `storage metadata` finds where a template promises this type of a file that came with that header. */
 async function atEnd(bytes: Uint8Array, saidToBe: string, mimeType: string): Promise<Verdict> {
-  const { record } = await stored(bytes, saidToBe)
+  const { record } = await stored(bytes, saidToBe, mimeType)
   const evidence = { files: [{ role: 'page', mimeType, found: record }], read: async () => bytes }
   return await judge(storageMetadata, evidence as unknown as Evidence)
 }
