@@ -23,7 +23,7 @@ const ALIASES: Readonly<Record<string, string>> = {
 }
 
 /** The registered name of a media type, without parameters: `image/jpeg` for `Image/JPG; q=1`. */
-export function mediaTypeOf(header: string): string {
+export function canonicalType(header: string): string {
   const type = (header.split(';')[0] ?? '').trim().toLowerCase()
   return Object.hasOwn(ALIASES, type) ? (ALIASES[type] ?? type) : type
 }

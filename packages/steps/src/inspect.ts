@@ -2,7 +2,7 @@
 // Hides magic bytes and decoders. What a header or name says tells texts apart, and nothing else.
 import { isUtf8 } from 'node:buffer'
 import { type Inspect, StepFailure } from '@fabrique/engine'
-import { mediaTypeOf } from '@fabrique/schema'
+import { canonicalType } from '@fabrique/schema'
 import { fileTypeFromBuffer } from 'file-type'
 import { readContainer } from './containers.ts'
 import { decodePicture, pictureFacts } from './pictures.ts'
@@ -33,14 +33,14 @@ const UNKNOWN: Found = { mimeType: 'application/octet-stream', width: null, heig
 export const inspect: Inspect = async (bytes, saidType, promisedType = '') => {
   if (bytes.byteLength === 0) throw bad('is empty')
   if (bytes.byteLength > FILE_BYTES_MAX) throw bad('is larger than 256 MiB')
-  const said = mediaTypeOf(saidType)
-  const promised = mediaTypeOf(promisedType)
+  const said = canonicalType(saidType)
+  const promised = canonicalType(promisedType)
   const isText = isUtf8(bytes)
   // Text is looked for first: by their first letters some texts are taken for programs.
   if (isText && !bytes.includes(0)) return inspectText(bytes, said, promised)
   const sniffed = await fileTypeFromBuffer(bytes.subarray(0, SNIFFED_BYTES)).catch(() => undefined)
   if (isText && sniffed === undefined) return inspectText(bytes, said, promised)
-  const kind = mediaTypeOf(sniffed?.mime ?? '')
+  const kind = canonicalType(sniffed?.mime ?? '')
   if (kind.startsWith('image/')) return await inspectPicture(bytes, kind)
   if (kind === 'audio/wav') return inspectWave(bytes)
   const { mimeType, isWhole, ...facts } = await readContainer(bytes)
