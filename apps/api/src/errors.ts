@@ -43,12 +43,3 @@ export function asFabriqueError(error: unknown): FabriqueError {
 
 export const unauthenticated = (): FabriqueError =>
   new FabriqueError('unauthenticated', DETAIL.unauthenticated as string)
-
-/** The value, or for null the answer that there is no such thing. */
-export function orNotFound<Value>(value: Value | null, what: string): Value {
-  if (value === null) throw notFound(what)
-  return value
-}
-
-/** One text for unknown and foreign ids alike. */
-export const notFound = (what: string): FabriqueError => new FabriqueError('not-found', `There is no such ${what}.`)

@@ -97,14 +97,7 @@ await runService(log, async (life) => {
   const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST, createServer }, ({ port }) =>
     log.info({ host: env.HOST, port }, 'the API listens'),
   )
-  life.own(
-    server,
-    (it) =>
-      new Promise<void>((done) => {
-        it.close(() => done())
-        if ('closeIdleConnections' in it) it.closeIdleConnections()
-      }),
-  )
+  life.own(server, (it) => it[Symbol.asyncDispose]())
 })
 
 /** The bootstrap admin's key: from the environment, or made, printed once and kept in `<home>/admin-key`. */

@@ -109,7 +109,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   /** The run's own tree: its root, slots and called runs. */
   async function treeOf(runId: string): Promise<RunResource[]> {
     const { root_run_id: rootRunId } = await get(runId)
-    return await reader.list(ORGANIZATION, { rootRunId }, TREE_MAX, null)
+    return await reader.list(ORGANIZATION, { root_run_id: rootRunId }, TREE_MAX, null)
   }
 
   async function follow(runId: string, after: number, onEvent: Hear): Promise<RunResource> {

@@ -3,8 +3,8 @@ import { extensionOf } from '@fabrique/artifacts'
 import { Artifact, FabriqueError, list, RunId } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { isKnown } from '../entity-tag.ts'
-import { orNotFound } from '../errors.ts'
+import { isKnown } from '../request-headers.ts'
+import { found, orNotFound } from '../found.ts'
 import { operator, type Route } from '../route.ts'
 
 const Bytes = z.unknown()
@@ -22,10 +22,7 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
     operator.get('getArtifact', '/v1/artifacts/:id', {
       summary: 'An artifact',
       answers: { 200: Artifact },
-      async handle({ c, principal, param }) {
-        const found = orNotFound(await artifacts.get(principal.organizationId, param('id')), 'artifact')
-        return c.json(found.resource)
-      },
+      handle: found('artifact', artifacts.get, ({ resource }) => resource),
     }),
     operator.get('getArtifactContent', '/v1/artifacts/:id/content', {
       summary: "An artifact's bytes, whole or a range of them",

@@ -1,8 +1,7 @@
 // The price list: dated versions, each rate with its source or marked as assumed.
 import { FabriqueError, RateTable } from '@fabrique/schema'
 import type { AppDeps } from '../deps.ts'
-import { readDocument } from '../body.ts'
-import { parseBody } from '../parse-body.ts'
+import { parseBody, readDocument } from '../body.ts'
 import { admin, operator, type Route } from '../route.ts'
 
 export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {

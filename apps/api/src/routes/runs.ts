@@ -8,23 +8,32 @@ import {
   list,
   page,
   publishedSchema,
+  Receipt,
   RunId,
   RunResource,
+  RunStatusSchema,
   RunStep,
   runUrls,
   Specification,
+  WorkflowId,
 } from '@fabrique/schema'
-import { cancelRun, estimateResource, type NewRun, resolvedPrompts, specificationDocument } from '@fabrique/engine'
+import {
+  cancelRun,
+  estimateResource,
+  type NewRun,
+  receiptOf,
+  resolvedPrompts,
+  retryRun,
+  specificationDocument,
+} from '@fabrique/engine'
 import type { Context } from 'hono'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { located, readDocument } from '../body.ts'
-import { orNotFound } from '../errors.ts'
-import { idempotencyKeyOf } from '../idempotency-key.ts'
+import { locatedIn, parseBody, readDocument } from '../body.ts'
+import { found, notFound, orNotFound } from '../found.ts'
+import { idempotencyKeyOf } from '../request-headers.ts'
 import { pageOf, paging } from '../paging.ts'
-import { parseBody } from '../parse-body.ts'
 import { type ApiContext, type Call, operator, type Route } from '../route.ts'
-import { RUN_FILTER, runFilter } from '../run-filter.ts'
 import { waitForEnd } from '../wait-for-end.ts'
 
 /** What a run-spec can be refused for once its document is whole. */
@@ -37,27 +46,40 @@ export const SUBMIT_PROBLEMS: readonly ErrorCode[] = [
   'idempotency-mismatch',
 ]
 
+/** The members of a run filter, as the query of a list and in documents. */
+export const RUN_FILTER = {
+  status: RunStatusSchema.optional(),
+  workflow: WorkflowId.optional(),
+  parent_run_id: RunId.optional(),
+  root_run_id: RunId.optional(),
+  metadata: z.record(z.string(), z.string()).optional(),
+  created_after: z.iso.datetime({ offset: true }).optional(),
+  created_before: z.iso.datetime({ offset: true }).optional(),
+}
+const Submission = z.strictObject({
+  name: z.string().max(128).optional().describe('The workflow, where the run-spec does not name it.'),
+  version: z.string().max(20).optional().describe('A published version; default: the current one.'),
+  dry_run: z.enum(['true', 'false']).optional().describe('`true`: nothing is stored or spent.'),
+})
 const Review = z.strictObject({
   decision: z.enum(['approve', 'reject']),
   comment: z.string().max(4000).optional(),
   gate: z.string().max(64).optional().describe('Its id; needed where several are open.'),
 })
 
-type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news'>
+type RunDeps = Pick<
+  AppDeps,
+  'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news' | 'endedRun' | 'recordedRun' | 'ids'
+>
 
 export function runRoutes(deps: RunDeps): Route[] {
   const { catalog, submitter, reader, runs, queue } = deps
 
   async function own({ principal, param }: Pick<Call<never>, 'principal' | 'param'>): Promise<RunResource> {
-    const run = orNotFound(await reader.get(principal.organizationId, param('id')), 'run')
-    return run
+    return orNotFound(await reader.get(principal.organizationId, param('id')), 'run')
   }
 
-  async function submit({
-    c,
-    principal,
-    query,
-  }: Call<{ name?: string | undefined; version?: string | undefined; dry_run?: 'true' | 'false' | undefined }>) {
+  async function submit({ c, principal, query }: Call<z.infer<typeof Submission>>) {
     const idempotencyKey = idempotencyKeyOf(c)
     const waitS = preferredWait(c)
     const document = await readDocument(c)
@@ -71,7 +93,7 @@ export function runRoutes(deps: RunDeps): Route[] {
         dryRun: query.dry_run === 'true',
         ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
       })
-      .catch((error: unknown) => located(error, document))
+      .catch(locatedIn(document))
     if (outcome.outcome === 'dry-run') {
       const { workflow, workflowVersion, input, estimate, warnings } = outcome
       const estimated = estimateResource(estimate)
@@ -79,8 +101,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       return c.json(tried)
     }
     const runId = outcome.outcome === 'accepted' ? outcome.run.id : outcome.runId
-    const headers: Record<string, string> = { location: runUrls(runId).self }
-    if (outcome.outcome === 'replayed') headers['idempotent-replayed'] = 'true'
+    const headers = acceptedHeaders({ ...outcome, runId })
     if (waitS > 0) {
       await waitForEnd(deps, principal.organizationId, runId, waitS * 1000)
       headers['preference-applied'] = `wait=${waitS}`
@@ -93,11 +114,7 @@ export function runRoutes(deps: RunDeps): Route[] {
   }
 
   const submission = {
-    query: z.strictObject({
-      name: z.string().max(128).optional().describe('The workflow, where the run-spec does not name it.'),
-      version: z.string().max(20).optional().describe('A published version; default: the current one.'),
-      dry_run: z.enum(['true', 'false']).optional().describe('`true`: nothing is stored or spent.'),
-    }),
+    query: Submission,
     summary: 'Submit a run-spec; with dry_run only say what it would do and cost',
     body: publishedSchema('run-spec'),
     answers: { 200: DryRun, 202: RunResource },
@@ -115,13 +132,13 @@ export function runRoutes(deps: RunDeps): Route[] {
       answers: { 200: page(RunResource) },
       async handle({ c, principal, query }) {
         const { limit, cursor = null } = query
-        return c.json(pageOf(await reader.list(principal.organizationId, runFilter(query), limit + 1, cursor), limit))
+        return c.json(pageOf(await reader.list(principal.organizationId, query, limit + 1, cursor), limit))
       },
     }),
     operator.get('getRun', '/v1/workflows/runs/:id', {
       summary: 'A run',
       answers: { 200: RunResource },
-      handle: async (call) => call.c.json(await own(call)),
+      handle: found('run', reader.get),
     }),
     operator.get('getSpecification', '/v1/workflows/runs/:id/specification', {
       summary: 'What the run executes, frozen before it began',
@@ -137,17 +154,31 @@ export function runRoutes(deps: RunDeps): Route[] {
     operator.get('listSteps', '/v1/workflows/runs/:id/steps', {
       summary: 'The steps of a run in template order, and how far each is',
       answers: { 200: list(RunStep) },
-      async handle({ c, principal, param }) {
-        const data = orNotFound(await reader.steps(principal.organizationId, param('id')), 'run')
-        return c.json({ data })
-      },
+      handle: found('run', reader.steps, (data) => ({ data })),
     }),
     operator.get('getLedger', '/v1/workflows/runs/:id/ledger', {
       summary: 'Every provider call of a run, with its price',
       answers: { 200: list(LedgerEntry) },
-      async handle({ c, principal, param }) {
-        const data = orNotFound(await reader.ledger(principal.organizationId, param('id')), 'run')
-        return c.json({ data })
+      handle: found('run', reader.ledger, (data) => ({ data })),
+    }),
+    operator.get('getReceipt', '/v1/workflows/runs/:id/receipt', {
+      summary: 'What became of each step, what it cost, and what stopping the run has saved',
+      answers: { 200: Receipt },
+      handle: found('run', deps.recordedRun, receiptOf),
+    }),
+    operator.post('retryRun', '/v1/workflows/runs/:id/retry', {
+      summary: 'Go on where a failed or cancelled run stopped, as a new run; nothing finished is paid again',
+      answers: { 202: RunResource },
+      problems: ['not-retryable', 'not-runnable', 'idempotency-mismatch'],
+      headers: ['Idempotency-Key', 'Location', 'Idempotent-Replayed'],
+      async handle({ c, principal: { organizationId }, param }) {
+        const idempotencyKey = idempotencyKeyOf(c)
+        const outcome = await retryRun(
+          { ...deps, store: runs },
+          { organizationId, runId: param('id'), ...(idempotencyKey === undefined ? {} : { idempotencyKey }) },
+        )
+        if (outcome.outcome === 'unknown') throw notFound('run')
+        return c.json(await reader.get(organizationId, outcome.runId), 202, acceptedHeaders(outcome))
       },
     }),
     operator.post('cancelRun', '/v1/workflows/runs/:id/cancel', {
@@ -193,6 +224,10 @@ function noOpenGate({ gates }: RunResource, asked: string | undefined): Fabrique
       ? `The gate "${asked}" is not open; open for a decision: ${open.join(', ')}.`
       : 'No gate of this run is open for a decision, or it was decided already.',
   )
+}
+
+function acceptedHeaders({ outcome, runId }: { outcome: string; runId: string }): Record<string, string> {
+  return { location: runUrls(runId).self, ...(outcome === 'replayed' ? { 'idempotent-replayed': 'true' } : {}) }
 }
 
 function preferredWait(c: Context<ApiContext>): number {

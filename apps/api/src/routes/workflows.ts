@@ -25,8 +25,8 @@ import {
 } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { located, readDocument } from '../body.ts'
-import { notFound, orNotFound } from '../errors.ts'
+import { locatedIn, readDocument } from '../body.ts'
+import { notFound, orNotFound } from '../found.ts'
 import { admin, anyone, type Call, operator, type Route } from '../route.ts'
 
 const ENGINE_OWNER = 'system'
@@ -96,9 +96,7 @@ export function workflowRoutes({
       async handle({ c }) {
         const document = await readDocument(c)
         // Admin-published templates are system-owned, whichever organization the admin's key belongs to.
-        const result = await authoring
-          .create(ENGINE_OWNER, document.value)
-          .catch((error: unknown) => located(error, document))
+        const result = await authoring.create(ENGINE_OWNER, document.value).catch(locatedIn(document))
         return saved(c, result, 201)
       },
     }),
@@ -224,9 +222,7 @@ export function workflowRoutes({
         if ((await templates.get(id)) === null) throw notFound('workflow')
         const ifMatch = revisionOf(c.req.header('if-match'))
         const document = await readDocument(c)
-        const result = await authoring
-          .patch(id, document.value, ifMatch)
-          .catch((error: unknown) => located(error, document))
+        const result = await authoring.patch(id, document.value, ifMatch).catch(locatedIn(document))
         return saved(c, result, 200)
       },
     }),

@@ -201,7 +201,7 @@ export function createRunReader(db: Db): RunReader {
     async list(organizationId, filter, limit, before) {
       let page = runsMatching(db, organizationId, filter).selectAll().limit(limit)
       if (before !== null) page = page.where('id', '<', before)
-      if (filter.metadata === undefined || filter.rootRunId !== undefined) {
+      if (filter.metadata === undefined || filter.root_run_id !== undefined) {
         return await resources(await page.orderBy('id', 'desc').execute())
       }
       // PostgreSQL takes matches to be spread evenly, which those of a backfill are not: in search of old ones it would
