@@ -1,7 +1,7 @@
 // What the routes are made of; each names the parts that it uses.
 import type { Assembly } from '@fabrique/assembly'
 import type { AccountStore, ArtifactReader, RunReader, RunSteering, WebhookStore } from '@fabrique/db'
-import type { ArtifactStore, BacktestRun, Clock, EndedRun, Log, RecordedRun, ScheduleStore } from '@fabrique/engine'
+import type { ArtifactStore, Clock, Log, ScheduleStore } from '@fabrique/engine'
 import type { BullRunQueue, News } from '@fabrique/queue'
 import type { EventStreams } from './event-streams.ts'
 import type { OrganizationFeeds } from './organization-feeds.ts'
@@ -13,17 +13,12 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   accounts: AccountStore
   artifacts: ArtifactReader
   artifactStore: ArtifactStore
-  backtestRuns(organizationId: string, workflow: string, limit: number): Promise<BacktestRun[]>
   clock: Pick<Clock, 'nowMs'>
-  /** A run with its slots as it was accepted, for a retry; null where the organization has none. */
-  endedRun(organizationId: string, runId: string): Promise<EndedRun | null>
   log: Log
   news: News
   organizationFeeds: OrganizationFeeds
   reader: RunReader
   runFeeds: RunFeeds
-  /** A run with everything below it, for its receipt; null where the organization has none. */
-  recordedRun(organizationId: string, runId: string): Promise<RecordedRun | null>
   schedules: ScheduleStore
   steering: RunSteering
   streams: EventStreams

@@ -15,9 +15,6 @@ import {
   createScheduleStore,
   createWebhookStore,
   migrate,
-  readBacktestRuns,
-  readEndedRun,
-  readRecordedRun,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
@@ -69,15 +66,12 @@ await runService(log, async (life) => {
     ...assembly,
     accounts,
     artifacts: createArtifactReader(db),
-    backtestRuns: (organizationId, workflow, limit) => readBacktestRuns(db, organizationId, workflow, limit),
     artifactStore,
     clock: systemClock,
-    endedRun: (organizationId, runId) => readEndedRun(db, organizationId, runId),
     log,
     news,
     organizationFeeds: createOrganizationFeeds({ eventLog, news }),
     reader,
-    recordedRun: (organizationId, runId) => readRecordedRun(db, organizationId, runId),
     runFeeds: createRunFeeds({ reader, eventLog, news }),
     schedules: createScheduleStore(db),
     steering: createRunSteering(db),
@@ -103,13 +97,8 @@ await runService(log, async (life) => {
 /** The bootstrap admin's key: from the environment, or made, printed once and kept in `<home>/admin-key`. */
 async function makeFirstKey(accounts: AccountStore, given: string | undefined, home: string): Promise<void> {
   if (!(await accounts.needsBootstrap())) return
-  const key = await accounts.createKey({
-    role: 'admin',
-    organizationId: SYSTEM_ORGANIZATION,
-    name: 'bootstrap',
-    expiresAt: null,
-    ...(given === undefined ? {} : { secret: given }),
-  })
+  const bootstrap = { role: 'admin', organizationId: SYSTEM_ORGANIZATION, name: 'bootstrap', expiresAt: null } as const
+  const key = await accounts.createKey(bootstrap, given)
   if (given !== undefined || key === null) return
   mkdirSync(home, { recursive: true })
   const file = join(home, 'admin-key')

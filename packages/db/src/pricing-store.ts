@@ -4,15 +4,10 @@ import { FabriqueError, type RateTable } from '@fabrique/schema'
 import type { Db } from './client.ts'
 import { createSingleFlight } from './single-flight.ts'
 
-export interface PricingStore {
-  /** The current table; throws `unavailable` on a record that was never seeded. */
-  current(): Promise<RateTable>
-  /** Adds a version, which becomes current; false if that version exists already. */
-  add(table: RateTable): Promise<boolean>
-}
+export type PricingStore = ReturnType<typeof createPricingStore>
 
 /** The PostgreSQL pricing store. */
-export function createPricingStore(db: Db): PricingStore {
+export function createPricingStore(db: Db) {
   let known: RateTable | undefined
   const head = createSingleFlight(async () => {
     // By when it was published: a list may be corrected by another of the same day.
@@ -25,7 +20,8 @@ export function createPricingStore(db: Db): PricingStore {
     return row.version
   })
   return {
-    async current() {
+    /** The current table; throws `unavailable` on a record that was never seeded. */
+    async current(): Promise<RateTable> {
       const version = await head('')
       if (known?.version === version) return known
       const [row] = await db.query<{ document: RateTable }>(
@@ -37,14 +33,14 @@ export function createPricingStore(db: Db): PricingStore {
       known = row.document
       return row.document
     },
-    async add(table) {
-      const row = await db.kysely
+    /** Adds a version, which becomes current; false if that version exists already. */
+    async add(table: RateTable): Promise<boolean> {
+      const { numInsertedOrUpdatedRows = 0n } = await db.kysely
         .insertInto('pricing_versions')
         .values({ version: table.version, document: JSON.stringify(table) })
         .onConflict((conflict) => conflict.doNothing())
-        .returning('version')
         .executeTakeFirst()
-      return row !== undefined
+      return numInsertedOrUpdatedRows > 0n
     },
   }
 }

@@ -1,6 +1,15 @@
-// A row in the shape that it is read for: a record of the engine, or a resource of the API.
+// A row in the shape that it is read for, a record of the engine or a resource of the API, and a record as a row.
+// Hides how columns and fields are called.
+
 /** A column's name as a field's. */
 export type Camel<Name> = Name extends `${infer Word}_${infer Rest}` ? `${Word}${Capitalize<Camel<Rest>>}` : Name
+/** A field's name as a column's. */
+export type Snake<Name> = Name extends `${infer First}${infer Rest}`
+  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${Snake<Rest>}`
+  : Name
+type TimesAsText<Row> = {
+  [Name in keyof Row]: Exclude<Row[Name], Date> | (Date extends Row[Name] ? string : never)
+}
 
 export const fieldOf = (column: string) => column.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
 
@@ -10,10 +19,30 @@ export function camelCased<Row extends object>(row: Row): { [Name in keyof Row a
   return Object.fromEntries(fields)
 }
 
+/** A record by the names of a row's columns. */
+export function snakeCased<Fields extends object>(
+  record: Fields,
+): { [Name in keyof Fields as Snake<Name>]: Fields[Name] } {
+  const columns = Object.entries(record).map(([field, value]) => [
+    field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    value,
+  ])
+  return Object.fromEntries(columns)
+}
+
 /** A row with its times as text, as the API shows them. */
-export function withTimesAsText<Row extends object>(
-  row: Row,
-): { [Name in keyof Row]: Exclude<Row[Name], Date> | (Date extends Row[Name] ? string : never) } {
+export function withTimesAsText<Row extends object>(row: Row): TimesAsText<Row> {
   const values = Object.entries(row).map(([name, value]) => [name, value instanceof Date ? value.toISOString() : value])
   return Object.fromEntries(values)
+}
+
+/** A resource: what its schema names, from `more` or else from the row, with times as text. */
+export function resourceOf<Shape extends object, Row extends object, More extends object>(
+  { shape }: { shape: Shape },
+  row: Row,
+  more: More,
+): Omit<Pick<TimesAsText<Row>, keyof Row & keyof Shape>, keyof More> & More {
+  const values: Record<string, unknown> = { ...withTimesAsText(row), ...more }
+  const shown = Object.keys(shape).flatMap((name) => (name in values ? [[name, values[name]]] : []))
+  return Object.fromEntries(shown)
 }

@@ -3,7 +3,7 @@ import { ApiKey, FabriqueError, list, NewApiKey, Organization, ROLES } from '@fa
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { locatedIn, parseBody, readDocument } from '../body.ts'
-import { removed } from '../found.ts'
+import { notFound } from '../found.ts'
 import { admin, type Route } from '../route.ts'
 
 const NewOrganization = z.strictObject({ name: z.string().trim().min(1).max(200) })
@@ -58,7 +58,10 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
     admin.delete('revokeApiKey', '/v1/api-keys/:id', {
       summary: 'Revoke a key; it stops working within seconds',
       answers: { 204: null },
-      handle: removed('API key', (_, id) => accounts.revokeKey(id)),
+      async handle({ c, param }) {
+        if (!(await accounts.revokeKey(param('id')))) throw notFound('API key')
+        return c.body(null, 204)
+      },
     }),
   ]
 }

@@ -17,10 +17,10 @@ import {
   Specification,
   WorkflowId,
 } from '@fabrique/schema'
+import { acceptedResource } from '@fabrique/db'
 import {
   cancelRun,
   estimateResource,
-  type NewRun,
   receiptOf,
   resolvedPrompts,
   retryRun,
@@ -67,10 +67,7 @@ const Review = z.strictObject({
   gate: z.string().max(64).optional().describe('Its id; needed where several are open.'),
 })
 
-type RunDeps = Pick<
-  AppDeps,
-  'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news' | 'endedRun' | 'recordedRun' | 'ids'
->
+type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news' | 'ids'>
 
 export function runRoutes(deps: RunDeps): Route[] {
   const { catalog, submitter, reader, runs, queue } = deps
@@ -164,7 +161,7 @@ export function runRoutes(deps: RunDeps): Route[] {
     operator.get('getReceipt', '/v1/workflows/runs/:id/receipt', {
       summary: 'What became of each step, what it cost, and what stopping the run has saved',
       answers: { 200: Receipt },
-      handle: found('run', deps.recordedRun, receiptOf),
+      handle: found('run', reader.recorded, receiptOf),
     }),
     operator.post('retryRun', '/v1/workflows/runs/:id/retry', {
       summary: 'Go on where a failed or cancelled run stopped, as a new run; nothing finished is paid again',
@@ -174,7 +171,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       async handle({ c, principal: { organizationId }, param }) {
         const idempotencyKey = idempotencyKeyOf(c)
         const outcome = await retryRun(
-          { ...deps, store: runs },
+          { ...deps, store: runs, endedRun: reader.ended },
           { organizationId, runId: param('id'), ...(idempotencyKey === undefined ? {} : { idempotencyKey }) },
         )
         if (outcome.outcome === 'unknown') throw notFound('run')
@@ -233,48 +230,4 @@ function acceptedHeaders({ outcome, runId }: { outcome: string; runId: string })
 function preferredWait(c: Context<ApiContext>): number {
   const seconds = /(?:^|,)\s*wait\s*=\s*"?(\d{1,4})/.exec(c.req.header('prefer') ?? '')?.[1]
   return Math.min(Number(seconds ?? 0), 60)
-}
-
-/** The resource of a run that was accepted this moment, without reading it back. */
-function acceptedResource(run: NewRun, createdAt: string, pricingVersion: string): RunResource {
-  return {
-    id: run.id,
-    workflow: run.workflow,
-    workflow_version: run.workflowVersion,
-    status: 'pending',
-    partial: false,
-    priority: run.priority,
-    fail_fast: run.failFast,
-    input: run.input,
-    metadata: run.metadata,
-    state: run.state,
-    parent_run_id: run.parentRunId,
-    parent_variant_index: run.parentVariantIndex,
-    root_run_id: run.id,
-    caller_run_id: null,
-    caller_step_id: null,
-    retry_of: run.retryOf,
-    simulated: run.simulated,
-    outputs: [
-      {
-        index: 0,
-        workflow: run.workflow,
-        variant_index: run.instance.variantIndex,
-        run_id: run.id,
-        status: 'pending',
-        output: null,
-        artifacts: [],
-        error: null,
-      },
-    ],
-    gates: [],
-    summary: { total: 1, completed: 0, failed: 0, cancelled: 0 },
-    cost: { currency: 'USD', estimated: run.estimatedUsd, actual: 0, pricing_version: pricingVersion },
-    error: null,
-    warnings: run.warnings,
-    created_at: createdAt,
-    started_at: null,
-    finished_at: null,
-    urls: runUrls(run.id),
-  }
 }

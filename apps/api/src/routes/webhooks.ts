@@ -95,7 +95,7 @@ export function webhookRoutes({
         const found = await webhooks.deliveries(principal.organizationId, param('id'), {
           limit: limit + 1,
           before: cursor ?? null,
-          ...(status === undefined ? {} : { status }),
+          status,
         })
         if (found === null) throw notFound('webhook')
         return c.json(pageOf(found, limit))

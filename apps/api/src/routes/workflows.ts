@@ -54,10 +54,10 @@ function outline(step: JsonValue): JsonValue {
 
 export function workflowRoutes({
   authoring,
-  backtestRuns,
   catalog,
+  reader,
   templates,
-}: Pick<AppDeps, 'authoring' | 'backtestRuns' | 'catalog' | 'templates'>): Route[] {
+}: Pick<AppDeps, 'authoring' | 'catalog' | 'reader' | 'templates'>): Route[] {
   /** The template that this key may see, or a 404 that does not say why. */
   async function visible(id: string, admin: boolean): Promise<StoredTemplate> {
     const found = await templates.get(id)
@@ -163,7 +163,7 @@ export function workflowRoutes({
         const { value } = await readDocument(c)
         if (!isJsonObject(value)) throw new FabriqueError('validation-failed', 'A draft definition is an object.')
         const draft = normalizeTemplate(objectOr(mergePatch(template.document, value)))
-        const runs = await backtestRuns(principal.organizationId, template.id, query.limit)
+        const runs = await reader.backtestRuns(principal.organizationId, template.id, query.limit)
         const report: BacktestReport = { workflow: template.id, ...backtest(draftSteps(draft), runs, catalog) }
         return c.json(report)
       },
