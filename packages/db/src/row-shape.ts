@@ -7,6 +7,8 @@ export type Camel<Name> = Name extends `${infer Word}_${infer Rest}` ? `${Word}$
 export type Snake<Name> = Name extends `${infer First}${infer Rest}`
   ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${Snake<Rest>}`
   : Name
+/** A record's fields as columns. */
+export type SnakeCased<Fields> = { [Name in keyof Fields as Snake<Name>]: Fields[Name] }
 type TimesAsText<Row> = {
   [Name in keyof Row]: Exclude<Row[Name], Date> | (Date extends Row[Name] ? string : never)
 }
@@ -20,9 +22,7 @@ export function camelCased<Row extends object>(row: Row): { [Name in keyof Row a
 }
 
 /** A record by the names of a row's columns. */
-export function snakeCased<Fields extends object>(
-  record: Fields,
-): { [Name in keyof Fields as Snake<Name>]: Fields[Name] } {
+export function snakeCased<Fields extends object>(record: Fields): SnakeCased<Fields> {
   const columns = Object.entries(record).map(([field, value]) => [
     field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
     value,
