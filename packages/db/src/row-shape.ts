@@ -13,7 +13,18 @@ type TimesAsText<Row> = {
   [Name in keyof Row]: Exclude<Row[Name], Date> | (Date extends Row[Name] ? string : never)
 }
 
-export const fieldOf = (column: string) => column.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
+/** There are few names and many rows: each name is made once. */
+function once(rename: (name: string) => string): (name: string) => string {
+  const made = new Map<string, string>()
+  return (name) => {
+    const known = made.get(name) ?? rename(name)
+    made.set(name, known)
+    return known
+  }
+}
+
+export const fieldOf = once((column) => column.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()))
+const columnOf = once((field) => field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`))
 
 /** A row by the names of a record's fields. */
 export function camelCased<Row extends object>(row: Row): { [Name in keyof Row as Camel<Name>]: Row[Name] } {
@@ -23,16 +34,15 @@ export function camelCased<Row extends object>(row: Row): { [Name in keyof Row a
 
 /** A record by the names of a row's columns. */
 export function snakeCased<Fields extends object>(record: Fields): SnakeCased<Fields> {
-  const columns = Object.entries(record).map(([field, value]) => [
-    field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-    value,
-  ])
+  const columns = Object.entries(record).map(([field, value]) => [columnOf(field), value])
   return Object.fromEntries(columns)
 }
 
+const timeAsText = (value: unknown) => (value instanceof Date ? value.toISOString() : value)
+
 /** A row with its times as text, as the API shows them. */
 export function withTimesAsText<Row extends object>(row: Row): TimesAsText<Row> {
-  const values = Object.entries(row).map(([name, value]) => [name, value instanceof Date ? value.toISOString() : value])
+  const values = Object.entries(row).map(([name, value]) => [name, timeAsText(value)])
   return Object.fromEntries(values)
 }
 
@@ -42,7 +52,8 @@ export function resourceOf<Shape extends object, Row extends object, More extend
   row: Row,
   more: More,
 ): Omit<Pick<TimesAsText<Row>, keyof Row & keyof Shape>, keyof More> & More {
-  const values: Record<string, unknown> = { ...withTimesAsText(row), ...more }
-  const shown = Object.keys(shape).flatMap((name) => (name in values ? [[name, values[name]]] : []))
+  const values: Record<string, unknown> = {}
+  Object.assign(values, row, more)
+  const shown = Object.keys(shape).flatMap((name) => (name in values ? [[name, timeAsText(values[name])]] : []))
   return Object.fromEntries(shown)
 }
