@@ -1,6 +1,6 @@
 // Which runs of an organization a filter means: one meaning for lists and for what is done to all that a list shows.
 // Hides how each condition is put so that an index serves it, at a million runs too.
-import { type RunStatus, RUN_STATUSES } from '@fabrique/schema'
+import type { RunStatus } from '@fabrique/schema'
 import { type SelectQueryBuilder, sql } from 'kysely'
 import { encodeTime } from 'ulid'
 import type { Db } from '../client.ts'
@@ -55,15 +55,6 @@ export function runsMatching(
     )
   }
   return query
-}
-
-const UNFINISHED = RUN_STATUSES.filter((status) => !['completed', 'failed', 'cancelled'].includes(status))
-
-/** Of these, the ones that can still be cancelled. */
-export function unfinished<Selected>(
-  query: SelectQueryBuilder<Tables, 'runs', Selected>,
-): SelectQueryBuilder<Tables, 'runs', Selected> {
-  return query.where('status', 'in', UNFINISHED)
 }
 
 function treeOf(rootRunId: string) {

@@ -1,10 +1,13 @@
 // Steering many runs, or one that has not begun: what a bulk cancel is about, and changes of priority.
 // Hides keysets and locks; ending a run is `settle.ts`, for one as for many.
 import type { Delivery } from '@fabrique/engine'
-import { type Lane, laneOf, type RunStatus } from '@fabrique/schema'
+import { isTerminal, type Lane, laneOf, RUN_STATUSES, type RunStatus } from '@fabrique/schema'
 import { sql } from 'kysely'
 import type { Db } from '../client.ts'
-import { type RunFilter, runsMatching, unfinished } from './filter.ts'
+import { type RunFilter, runsMatching } from './filter.ts'
+
+/** What can still be cancelled. */
+const UNFINISHED = RUN_STATUSES.filter((status) => !isTerminal(status))
 
 /** A delivery as it stands in the queue. */
 export type QueuedRun = Delivery & { status: RunStatus }
@@ -31,8 +34,9 @@ export function createRunSteering(db: Db) {
       filter: RunFilter,
       { newest, before, limit }: { newest: string; before: string | null; limit: number },
     ): Promise<QueuedRun[]> {
-      let query = unfinished(runsMatching(db, organizationId, filter))
+      let query = runsMatching(db, organizationId, filter)
         .select(['id as runId', 'organization_id as organizationId', 'epoch', 'workflow', 'priority', 'lane', 'status'])
+        .where('status', 'in', UNFINISHED)
         .where('id', '<=', newest)
         .orderBy('id', 'desc')
         .limit(limit)
