@@ -17,8 +17,8 @@ type TimesAsText<Row> = {
 function once(rename: (name: string) => string): (name: string) => string {
   const made = new Map<string, string>()
   return (name) => {
-    const known = made.get(name) ?? rename(name)
-    made.set(name, known)
+    let known = made.get(name)
+    if (known === undefined) made.set(name, (known = rename(name)))
     return known
   }
 }
@@ -26,24 +26,28 @@ function once(rename: (name: string) => string): (name: string) => string {
 export const fieldOf = once((column) => column.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()))
 const columnOf = once((field) => field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`))
 
+/** Without lists of entries on the way: claims and accepted runs pass through here. */
+function mapped(record: object, nameOf: (name: string) => string, valueOf: (value: unknown) => unknown): object {
+  const made: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(record)) made[nameOf(name)] = valueOf(value)
+  return made
+}
+const same = <T>(value: T): T => value
+const timeAsText = (value: unknown) => (value instanceof Date ? value.toISOString() : value)
+
 /** A row by the names of a record's fields. */
 export function camelCased<Row extends object>(row: Row): { [Name in keyof Row as Camel<Name>]: Row[Name] } {
-  const fields = Object.entries(row).map(([column, value]) => [fieldOf(column), value])
-  return Object.fromEntries(fields)
+  return mapped(row, fieldOf, same) as { [Name in keyof Row as Camel<Name>]: Row[Name] }
 }
 
 /** A record by the names of a row's columns. */
 export function snakeCased<Fields extends object>(record: Fields): SnakeCased<Fields> {
-  const columns = Object.entries(record).map(([field, value]) => [columnOf(field), value])
-  return Object.fromEntries(columns)
+  return mapped(record, columnOf, same) as SnakeCased<Fields>
 }
-
-const timeAsText = (value: unknown) => (value instanceof Date ? value.toISOString() : value)
 
 /** A row with its times as text, as the API shows them. */
 export function withTimesAsText<Row extends object>(row: Row): TimesAsText<Row> {
-  const values = Object.entries(row).map(([name, value]) => [name, timeAsText(value)])
-  return Object.fromEntries(values)
+  return mapped(row, same, timeAsText) as TimesAsText<Row>
 }
 
 /** A resource: what its schema names, from `more` or else from the row, with times as text. */
@@ -52,8 +56,10 @@ export function resourceOf<Shape extends object, Row extends object, More extend
   row: Row,
   more: More,
 ): Omit<Pick<TimesAsText<Row>, keyof Row & keyof Shape>, keyof More> & More {
-  const values: Record<string, unknown> = {}
-  Object.assign(values, row, more)
-  const shown = Object.keys(shape).flatMap((name) => (name in values ? [[name, timeAsText(values[name])]] : []))
-  return Object.fromEntries(shown)
+  const shown: Record<string, unknown> = {}
+  for (const name of Object.keys(shape)) {
+    const from = name in more ? more : row
+    if (name in from) shown[name] = timeAsText((from as Record<string, unknown>)[name])
+  }
+  return shown as Omit<Pick<TimesAsText<Row>, keyof Row & keyof Shape>, keyof More> & More
 }
