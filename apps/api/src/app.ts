@@ -4,9 +4,10 @@ import { randomUUID } from 'node:crypto'
 import type { Principal } from '@fabrique/db'
 import { errorRow, FabriqueError } from '@fabrique/schema'
 import { Hono } from 'hono'
-import { createAuthenticator } from './authenticate.ts'
+import { type Authorize, createAuthorizer } from './authenticate.ts'
 import type { AppDeps } from './deps.ts'
-import { asFabriqueError, notFound, problemResponse, unauthenticated } from './errors.ts'
+import { asFabriqueError, problemResponse } from './errors.ts'
+import { notFound } from './found.ts'
 import { type ApiContext, parseQuery, type Route } from './route.ts'
 import { mountOps } from './ops-board.ts'
 import { createRoutes } from './routes/index.ts'
@@ -14,7 +15,7 @@ import { createRoutes } from './routes/index.ts'
 /** The API over these parts. */
 export function createApp(deps: AppDeps): Hono<ApiContext> {
   const app = new Hono<ApiContext>()
-  const authenticate = createAuthenticator(deps.accounts)
+  const authorize = createAuthorizer(deps.accounts)
 
   app.use(async function requestId(c, next) {
     const given = c.req.header('x-request-id')
@@ -37,27 +38,17 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
   })
   app.notFound((c) => problemResponse(c, notFound('address')))
 
-  mountOps(app, deps.queue, authenticate)
-  for (const route of createRoutes(deps)) mount(app, route, authenticate)
+  mountOps(app, deps.queue, authorize)
+  for (const route of createRoutes(deps)) mount(app, route, authorize)
   return app
 }
 
 const NOBODY: Principal = { keyId: '', organizationId: '', role: 'operator' }
 
-function mount(
-  app: Hono<ApiContext>,
-  route: Route,
-  authenticate: (header: string | undefined) => Promise<Principal | null>,
-): void {
+function mount(app: Hono<ApiContext>, route: Route, authorize: Authorize): void {
+  const { access } = route
   app.on(route.method.toUpperCase(), route.path, async (c) => {
-    let principal = NOBODY
-    if (route.access !== 'public') {
-      const found = await authenticate(c.req.header('authorization'))
-      if (found === null) throw unauthenticated()
-      if (route.access === 'admin' && found.role !== 'admin')
-        throw new FabriqueError('forbidden', 'This needs the key of an admin.')
-      principal = found
-    }
+    const principal = access === 'public' ? NOBODY : await authorize(c.req.header('authorization'), access)
     // PostgreSQL has no text with a NUL, so nothing that we keep is called that.
     if (Object.values(c.req.param() as Record<string, string>).some((value) => value.includes('\0')))
       throw notFound('address')

@@ -1,19 +1,26 @@
-// Authenticates requests by their API keys.
+// Says who sends a request, by its API key, and whether they may.
 // Hides the cache of keys, because of which a revoked key works for up to two seconds more.
 import type { AccountStore, Principal } from '@fabrique/db'
+import { FabriqueError } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
+import { unauthenticated } from './errors.ts'
+import type { Access } from './route.ts'
 
 const REMEMBERED_MS = 2_000
 const REMEMBERED_MAX = 10_000
 
-/** Answers the principal of an `Authorization` header, or null: one answer for every reason. */
-export function createAuthenticator(accounts: AccountStore): (header: string | undefined) => Promise<Principal | null> {
+/**
+ * Answers the principal of an `Authorization` header. Throws `unauthenticated`, whatever the reason, and `forbidden`
+ * where only admins have access.
+ */
+export type Authorize = (header: string | undefined, access: Exclude<Access, 'public'>) => Promise<Principal>
+
+/** Authorizes by the keys of these accounts. */
+export function createAuthorizer(accounts: AccountStore): Authorize {
   const remembered = new LRUCache<string, Promise<Principal | null>>({ max: REMEMBERED_MAX, ttl: REMEMBERED_MS })
-  return async function authenticate(header) {
-    const secret = secretOf(header)
-    if (secret === null) return null
+  function principalOf(secret: string): Promise<Principal | null> {
     const known = remembered.get(secret)
-    if (known !== undefined) return await known
+    if (known !== undefined) return known
     const principal = accounts.authenticate(secret)
     remembered.set(secret, principal)
     principal.then(
@@ -21,7 +28,16 @@ export function createAuthenticator(accounts: AccountStore): (header: string | u
       (found) => found === null && remembered.delete(secret),
       () => remembered.delete(secret),
     )
-    return await principal
+    return principal
+  }
+
+  return async function authorize(header, access) {
+    const secret = secretOf(header)
+    const principal = secret === null ? null : await principalOf(secret)
+    if (principal === null) throw unauthenticated()
+    if (access === 'admin' && principal.role !== 'admin')
+      throw new FabriqueError('forbidden', 'This needs the key of an admin.')
+    return principal
   }
 }
 

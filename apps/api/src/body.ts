@@ -9,8 +9,10 @@ import {
   type ParsedDocument,
   parseDocument,
   type Problem,
+  problemsOf,
 } from '@fabrique/schema'
 import type { Context } from 'hono'
+import type { z } from 'zod'
 import type { ApiContext } from './route.ts'
 
 const STATUS_CODES = { 400: 'malformed-body', 413: 'body-too-large', 422: 'validation-failed' } as const
@@ -58,15 +60,25 @@ function tooLarge(limitBytes: number): FabriqueError {
   return new FabriqueError('body-too-large', `The body is larger than ${limitBytes / 1024 / 1024} MiB.`)
 }
 
-/** Adds line and column to problems that point into this document, then throws them on. */
-export function located(error: unknown, document: ParsedDocument): never {
-  // A `not-runnable` error's problems point into a stored draft, not into this document.
-  if (!FabriqueError.is(error) || error.code === 'not-runnable') throw error
-  const problems = error.problems.map((problem): Problem => ({ ...problem, ...document.locate(problem.pointer) }))
-  throw new FabriqueError(error.code, error.message, {
-    problems,
-    cause: error.cause,
-    context: error.context,
-    ...(error.retryAfterS === undefined ? {} : { retryAfterS: error.retryAfterS }),
-  })
+/** The document as the schema's type; throws `validation-failed` with all problems at once, each with its place. */
+export function parseBody<Schema extends z.ZodType>(schema: Schema, document: ParsedDocument): z.infer<Schema> {
+  const parsed = schema.safeParse(document.value)
+  if (parsed.success) return parsed.data
+  const problems = problemsOf(parsed.error, schema)
+  return locatedIn(document)(new FabriqueError('validation-failed', 'The document is not valid.', { problems }))
 }
+
+/** For a `catch`: adds line and column to problems that point into this document, then throws them on. */
+export const locatedIn =
+  (document: ParsedDocument) =>
+  (error: unknown): never => {
+    // A `not-runnable` error's problems point into a stored draft, not into this document.
+    if (!FabriqueError.is(error) || error.code === 'not-runnable') throw error
+    const problems = error.problems.map((problem): Problem => ({ ...problem, ...document.locate(problem.pointer) }))
+    throw new FabriqueError(error.code, error.message, {
+      problems,
+      cause: error.cause,
+      context: error.context,
+      ...(error.retryAfterS === undefined ? {} : { retryAfterS: error.retryAfterS }),
+    })
+  }

@@ -1,14 +1,9 @@
 // Errors as answers: the one place that knows how a FabriqueError looks in HTTP.
 // Hides everything else that was thrown: its text goes to the log, never to a caller.
-import { type ErrorCode, errorRow, FabriqueError, type ProblemDocument } from '@fabrique/schema'
+import { errorRow, FabriqueError, type ProblemDocument } from '@fabrique/schema'
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { ApiContext } from './route.ts'
-
-const DETAIL: Partial<Record<ErrorCode, string>> = {
-  unauthenticated: 'Send "Authorization: Bearer fab_…" with a key that exists, has not expired and was not revoked.',
-  internal: 'The request could not be served; the log names the reason under this request id.',
-}
 
 /** An error as a problem document (RFC 9457). */
 export function problemDocument(error: FabriqueError, requestId: string): ProblemDocument {
@@ -38,17 +33,13 @@ export function problemResponse(c: Context<ApiContext>, error: FabriqueError): R
 
 /** A FabriqueError for anything thrown; what is not one becomes `internal`. */
 export function asFabriqueError(error: unknown): FabriqueError {
-  return FabriqueError.is(error) ? error : new FabriqueError('internal', DETAIL.internal as string, { cause: error })
+  if (FabriqueError.is(error)) return error
+  const detail = 'The request could not be served; the log names the reason under this request id.'
+  return new FabriqueError('internal', detail, { cause: error })
 }
 
 export const unauthenticated = (): FabriqueError =>
-  new FabriqueError('unauthenticated', DETAIL.unauthenticated as string)
-
-/** The value, or for null the answer that there is no such thing. */
-export function orNotFound<Value>(value: Value | null, what: string): Value {
-  if (value === null) throw notFound(what)
-  return value
-}
-
-/** One text for unknown and foreign ids alike. */
-export const notFound = (what: string): FabriqueError => new FabriqueError('not-found', `There is no such ${what}.`)
+  new FabriqueError(
+    'unauthenticated',
+    'Send "Authorization: Bearer fab_…" with a key that exists, has not expired and was not revoked.',
+  )

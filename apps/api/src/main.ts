@@ -15,10 +15,7 @@ import {
   createScheduleStore,
   createWebhookStore,
   migrate,
-  readBacktestRuns,
-  readEndedRun,
   readLedgerTotals,
-  readRecordedRun,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
@@ -71,16 +68,13 @@ await runService(log, async (life) => {
     ...assembly,
     accounts,
     artifacts: createArtifactReader(db),
-    backtestRuns: (organizationId, workflow, limit) => readBacktestRuns(db, organizationId, workflow, limit),
     artifactStore,
     clock: systemClock,
-    endedRun: (organizationId, runId) => readEndedRun(db, organizationId, runId),
     ledgerTotals: (organizationId, time) => readLedgerTotals(db, organizationId, time),
     log,
     news,
     organizationFeeds: createOrganizationFeeds({ eventLog, news }),
     reader,
-    recordedRun: (organizationId, runId) => readRecordedRun(db, organizationId, runId),
     runFeeds: createRunFeeds({ reader, eventLog, news }),
     schedules: createScheduleStore(db),
     steering: createRunSteering(db),
@@ -100,14 +94,7 @@ await runService(log, async (life) => {
   const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST, createServer }, ({ port }) =>
     log.info({ host: env.HOST, port }, 'the API listens'),
   )
-  life.own(
-    server,
-    (it) =>
-      new Promise<void>((done) => {
-        it.close(() => done())
-        if ('closeIdleConnections' in it) it.closeIdleConnections()
-      }),
-  )
+  life.own(server, (it) => it[Symbol.asyncDispose]())
 })
 
 /** Says which listed workflows name models that end soon, or have ended. */
@@ -120,13 +107,8 @@ async function warnOfModelEnds({ authoring, templates }: Assembly): Promise<void
 /** The bootstrap admin's key: from the environment, or made, printed once and kept in `<home>/admin-key`. */
 async function makeFirstKey(accounts: AccountStore, given: string | undefined, home: string): Promise<void> {
   if (!(await accounts.needsBootstrap())) return
-  const key = await accounts.createKey({
-    role: 'admin',
-    organizationId: SYSTEM_ORGANIZATION,
-    name: 'bootstrap',
-    expiresAt: null,
-    ...(given === undefined ? {} : { secret: given }),
-  })
+  const bootstrap = { role: 'admin', organizationId: SYSTEM_ORGANIZATION, name: 'bootstrap', expiresAt: null } as const
+  const key = await accounts.createKey(bootstrap, given)
   if (given !== undefined || key === null) return
   mkdirSync(home, { recursive: true })
   const file = join(home, 'admin-key')

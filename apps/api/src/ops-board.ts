@@ -1,5 +1,4 @@
 // Bull Board at /ops/queues, read-only, for admins: a bearer key, or HTTP Basic with the key as the password.
-import type { Principal } from '@fabrique/db'
 import type { BullRunQueue } from '@fabrique/queue'
 import { FabriqueError } from '@fabrique/schema'
 import { createBullBoard } from '@bull-board/api'
@@ -7,17 +6,14 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter'
 import { HonoAdapter } from '@bull-board/hono'
 import { serveStatic } from '@hono/node-server/serve-static'
 import type { Hono, MiddlewareHandler } from 'hono'
-import { problemResponse, unauthenticated } from './errors.ts'
+import type { Authorize } from './authenticate.ts'
+import { problemResponse } from './errors.ts'
 import type { ApiContext } from './route.ts'
 
 const BASE = '/ops/queues'
 
 /** Mounts the board. A browser is asked for Basic credentials; everybody else for a bearer key. */
-export function mountOps(
-  app: Hono<ApiContext>,
-  queue: BullRunQueue,
-  authenticate: (header: string | undefined) => Promise<Principal | null>,
-): void {
+export function mountOps(app: Hono<ApiContext>, queue: BullRunQueue, authorize: Authorize): void {
   const adapter = new HonoAdapter(serveStatic)
   createBullBoard({
     queues: queue.queues.map(
@@ -37,15 +33,15 @@ export function mountOps(
   adapter.setBasePath(BASE)
 
   const guard: MiddlewareHandler<ApiContext> = async function adminsOnly(c, next) {
-    const principal = await authenticate(c.req.header('authorization'))
-    if (principal === null) {
-      const response = problemResponse(c, unauthenticated())
-      if (c.req.header('accept')?.includes('text/html'))
-        response.headers.set('www-authenticate', 'Basic realm="Fabrique: any name, your admin key as the password"')
+    try {
+      await authorize(c.req.header('authorization'), 'admin')
+    } catch (error) {
+      if (!FabriqueError.is(error, 'unauthenticated') || !c.req.header('accept')?.includes('text/html')) throw error
+      const response = problemResponse(c, error)
+      response.headers.set('www-authenticate', 'Basic realm="Fabrique: any name, your admin key as the password"')
       return response
     }
-    if (principal.role !== 'admin') throw new FabriqueError('forbidden', 'This needs the key of an admin.')
-    await next()
+    return await next()
   }
   app.use(BASE, guard)
   app.use(`${BASE}/*`, guard)

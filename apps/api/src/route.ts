@@ -9,7 +9,7 @@ import type { HeaderName } from './header-words.ts'
 export type Access = 'public' | 'operator' | 'admin'
 
 export interface ApiContext {
-  Variables: { principal: Principal | undefined; requestId: string }
+  Variables: { requestId: string }
   Bindings: { incoming: import('node:http').IncomingMessage; outgoing: import('node:http').ServerResponse }
 }
 

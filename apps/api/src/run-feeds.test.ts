@@ -67,9 +67,11 @@ function setup() {
     async follow(after: number) {
       const seen: number[] = []
       let isClosed = false
+      const { promise: over, resolve: markOver } = Promise.withResolvers<void>()
       const closing: (() => void)[] = []
       const close = () => {
         isClosed = true
+        markOver()
         for (const listener of closing.splice(0)) listener()
       }
       const stream: EventStream = {
@@ -81,9 +83,8 @@ function setup() {
         onClose: (listener) => closing.push(listener),
         end: close,
       }
-      const follower = await feeds.join('mine', RUN, after)
-      const over = follower?.follow(stream)
-      return { seen, close, over, follower }
+      const outcome = await feeds.follow('mine', RUN, after, () => stream)
+      return { seen, close, over, outcome }
     },
   }
 }
@@ -144,13 +145,15 @@ describe('the feed of a run', () => {
     commit(1, () => true, 'workflow.run.completed')
     await Promise.all([ahead.over, behind.over])
     expect([ahead.seen, behind.seen]).toEqual([[1_701], from(1, 1_701)])
-    expect((await follow(1_701)).follower?.isOver).toBe(true)
+    expect((await follow(1_701)).outcome).toBe('over')
   })
 
   it('gives no event to another organization', async () => {
     const { commit, feeds } = setup()
     commit(1)
-    expect([await feeds.join('others', RUN, 0), await feeds.join('mine', 'unknown', 0)]).toEqual([null, null])
+    const open = vi.fn<() => EventStream>()
+    const outcomes = [await feeds.follow('others', RUN, 0, open), await feeds.follow('mine', 'unknown', 0, open)]
+    expect([outcomes, open.mock.calls]).toEqual([[null, null], []])
     expect(vi.getTimerCount()).toBe(0)
   })
 })

@@ -14,107 +14,40 @@ const KEPT_BYTES = 524_288
 /** How many runs one statement asks for. */
 const RUNS_PER_STATEMENT = 5_000
 
-export interface RunFollower {
-  /** True where the run has ended and the follower has seen all its events. */
-  readonly isOver: boolean
-  /** Writes past and future events, until the terminal one or until the stream is closed; then leaves by itself. */
-  follow(stream: EventStream): Promise<void>
-  /** Gives the follower up where `follow` is not called. */
-  leave(): void
-}
-
-export interface RunFeeds {
-  /** A follower of the events after number `after`; null where the organization has no such run. */
-  join(organizationId: string, runId: string, after: number): Promise<RunFollower | null>
-}
-
-interface Feed {
-  organizationId: string
-  runId: string
-  /** The number of the last event before the kept ones. */
-  base: number
-  frames: Buffer[]
-  bytes: number
-  /** False until `base` is known: before that no event may be appended. */
-  begun: boolean
-  ended: boolean
-  followers: number
-  /** Wakes the followers that have written every kept event. */
-  wakes: Set<() => void>
-  /** Resolves false where there is no such run. */
-  ready: Promise<boolean>
-  reading: Promise<void> | null
-  mustReadAgain: boolean
-  stop(): void
-}
-
-const headOf = ({ base, frames }: Feed): number => base + frames.length
-
-/** The feeds of a process. */
-export function createRunFeeds(deps: {
+interface FeedDeps {
   reader: Pick<RunReader, 'events'>
   eventLog: Pick<EventLog, 'heads'>
   news: Pick<News, 'subscribe' | 'listening'>
-}): RunFeeds {
-  const { reader, eventLog, news } = deps
-  const feeds = new Map<string, Feed>()
+}
+
+export interface RunFeeds {
+  /**
+   * Writes the events after number `after` to the stream that it opens, past and future ones, until the terminal one or
+   * until the stream is closed. Resolves once it is open. `over`: the run has ended and no event follows, so it opens
+   * none. Null where the organization has no such run.
+   */
+  follow(organizationId: string, runId: string, after: number, open: () => EventStream): Promise<'open' | 'over' | null>
+}
+
+/** The feeds of a process. */
+export function createRunFeeds(deps: FeedDeps): RunFeeds {
+  const feeds = new Map<string, ReturnType<typeof createFeed>>()
   let timer: NodeJS.Timeout | undefined
   let isPolling = false
-
-  /** Appends the events that continue the feed. False where one before them is missing. */
-  function append(feed: Feed, events: RunEvent[]): boolean {
-    const before = headOf(feed)
-    for (const event of events) {
-      if (event.seq !== headOf(feed) + 1) continue
-      const frame = frameOf(event.seq, event)
-      feed.frames.push(frame)
-      feed.bytes += frame.length
-      if (isTerminalKind(event.kind)) feed.ended = true
-    }
-    const isWhole = events.every(({ seq }) => seq <= headOf(feed))
-    if (headOf(feed) > before) wake(feed)
-    while (feed.frames.length > KEPT_EVENTS || feed.bytes > KEPT_BYTES) {
-      feed.bytes -= feed.frames.shift()?.length ?? 0
-      feed.base += 1
-    }
-    return isWhole
-  }
-
-  function wake({ wakes }: Feed): void {
-    const woken = [...wakes]
-    wakes.clear()
-    for (const each of woken) each()
-  }
-
-  /** Reads what the feed lacks from PostgreSQL. A call while it reads makes it read once more. */
-  function catchUp(feed: Feed): Promise<void> {
-    feed.mustReadAgain = true
-    feed.reading ??= (async () => {
-      while (feed.mustReadAgain) {
-        feed.mustReadAgain = false
-        const page = await reader.events(feed.organizationId, feed.runId, headOf(feed), PAGE)
-        append(feed, page?.events ?? [])
-        if (page?.events.length === PAGE) feed.mustReadAgain = true
-      }
-    })().finally(() => {
-      feed.reading = null
-    })
-    return feed.reading
-  }
 
   /** Redis may have lost events: fetches what PostgreSQL has more of. */
   async function poll(): Promise<void> {
     if (isPolling) return
     isPolling = true
     try {
-      const running = [...feeds.values()].filter(({ begun, ended }) => begun && !ended)
-      for (let at = 0; at < running.length; at += RUNS_PER_STATEMENT) {
-        const part = running.slice(at, at + RUNS_PER_STATEMENT)
+      const live = [...feeds.values()].filter((feed) => feed.state === 'live')
+      for (let at = 0; at < live.length; at += RUNS_PER_STATEMENT) {
+        const part = live.slice(at, at + RUNS_PER_STATEMENT)
         const organizations = [...new Set(part.map(({ organizationId }) => organizationId))]
         const runs = part.map(({ runId }) => runId)
-        const heads = await eventLog.heads(organizations, runs)
-        const behind = part.filter((feed) => (heads.get(feed.runId)?.seq ?? 0) > headOf(feed))
-        await Promise.all(behind.map(catchUp))
+        const heads = await deps.eventLog.heads(organizations, runs)
+        const behind = part.filter((feed) => (heads.get(feed.runId)?.seq ?? 0) > feed.head)
+        await Promise.all(behind.map((feed) => feed.catchUp()))
       }
     } catch {
       // PostgreSQL is away: the next poll finds the same events.
@@ -123,118 +56,152 @@ export function createRunFeeds(deps: {
     }
   }
 
-  async function begin(feed: Feed, after: number): Promise<boolean> {
-    const { organizationId, runId } = feed
-    const head = (await eventLog.heads([organizationId], [runId])).get(runId)
-    if (head === undefined) return false
-    feed.base = Math.max(Math.min(after, head.seq), head.seq - KEPT_EVENTS)
-    feed.begun = true
-    if (head.ended) {
-      feed.ended = head.seq === feed.base
-      await catchUp(feed)
-      return true
+  return {
+    async follow(organizationId, runId, after, open) {
+      const key = `${organizationId} ${runId}`
+      const feed = feeds.get(key) ?? createFeed(deps, organizationId, runId, after)
+      feeds.set(key, feed)
+      feed.followers += 1
+      timer ??= setInterval(() => void poll(), LOOK_EVERY_MS)
+
+      function leave(): void {
+        feed.followers -= 1
+        if (feed.followers > 0) return
+        feeds.delete(key)
+        feed.stop()
+        if (feeds.size > 0) return
+        clearInterval(timer)
+        timer = undefined
+      }
+
+      let stream: EventStream | undefined
+      try {
+        if (!(await feed.ready)) return null
+        if (feed.state === 'ended' && after >= feed.head) return 'over'
+        stream = open()
+      } finally {
+        if (stream === undefined) leave()
+      }
+      const end = () => {
+        leave()
+        stream.end()
+      }
+      // Rejects where PostgreSQL is away: the client reconnects with its last id, and misses nothing.
+      feed.follow(after, stream).then(end, end)
+      return 'open'
+    },
+  }
+}
+
+/** The events of one run from about number `after` on, until `stop`. */
+function createFeed({ reader, eventLog, news }: FeedDeps, organizationId: string, runId: string, after: number) {
+  /** The kept events, and the number of the last one before them. */
+  const frames: Buffer[] = []
+  let base = 0
+  let bytes = 0
+  /** Called when there are more events: by followers that have written every kept one. */
+  const wakes = new Set<() => void>()
+  let reading: Promise<void> | null = null
+  let mustReadAgain = false
+
+  const feed = {
+    organizationId,
+    runId,
+    followers: 0,
+    /** `beginning` until `base` is known: before that no event may be appended. */
+    state: 'beginning' as 'beginning' | 'live' | 'ended',
+    /** Resolves false where there is no such run. */
+    ready: begin(),
+    get head() {
+      return base + frames.length
+    },
+    catchUp,
+    follow,
+    stop() {},
+  }
+  return feed
+
+  async function begin(): Promise<boolean> {
+    const found = (await eventLog.heads([organizationId], [runId])).get(runId)
+    if (found === undefined) return false
+    base = Math.max(Math.min(after, found.seq), found.seq - KEPT_EVENTS)
+    feed.state = found.ended && found.seq === base ? 'ended' : 'live'
+    if (!found.ended) {
+      feed.stop = news.subscribe(runId, (events) => {
+        const inOrder = events.length === 1 ? events : events.toSorted((a, b) => a.seq - b.seq)
+        if (!append(inOrder)) catchUp().catch(() => {})
+      })
+      // Events published before the subscription was active are committed by now, so the read finds them.
+      await news.listening(runId)
     }
-    feed.stop = news.subscribe(runId, (events) => {
-      const inOrder = events.length === 1 ? events : events.toSorted((a, b) => a.seq - b.seq)
-      if (!append(feed, inOrder)) catchUp(feed).catch(() => {})
-    })
-    // Events published before the subscription was active are committed by now, so this read finds them.
-    await news.listening(runId)
-    await catchUp(feed)
+    await catchUp()
     return true
   }
 
-  function join(organizationId: string, runId: string, after: number): Feed {
-    const key = `${organizationId} ${runId}`
-    let feed = feeds.get(key)
-    if (feed === undefined) {
-      const made: Feed = {
-        organizationId,
-        runId,
-        base: 0,
-        frames: [],
-        bytes: 0,
-        begun: false,
-        ended: false,
-        followers: 0,
-        wakes: new Set(),
-        ready: Promise.resolve(false),
-        reading: null,
-        mustReadAgain: false,
-        stop() {},
-      }
-      made.ready = begin(made, after)
-      feeds.set(key, made)
-      timer ??= setInterval(() => void poll(), LOOK_EVERY_MS)
-      feed = made
+  /** Appends the events that continue the feed. False where one before them is missing. */
+  function append(events: RunEvent[]): boolean {
+    const before = feed.head
+    for (const event of events) {
+      if (event.seq !== feed.head + 1) continue
+      const frame = frameOf(event.seq, event)
+      frames.push(frame)
+      bytes += frame.length
+      if (isTerminalKind(event.kind)) feed.state = 'ended'
     }
-    feed.followers += 1
-    return feed
+    const isWhole = events.every(({ seq }) => seq <= feed.head)
+    if (feed.head > before) {
+      for (const wake of wakes) wake()
+      wakes.clear()
+    }
+    while (frames.length > KEPT_EVENTS || bytes > KEPT_BYTES) {
+      bytes -= frames.shift()?.length ?? 0
+      base += 1
+    }
+    return isWhole
   }
 
-  function leave(feed: Feed): void {
-    feed.followers -= 1
-    if (feed.followers > 0) return
-    feeds.delete(`${feed.organizationId} ${feed.runId}`)
-    feed.stop()
-    if (feeds.size > 0) return
-    clearInterval(timer)
-    timer = undefined
+  /** Reads what the feed lacks from PostgreSQL. A call while it reads makes it read once more. */
+  function catchUp(): Promise<void> {
+    mustReadAgain = true
+    reading ??= (async () => {
+      while (mustReadAgain) {
+        mustReadAgain = false
+        const page = await reader.events(organizationId, runId, feed.head, PAGE)
+        append(page?.events ?? [])
+        if (page?.events.length === PAGE) mustReadAgain = true
+      }
+    })().finally(() => {
+      reading = null
+    })
+    return reading
   }
 
-  async function follow(feed: Feed, after: number, stream: EventStream): Promise<void> {
-    let cursor = after
+  async function follow(behind: number, stream: EventStream): Promise<void> {
+    let cursor = behind
     let close = () => {}
     stream.onClose(() => close())
     while (!stream.closed) {
-      if (cursor < feed.base) {
-        const events = (await reader.events(feed.organizationId, feed.runId, cursor, PAGE))?.events ?? []
+      if (cursor < base) {
+        const events = (await reader.events(organizationId, runId, cursor, PAGE))?.events ?? []
         const last = events.at(-1)
         if (last === undefined) return
         stream.write(Buffer.concat(events.map((event) => frameOf(event.seq, event))))
         cursor = last.seq
         if (isTerminalKind(last.kind)) return
-      } else if (cursor < headOf(feed)) {
-        const fresh = feed.frames.slice(cursor - feed.base)
-        cursor = headOf(feed)
+      } else if (cursor < feed.head) {
+        const fresh = frames.slice(cursor - base)
+        cursor = feed.head
         stream.write(fresh.length === 1 ? (fresh[0] as Buffer) : Buffer.concat(fresh))
-      } else if (feed.ended) {
+      } else if (feed.state === 'ended') {
         return
       } else {
         const { promise, resolve } = Promise.withResolvers<void>()
         close = resolve
-        feed.wakes.add(resolve)
+        wakes.add(resolve)
         await promise
-        feed.wakes.delete(resolve)
+        wakes.delete(resolve)
       }
       await stream.drained()
     }
-  }
-
-  return {
-    async join(organizationId, runId, after) {
-      const feed = join(organizationId, runId, after)
-      let isReady = false
-      try {
-        isReady = await feed.ready
-      } finally {
-        if (!isReady) leave(feed)
-      }
-      if (!isReady) return null
-      return {
-        isOver: feed.ended && after >= headOf(feed),
-        async follow(stream) {
-          try {
-            await follow(feed, after, stream)
-          } catch {
-            // PostgreSQL is away: the client reconnects with its last id, and misses nothing.
-          } finally {
-            leave(feed)
-            stream.end()
-          }
-        },
-        leave: () => leave(feed),
-      }
-    },
   }
 }

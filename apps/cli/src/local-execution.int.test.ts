@@ -47,7 +47,7 @@ it('takes up runs whose delivery is lost, slots too, and executes each once', as
   const input = { topic: 'foxes', count: 2, variants: 2 }
   const submitted = await openExecution().submit({ workflow: 'hooks/generate', input }, false)
   const runId = submitted.outcome === 'accepted' ? submitted.run.id : ''
-  const tree = () => reader.list(SYSTEM_ORGANIZATION, { rootRunId: runId }, 10, null)
+  const tree = () => reader.list(SYSTEM_ORGANIZATION, { root_run_id: runId }, 10, null)
 
   const other = openExecution()
   await other.drain()

@@ -1,7 +1,7 @@
 // Executes runs in this process: engine, queue in memory, providers. Loaded only where a run is submitted or steered.
 // Hides that there is no reconciler here: what nobody else delivers is looked for by whoever follows the run.
 import { assemble, assembleHost } from '@fabrique/assembly'
-import { type Db, readEndedRun, SYSTEM_ORGANIZATION } from '@fabrique/db'
+import { createRunReader, type Db, SYSTEM_ORGANIZATION } from '@fabrique/db'
 import { announce, type ArtifactStore, type Ids, type Log, retryRun, type SubmitOutcome } from '@fabrique/engine'
 import { createLimits, createMemoryRunQueue, type MemoryRunQueue } from '@fabrique/queue'
 import { type providerConfig, providerLimits } from '@fabrique/runtime'
@@ -54,7 +54,7 @@ export function createLocalExecution(deps: {
 
     /** Accepts a new run in the place of one that failed or was cancelled; null where there is no such run. */
     async retry(runId: string): Promise<string | null> {
-      const endedRun = (organizationId: string, id: string) => readEndedRun(db, organizationId, id)
+      const { ended: endedRun } = createRunReader(db)
       const retried = await retryRun({ store: runs, queue, endedRun, ids }, { organizationId: ORGANIZATION, runId })
       return retried.outcome === 'unknown' ? null : retried.runId
     },

@@ -109,7 +109,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   /** The run's own tree: its root, slots and called runs. */
   async function treeOf(runId: string): Promise<RunResource[]> {
     const { root_run_id: rootRunId } = await get(runId)
-    return await reader.list(ORGANIZATION, { rootRunId }, TREE_MAX, null)
+    return await reader.list(ORGANIZATION, { root_run_id: rootRunId }, TREE_MAX, null)
   }
 
   async function follow(runId: string, after: number, onEvent: Hear): Promise<RunResource> {
@@ -241,7 +241,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     async read(artifactId) {
       const found = await artifactReader.get(ORGANIZATION, artifactId)
       if (found === null) throw new FabriqueError('not-found', `There is no artifact ${artifactId} in ${home}.`)
-      return await artifacts.get(found.storageKey).catch((cause: unknown) => {
+      return await artifacts.get(found.storage_key).catch((cause: unknown) => {
         throw new FabriqueError('unavailable', `The file of artifact ${artifactId} cannot be read.`, { cause })
       })
     },

@@ -6,7 +6,7 @@ import type { Ids } from '@fabrique/engine'
 import type { ApiKey, NewApiKey, Organization, Role } from '@fabrique/schema'
 import { sql } from 'kysely'
 import type { Db } from './client.ts'
-import { withTimesAsText } from './row-shape.ts'
+import { snakeCased, withTimesAsText } from './row-shape.ts'
 
 export const SYSTEM_ORGANIZATION = 'system'
 
@@ -14,25 +14,6 @@ export interface Principal {
   keyId: string
   organizationId: string
   role: Role
-}
-
-export interface AccountStore {
-  createOrganization(name: string): Promise<Organization>
-  listOrganizations(): Promise<Organization[]>
-  /** The secret is in `key` and nowhere else afterwards. Null where there is no such organization. */
-  createKey(request: {
-    role: Role
-    organizationId: string
-    name: string | null
-    expiresAt: Date | null
-    secret?: string
-  }): Promise<NewApiKey | null>
-  listKeys(): Promise<ApiKey[]>
-  revokeKey(id: string): Promise<boolean>
-  /** Who holds this secret now, or null; one answer for unknown, revoked and expired. */
-  authenticate(secret: string): Promise<Principal | null>
-  /** True when no admin key was ever made: the moment to make the first. */
-  needsBootstrap(): Promise<boolean>
 }
 
 const KEY_COLUMNS = ['id', 'organization_id', 'role', 'name', 'prefix', 'expires_at', 'created_at'] as const
@@ -48,10 +29,12 @@ function digestOf(secret: string): string {
   return createHash('sha256').update(secret).digest('hex')
 }
 
+export type AccountStore = ReturnType<typeof createAccountStore>
+
 /** The PostgreSQL account store. */
-export function createAccountStore(db: Db, ids: Ids): AccountStore {
+export function createAccountStore(db: Db, ids: Ids) {
   return {
-    async createOrganization(name) {
+    async createOrganization(name: string): Promise<Organization> {
       const id = `org_${randomBytes(9).toString('hex')}`
       const row = await db.kysely
         .insertInto('organizations')
@@ -60,27 +43,28 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .executeTakeFirstOrThrow()
       return withTimesAsText(row)
     },
-    async listOrganizations() {
+    async listOrganizations(): Promise<Organization[]> {
       const rows = await db.kysely.selectFrom('organizations').selectAll().orderBy('created_at').limit(1000).execute()
       return rows.map(withTimesAsText)
     },
-    async createKey({ role, organizationId, name, expiresAt, secret = newSecret() }) {
+    /** The secret is in `key` and nowhere else afterwards. Null where there is no such organization. */
+    async createKey(
+      key: { role: Role; organizationId: string; name: string | null; expiresAt: Date | null },
+      secret: string = newSecret(),
+    ): Promise<NewApiKey | null> {
       const known = await db.kysely
         .selectFrom('organizations')
         .select('id')
-        .where('id', '=', organizationId)
+        .where('id', '=', key.organizationId)
         .executeTakeFirst()
       if (known === undefined) return null
       const row = await db.kysely
         .insertInto('api_keys')
         .values({
+          ...snakeCased(key),
           id: `key_${ids.next()}`,
-          organization_id: organizationId,
-          role,
-          name,
           prefix: secret.slice(0, 10),
           digest: digestOf(secret),
-          expires_at: expiresAt,
         })
         // The bootstrap key may come back by its environment variable: the same secret is the same key, alive again.
         .onConflict((conflict) => conflict.column('digest').doUpdateSet({ revoked_at: null }))
@@ -88,7 +72,7 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .executeTakeFirstOrThrow()
       return { ...withTimesAsText(row), key: secret }
     },
-    async listKeys() {
+    async listKeys(): Promise<ApiKey[]> {
       const rows = await db.kysely
         .selectFrom('api_keys')
         .select(KEY_COLUMNS)
@@ -98,17 +82,17 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
         .execute()
       return rows.map(withTimesAsText)
     },
-    async revokeKey(id) {
-      const row = await db.kysely
+    async revokeKey(id: string): Promise<boolean> {
+      const { numUpdatedRows } = await db.kysely
         .updateTable('api_keys')
         .set({ revoked_at: sql`now()` })
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
-        .returning('id')
         .executeTakeFirst()
-      return row !== undefined
+      return numUpdatedRows > 0n
     },
-    async authenticate(secret) {
+    /** Who holds this secret now, or null; one answer for unknown, revoked and expired. */
+    async authenticate(secret: string): Promise<Principal | null> {
       const [row] = await db.query<{ id: string; organization_id: string; role: Role }>(
         'keys.authenticate',
         `select id, organization_id, role from api_keys
@@ -117,7 +101,8 @@ export function createAccountStore(db: Db, ids: Ids): AccountStore {
       )
       return row === undefined ? null : { keyId: row.id, organizationId: row.organization_id, role: row.role }
     },
-    async needsBootstrap() {
+    /** True when no admin key was ever made: the moment to make the first. */
+    async needsBootstrap(): Promise<boolean> {
       const row = await db.kysely
         .selectFrom('api_keys')
         .select('id')

@@ -1,50 +1,33 @@
 // Artifacts as the outside sees them, always within one organization.
 // Hides the row; the bytes are the artifact store's.
-import type { Artifact } from '@fabrique/schema'
+import { Artifact } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
+import { resourceOf } from './row-shape.ts'
 import type { Tables } from './tables.ts'
-
-type ArtifactRow = Selectable<Tables['artifacts']>
 
 /** An artifact in the API's spelling. */
 export function artifactResource(
-  row: ArtifactRow,
-  run: Pick<Artifact, 'workflow' | 'workflow_version' | 'artifact_class'>,
+  { width, height, duration_ms, ...row }: Selectable<Tables['artifacts']>,
+  { workflow, workflow_version, artifact_class }: Pick<Artifact, 'workflow' | 'workflow_version' | 'artifact_class'>,
 ): Artifact {
-  return {
-    id: row.id,
-    run_id: row.run_id,
-    workflow: run.workflow,
-    workflow_version: run.workflow_version,
-    artifact_class: run.artifact_class,
-    role: row.role,
-    status: row.status,
-    mime_type: row.mime_type,
+  return resourceOf(Artifact, row, {
+    workflow,
+    workflow_version,
+    artifact_class,
     bytes: Number(row.bytes),
-    sha256: row.sha256,
-    ...(row.width === null ? {} : { width: row.width }),
-    ...(row.height === null ? {} : { height: row.height }),
-    ...(row.duration_ms === null ? {} : { duration_ms: row.duration_ms }),
-    storage_key: row.storage_key,
-    simulated: row.simulated,
-    created_at: row.created_at.toISOString(),
-  }
+    ...(width === null ? {} : { width }),
+    ...(height === null ? {} : { height }),
+    ...(duration_ms === null ? {} : { duration_ms }),
+  })
 }
 
-export interface ArtifactReader {
-  /** The artifacts of a run and of its slots, oldest first; without a run, the newest 100 of the organization. */
-  list(organizationId: string, runId: string | null): Promise<Artifact[]>
-  get(
-    organizationId: string,
-    id: string,
-  ): Promise<{ resource: Artifact; storageKey: string; sha256: string; mimeType: string } | null>
-}
+export type ArtifactReader = ReturnType<typeof createArtifactReader>
 
 /** A reader of artifact rows. */
-export function createArtifactReader(db: Db): ArtifactReader {
+export function createArtifactReader({ kysely }: Db) {
   const query = (organizationId: string) =>
-    db.kysely
+    kysely
       .selectFrom('artifacts')
       .innerJoin('runs', 'runs.id', 'artifacts.run_id')
       .innerJoin('specifications', 'specifications.hash', 'runs.definition_hash')
@@ -56,7 +39,8 @@ export function createArtifactReader(db: Db): ArtifactReader {
       ])
       .where('artifacts.organization_id', '=', organizationId)
   return {
-    async list(organizationId, runId) {
+    /** The artifacts of a run and of its slots, oldest first; without a run, the newest 100 of the organization. */
+    async list(organizationId: string, runId: string | null): Promise<Artifact[]> {
       const rows =
         runId === null
           ? await query(organizationId).orderBy('artifacts.id', 'desc').limit(100).execute()
@@ -72,15 +56,10 @@ export function createArtifactReader(db: Db): ArtifactReader {
               .execute()
       return rows.map((row) => artifactResource(row, row))
     },
-    async get(organizationId, id) {
+    /** Null where the organization has none of that id. */
+    async get(organizationId: string, id: string): Promise<Artifact | null> {
       const row = await query(organizationId).where('artifacts.id', '=', id).executeTakeFirst()
-      if (row === undefined) return null
-      return {
-        resource: artifactResource(row, row),
-        storageKey: row.storage_key,
-        sha256: row.sha256,
-        mimeType: row.mime_type,
-      }
+      return row === undefined ? null : artifactResource(row, row)
     },
   }
 }

@@ -1,8 +1,10 @@
 // All organizations' events in one order that never changes: that of the transactions which wrote them.
 // Hides how the order is kept while several transactions write at once, and how far it is already certain.
 import type { RunEvent } from '@fabrique/schema'
+import type { Selectable } from 'kysely'
 import type { Db } from './client.ts'
 import { runEvent } from './runs/rows.ts'
+import type { Tables } from './tables.ts'
 
 /** Where a reader is: everything up to this event has been read. `low` bounds what the next read looks at. */
 export interface LogPlace {
@@ -24,22 +26,6 @@ export interface LogPage {
   next: LogPlace
   /** True where more is written already than these entries: read again in a moment. */
   more: boolean
-}
-
-export interface EventLog {
-  /** What follows `after` and is certain, at most `limit` entries. A place where nothing is certain yet stays. */
-  read(organizationIds: string[], after: LogPlace, limit: number): Promise<LogPage>
-  /** Entries that `read` has passed by, because their transaction took too long; each is given once per process. */
-  overtaken(organizationIds: string[]): Promise<LogEntry[]>
-  /** The end of what is certain. */
-  end(): Promise<LogPlace>
-  /**
-   * Where an event stands; null where the organization has none of that id in the last hour, or more than `behindMax` of
-   * its events stand behind it. Looks among the newest 250,000 of all organizations.
-   */
-  find(organizationId: string, eventId: string, behindMax: number): Promise<LogPlace | null>
-  /** The number of the last event of each of these runs, and whether it is terminal. */
-  heads(organizationIds: string[], runIds: string[]): Promise<Map<string, { seq: number; ended: boolean }>>
 }
 
 /** A transaction that writes for longer no longer holds the others' events back; its own come when it ends. */
@@ -93,19 +79,7 @@ const HEADS = `
 select id, last_seq as seq, status in ('completed', 'failed', 'cancelled') as ended from runs
 where id = any($2::text[]) and organization_id = any($1::text[])`
 
-interface Row {
-  id: string
-  run_id: string
-  root_run_id: string
-  organization_id: string
-  seq: number
-  kind: string
-  node_key: string | null
-  payload: RunEvent['payload']
-  timestamp: Date
-  xact: string
-  pos: string
-}
+type Row = Selectable<Tables['events']> & { root_run_id: string; organization_id: string; xact: string; pos: string }
 
 const LAST = { runId: '~', seq: 2_147_483_647 }
 
@@ -121,8 +95,10 @@ export function widened(place: LogPlace): LogPlace {
   return low < place.low ? { ...place, low } : place
 }
 
+export type EventLog = ReturnType<typeof createEventLog>
+
 /** The log of this record. One per process: it remembers which transactions take long. */
-export function createEventLog(db: Db): EventLog {
+export function createEventLog(db: Db) {
   const runningSince = new Map<bigint, number>()
   const passedBy = new Set<bigint>()
   let ended: bigint[] = []
@@ -148,7 +124,8 @@ export function createEventLog(db: Db): EventLog {
   }
 
   return {
-    async read(organizationIds, after, limit) {
+    /** What follows `after` and is certain, at most `limit` entries. A place where nothing is certain yet stays. */
+    async read(organizationIds: string[], after: LogPlace, limit: number): Promise<LogPage> {
       const rows = await db.query<Row & { snapshot: string }>('events.read', READ, [
         String(after.low),
         String(after.pos),
@@ -171,13 +148,15 @@ export function createEventLog(db: Db): EventLog {
       // Another connection may have seen a later moment.
       return { entries, next: isBehind(after, end) ? after : end, more: rest.length > 0 }
     },
-    async overtaken(organizationIds) {
+    /** Entries that `read` has passed by, because their transaction took too long; each is given once per process. */
+    async overtaken(organizationIds: string[]): Promise<LogEntry[]> {
       if (ended.length === 0) return []
       const ids = ended
       ended = []
       return (await db.query<Row>('events.overtaken', OVERTAKEN, [ids.map(String), organizationIds])).map(entryOf)
     },
-    async end() {
+    /** The end of what is certain. */
+    async end(): Promise<LogPlace> {
       const [row] = await db.query<{ snapshot: string }>(
         'events.end',
         'select pg_current_snapshot()::text as snapshot',
@@ -186,7 +165,11 @@ export function createEventLog(db: Db): EventLog {
       const horizon = horizonOf(row?.snapshot ?? '::')
       return { pos: horizon - 1n, ...LAST, low: horizon - OVERLAP }
     },
-    async find(organizationId, eventId, behindMax) {
+    /**
+     * Where an event stands; null where the organization has none of that id in the last hour, or more than `behindMax`
+     * of its events stand behind it. Looks among the newest 250,000 of all organizations.
+     */
+    async find(organizationId: string, eventId: string, behindMax: number): Promise<LogPlace | null> {
       const [row] = await db.query<Pick<Row, 'pos' | 'run_id' | 'seq'> & { behind: number }>('events.find', FIND, [
         organizationId,
         eventId,
@@ -196,7 +179,8 @@ export function createEventLog(db: Db): EventLog {
       const pos = BigInt(row.pos)
       return { pos, runId: row.run_id, seq: row.seq, low: pos - OVERLAP }
     },
-    async heads(organizationIds, runIds) {
+    /** The number of the last event of each of these runs, and whether it is terminal. */
+    async heads(organizationIds: string[], runIds: string[]): Promise<Map<string, { seq: number; ended: boolean }>> {
       const rows = await db.query<{ id: string; seq: number; ended: boolean }>('events.heads', HEADS, [
         organizationIds,
         runIds,

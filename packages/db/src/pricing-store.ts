@@ -4,15 +4,10 @@ import { FabriqueError, type RateTable } from '@fabrique/schema'
 import type { Db } from './client.ts'
 import { createSingleFlight } from './single-flight.ts'
 
-export interface PricingStore {
-  /** The current table; throws `unavailable` on a record that was never seeded. */
-  current(): Promise<RateTable>
-  /** Adds a version, which becomes current; null if it exists already. One without models takes over those before it. */
-  add(table: RateTable): Promise<RateTable | null>
-}
+export type PricingStore = ReturnType<typeof createPricingStore>
 
 /** The PostgreSQL pricing store. */
-export function createPricingStore(db: Db): PricingStore {
+export function createPricingStore(db: Db) {
   let known: RateTable | undefined
   const head = createSingleFlight(async () => {
     // By when it was published: a list may be corrected by another of the same day.
@@ -25,7 +20,8 @@ export function createPricingStore(db: Db): PricingStore {
     return row.version
   })
   return {
-    async current() {
+    /** The current table; throws `unavailable` on a record that was never seeded. */
+    async current(): Promise<RateTable> {
       const version = await head('')
       if (known?.version === version) return known
       const [row] = await db.query<{ document: RateTable }>(
@@ -37,7 +33,8 @@ export function createPricingStore(db: Db): PricingStore {
       known = row.document
       return row.document
     },
-    async add(table) {
+    /** Adds a version, which becomes current; null if it exists already. One without models takes over those before it. */
+    async add(table: RateTable): Promise<RateTable | null> {
       const [before] =
         table.models === undefined
           ? await db.query<{ models: RateTable['models'] }>(
@@ -48,13 +45,12 @@ export function createPricingStore(db: Db): PricingStore {
             )
           : []
       const whole = { ...table, ...before }
-      const row = await db.kysely
+      const { numInsertedOrUpdatedRows = 0n } = await db.kysely
         .insertInto('pricing_versions')
         .values({ version: table.version, document: JSON.stringify(whole) })
         .onConflict((conflict) => conflict.doNothing())
-        .returning('version')
         .executeTakeFirst()
-      return row === undefined ? null : whole
+      return numInsertedOrUpdatedRows > 0n ? whole : null
     },
   }
 }

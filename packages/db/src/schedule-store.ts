@@ -3,7 +3,7 @@
 import type { DueSchedule, NewSchedule, ScheduleStore, StoredSchedule } from '@fabrique/engine'
 import { type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
-import { camelCased } from './row-shape.ts'
+import { camelCased, snakeCased } from './row-shape.ts'
 import type { Tables } from './tables.ts'
 
 type Row = Selectable<Tables['schedules']>
@@ -24,15 +24,8 @@ export function createScheduleStore(db: Db): ScheduleStore {
       const row = await db.kysely
         .insertInto('schedules')
         .values({
-          id: schedule.id,
-          organization_id: schedule.organizationId,
-          drafts: schedule.drafts,
-          name: schedule.name,
-          cron: schedule.cron,
-          timezone: schedule.timezone,
+          ...snakeCased(schedule),
           run_spec: JSON.stringify(schedule.runSpec),
-          overlap: schedule.overlap,
-          enabled: schedule.enabled,
           due_at: schedule.enabled ? sql<Date>`now()` : null,
           last_error: JSON.stringify(null),
         })
@@ -44,8 +37,7 @@ export function createScheduleStore(db: Db): ScheduleStore {
       const row = await db.kysely
         .selectFrom('schedules')
         .selectAll()
-        .where('organization_id', '=', organizationId)
-        .where('id', '=', id)
+        .where((eb) => eb.and({ organization_id: organizationId, id }))
         .executeTakeFirst()
       return row === undefined ? null : stored(row)
     },
@@ -60,13 +52,11 @@ export function createScheduleStore(db: Db): ScheduleStore {
       return (await query.execute()).map(stored)
     },
     async remove(organizationId, id) {
-      const row = await db.kysely
+      const { numDeletedRows } = await db.kysely
         .deleteFrom('schedules')
-        .where('organization_id', '=', organizationId)
-        .where('id', '=', id)
-        .returning('id')
+        .where((eb) => eb.and({ organization_id: organizationId, id }))
         .executeTakeFirst()
-      return row !== undefined
+      return numDeletedRows > 0n
     },
     async claimDue(limit, leaseMs) {
       const rows = await db.query<Row & { now: Date; previous_finished: boolean }>('schedules.claimDue', CLAIM_DUE, [
@@ -83,23 +73,16 @@ export function createScheduleStore(db: Db): ScheduleStore {
       )
     },
     async update(id, fence, change) {
-      const row = await db.kysely
+      const { numUpdatedRows } = await db.kysely
         .updateTable('schedules')
         .set({
-          due_at: change.dueAt,
-          done_until: change.doneUntil,
-          firing_at: change.firingAt,
-          last_fired_at: change.lastFiredAt,
-          last_run_id: change.lastRunId,
-          last_skipped_at: change.lastSkippedAt,
+          ...snakeCased(change),
           // Kysely leaves out what is undefined, as every absent part of a change is.
           last_error: change.lastError === undefined ? undefined : JSON.stringify(change.lastError),
         })
-        .where('id', '=', id)
-        .where('fence', '=', fence)
-        .returning('id')
+        .where((eb) => eb.and({ id, fence }))
         .executeTakeFirst()
-      return row !== undefined
+      return numUpdatedRows > 0n
     },
   }
 }

@@ -1,24 +1,30 @@
 // The rows of the record as kysely sees them; kept beside the migrations by hand.
 // JSON columns are read as values and written as JSON text.
 import type {
-  Artifact,
   DeliveryStatus,
   EventKind,
-  LedgerEntry,
   Role,
   JsonObject,
   JsonValue,
   Lane,
   RateTable,
   RunError,
-  RunGate,
   RunStatus,
   Visibility,
-  Overlap,
   ScheduleFault,
 } from '@fabrique/schema'
-import type { Bill, Definition, Instance, Phase } from '@fabrique/engine'
+import type {
+  ArtifactRecord,
+  CallRecord,
+  Checkpoint,
+  Definition,
+  GateRecord,
+  Instance,
+  NewSchedule,
+  Phase,
+} from '@fabrique/engine'
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
+import type { SnakeCased as Columns } from './row-shape.ts'
 
 /** Read as a value, written as JSON text. */
 type Json<T> = ColumnType<T, string, string>
@@ -101,16 +107,8 @@ export interface Tables {
     started_at: NullableTime
     finished_at: NullableTime
   }
-  schedules: {
-    id: string
-    organization_id: string
-    drafts: boolean
-    name: string | null
-    cron: string
-    timezone: string
+  schedules: Columns<Omit<NewSchedule, 'runSpec'>> & {
     run_spec: Json<JsonObject>
-    overlap: Overlap
-    enabled: boolean
     done_until: Time
     firing_at: NullableTime
     due_at: NullableTime
@@ -132,64 +130,29 @@ export interface Tables {
     timestamp: Time
     xact: Generated<string | null>
   }
-  checkpoints: {
+  checkpoints: Columns<Omit<Checkpoint, 'output' | 'error' | 'startedAt' | 'finishedAt'>> & {
     run_id: string
-    key: string
-    step_id: string
-    status: 'completed' | 'failed' | 'skipped'
-    attempt: number
     output: Json<JsonValue>
     error: Json<RunError | null>
-    simulated: boolean
     started_at: Time
     finished_at: Time
   }
-  provider_calls: {
-    id: string
+  provider_calls: Columns<Omit<CallRecord, 'quantity' | 'unitPriceUsd' | 'estimatedUsd' | 'actualUsd'>> & {
     run_id: string
-    step_key: string
-    step_id: string
-    attempt: number
-    provider: string
-    operation: string
-    model: string
-    outcome: LedgerEntry['outcome']
-    status: LedgerEntry['status']
-    request_id: string | null
     quantity: Numeric | null
-    unit: string
     unit_price_usd: Numeric | null
     estimated_usd: Numeric
     actual_usd: Numeric | null
-    simulated: boolean
-    pricing_version: string
-    bill: Json<Bill | null>
     created_at: Time
   }
-  artifacts: {
-    id: string
+  artifacts: Columns<Omit<ArtifactRecord, 'bytes'>> & {
     organization_id: string
     run_id: string
-    step_key: string
-    role: string
-    status: Artifact['status']
-    mime_type: string
-    bytes: ColumnType<string, number, number>
-    sha256: string
-    width: number | null
-    height: number | null
-    duration_ms: number | null
-    storage_key: string
-    simulated: boolean
+    bytes: Numeric
     created_at: Time
   }
-  gates: {
+  gates: Columns<Omit<GateRecord, 'expiry'>> & {
     run_id: string
-    id: string
-    name: string
-    type: string
-    status: RunGate['status']
-    detail: string | null
     decided_by: string | null
     changed_at: Time
     expires_at: NullableTime

@@ -2,29 +2,20 @@
 // Hides locking: an edit sees the latest row and holds it until the edit is written or given up.
 import type { StoredTemplate, TemplateEdit, TemplateRecords, TemplateView } from '@fabrique/engine'
 import type { JsonObject, Visibility } from '@fabrique/schema'
-import { type Selectable, sql, type Transaction } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { LRUCache } from 'lru-cache'
 import type { Db } from './client.ts'
 import { camelCased, withTimesAsText } from './row-shape.ts'
 import { createSingleFlight } from './single-flight.ts'
 import type { Tables } from './tables.ts'
 
-export interface TemplateStore extends TemplateRecords {
-  get(id: string): Promise<StoredTemplate | null>
-  /** By id; listed ones only, or drafts too. */
-  list(options: { drafts: boolean }): Promise<StoredTemplate[]>
-  versions(id: string): Promise<{ version: string; publishedAt: string; definitionHash: string }[]>
-  version(id: string, version: string): Promise<JsonObject | null>
-  /** Ids and documents of listed templates, for guards that follow sub-workflows. */
-  listed(ids: string[]): Promise<Map<string, JsonObject>>
-}
-
 const DOCUMENTS_CACHED_MAX = 1_000
 
 type TemplateRow = Selectable<Tables['templates']>
+export type TemplateStore = ReturnType<typeof createTemplateStore>
 
 /** The PostgreSQL template store. */
-export function createTemplateStore(db: Db): TemplateStore {
+export function createTemplateStore(db: Db) {
   // One edit at a time: it holds a connection while `change` asks for others, and many would starve each other.
   let lastEdit: Promise<void> = Promise.resolve()
   // Documents by id and revision: runs only ask whether the revision still stands.
@@ -38,16 +29,18 @@ export function createTemplateStore(db: Db): TemplateStore {
     return row ?? null
   })
 
+  async function frozen(kysely: Kysely<Tables>, id: string, version: string) {
+    return await kysely
+      .selectFrom('template_versions')
+      .select(['document', 'definition_hash'])
+      .where((eb) => eb.and({ template_id: id, version }))
+      .executeTakeFirst()
+  }
+
   function view(trx: Transaction<Tables>): TemplateView {
     return {
       async frozenHash(id, version) {
-        const row = await trx
-          .selectFrom('template_versions')
-          .select('definition_hash')
-          .where('template_id', '=', id)
-          .where('version', '=', version)
-          .executeTakeFirst()
-        return row?.definition_hash ?? null
+        return (await frozen(trx, id, version))?.definition_hash ?? null
       },
       async callersOf(id) {
         const rows = await trx
@@ -79,27 +72,28 @@ export function createTemplateStore(db: Db): TemplateStore {
       .execute()
   }
 
+  const columns = ({ id, document, visibility }: TemplateEdit) => ({
+    id,
+    document: JSON.stringify(document),
+    visibility,
+  })
+
   return {
-    async get(id) {
+    async get(id: string): Promise<StoredTemplate | null> {
       const row = await db.kysely.selectFrom('templates').selectAll().where('id', '=', id).executeTakeFirst()
       return row === undefined ? null : stored(row)
     },
-    async list({ drafts }) {
+    /** By id; listed ones only, or drafts too. */
+    async list({ drafts }: { drafts: boolean }): Promise<StoredTemplate[]> {
       let query = db.kysely.selectFrom('templates').selectAll().orderBy('id').limit(1000)
       if (!drafts) query = query.where('visibility', '!=', 'draft')
       return (await query.execute()).map(stored)
     },
-    async create(owner, edit) {
+    async create(owner: string, edit: TemplateEdit): Promise<StoredTemplate | null> {
       return await db.kysely.transaction().execute(async (trx) => {
         const row = await trx
           .insertInto('templates')
-          .values({
-            id: edit.id,
-            document: JSON.stringify(edit.document),
-            visibility: edit.visibility,
-            owner,
-            ever_listed: edit.visibility !== 'draft',
-          })
+          .values({ ...columns(edit), owner, ever_listed: edit.visibility !== 'draft' })
           .onConflict((conflict) => conflict.doNothing())
           .returningAll()
           .executeTakeFirst()
@@ -108,7 +102,7 @@ export function createTemplateStore(db: Db): TemplateStore {
         return stored(row)
       })
     },
-    async edit(id, change) {
+    async edit(id: string, change: Parameters<TemplateRecords['edit']>[1]): Promise<StoredTemplate | null> {
       const { promise: done, resolve: end } = Promise.withResolvers<void>()
       const turn = lastEdit
       lastEdit = done
@@ -125,9 +119,7 @@ export function createTemplateStore(db: Db): TemplateStore {
         const row = await trx
           .updateTable('templates')
           .set({
-            id: edit.id,
-            document: JSON.stringify(edit.document),
-            visibility: edit.visibility,
+            ...columns(edit),
             revision: current.revision + 1,
             ever_listed: current.ever_listed || edit.visibility !== 'draft',
             updated_at: sql`now()`,
@@ -140,7 +132,7 @@ export function createTemplateStore(db: Db): TemplateStore {
       })
       return await edited.finally(end)
     },
-    async versions(id) {
+    async versions(id: string) {
       const rows = await db.kysely
         .selectFrom('template_versions')
         .select(['version', 'published_at', 'definition_hash'])
@@ -150,16 +142,11 @@ export function createTemplateStore(db: Db): TemplateStore {
         .execute()
       return rows.map((row) => camelCased(withTimesAsText(row)))
     },
-    async version(id, version) {
-      const row = await db.kysely
-        .selectFrom('template_versions')
-        .select('document')
-        .where('template_id', '=', id)
-        .where('version', '=', version)
-        .executeTakeFirst()
-      return row?.document ?? null
+    async version(id: string, version: string): Promise<JsonObject | null> {
+      return (await frozen(db.kysely, id, version))?.document ?? null
     },
-    async listed(ids) {
+    /** Ids and documents of listed templates, for guards that follow sub-workflows. */
+    async listed(ids: string[]): Promise<Map<string, JsonObject>> {
       if (ids.length === 0) return new Map()
       const rows = await db.kysely
         .selectFrom('templates')
@@ -169,7 +156,7 @@ export function createTemplateStore(db: Db): TemplateStore {
         .execute()
       return new Map(rows.map((row) => [row.id, row.document]))
     },
-    async findRunnable(id, version, drafts) {
+    async findRunnable(id: string, version: string | null, drafts: boolean) {
       const head = await heads(id)
       if (head === null || (head.visibility === 'draft' && !drafts)) return null
       const known = documents.get(id)
@@ -177,8 +164,8 @@ export function createTemplateStore(db: Db): TemplateStore {
       if (document !== null && (version === null || document.version === version)) {
         return { document, draft: head.visibility === 'draft' }
       }
-      const frozen = version === null ? null : await this.version(id, version)
-      return frozen === null ? null : { document: frozen, draft: false }
+      const published = version === null ? undefined : await frozen(db.kysely, id, version)
+      return published === undefined ? null : { document: published.document, draft: false }
     },
   }
 

@@ -13,9 +13,9 @@ import {
   WEBHOOKS_MAX,
 } from '@fabrique/schema'
 import type { DeliveryStore, DueDelivery } from '@fabrique/webhooks'
-import { type Selectable, sql } from 'kysely'
+import { type ExpressionBuilder, type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
-import { camelCased, withTimesAsText } from './row-shape.ts'
+import { camelCased, snakeCased, withTimesAsText } from './row-shape.ts'
 import type { Tables } from './tables.ts'
 
 type Endpoint = Selectable<Tables['webhook_endpoints']>
@@ -34,29 +34,6 @@ const ENDPOINT_COLUMNS = [
 ] as const
 const ATTEMPTS_KEPT = 20
 const FORMER_SECRET_HOURS = 24
-
-export interface WebhookStore {
-  /** The secret is in the answer and nowhere else afterwards. Null where the organization has as many as it may. */
-  create(
-    organizationId: string,
-    endpoint: { url: string; eventFilter: EventKind[]; maxRetries: number },
-  ): Promise<CreatedWebhook | null>
-  list(organizationId: string): Promise<WebhookResource[]>
-  get(organizationId: string, id: string): Promise<WebhookResource | null>
-  change(organizationId: string, id: string, change: WebhookChange): Promise<WebhookResource | null>
-  /** A new secret; the one before it is honoured for another 24 hours, an older one no longer. */
-  rotate(organizationId: string, id: string): Promise<RotatedWebhook | null>
-  /** Forgets the endpoint, its secrets and its deliveries. False where there is none. */
-  remove(organizationId: string, id: string): Promise<boolean>
-  /** Newest first, behind `before`. Null where there is no such endpoint. */
-  deliveries(
-    organizationId: string,
-    id: string,
-    page: { limit: number; before: string | null; status?: DeliveryStatus },
-  ): Promise<WebhookDelivery[] | null>
-  /** Makes a delivery due now, with all its retries, unless it is just being sent. */
-  redeliver(organizationId: string, id: string, deliveryId: string): Promise<'due' | 'unknown' | 'disabled'>
-}
 
 // Healthy endpoints first. The counts are of claims that stand, in all processes; two at once may exceed them by one round.
 const CLAIM = `
@@ -141,42 +118,39 @@ export function createDeliveryStore(db: Db): DeliveryStore {
   }
 }
 
-/** The PostgreSQL webhook store, for the API. */
-export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
-  const owned = (organizationId: string, id: string) =>
-    db.kysely
-      .selectFrom('webhook_endpoints')
-      .select(ENDPOINT_COLUMNS)
-      .where('organization_id', '=', organizationId)
-      .where('id', '=', id)
-      .where('deleted_at', 'is', null)
+export type WebhookStore = ReturnType<typeof createWebhookStore>
+
+/** The PostgreSQL webhook store, for the API. An endpoint that the organization does not have is null. */
+export function createWebhookStore(db: Db, ids: Ids) {
+  /** The organization's endpoints that were not removed, or the one of this id. */
+  const live = (organizationId: string, id?: string) => (eb: ExpressionBuilder<Tables, 'webhook_endpoints'>) =>
+    eb.and({ organization_id: organizationId, ...(id === undefined ? {} : { id }), deleted_at: null })
+  const find = (organizationId: string, id?: string) =>
+    db.kysely.selectFrom('webhook_endpoints').select(ENDPOINT_COLUMNS).where(live(organizationId, id)).orderBy('id')
   const update = (organizationId: string, id: string) =>
-    db.kysely
-      .updateTable('webhook_endpoints')
-      .where('organization_id', '=', organizationId)
-      .where('id', '=', id)
-      .where('deleted_at', 'is', null)
+    db.kysely.updateTable('webhook_endpoints').where(live(organizationId, id))
 
   return {
-    async create(organizationId, { url, eventFilter, maxRetries }) {
+    /** The secret is in the answer and nowhere else afterwards. Null where the organization has as many as it may. */
+    async create(
+      organizationId: string,
+      endpoint: { url: string; eventFilter: EventKind[]; maxRetries: number },
+    ): Promise<CreatedWebhook | null> {
       return await db.kysely.transaction().execute(async (trx) => {
         // One at a time in an organization, so that the count holds.
         await trx.selectFrom('organizations').select('id').where('id', '=', organizationId).forNoKeyUpdate().execute()
         const { count } = await trx
           .selectFrom('webhook_endpoints')
           .select(({ fn }) => fn.countAll<string>().as('count'))
-          .where('organization_id', '=', organizationId)
-          .where('deleted_at', 'is', null)
+          .where(live(organizationId))
           .executeTakeFirstOrThrow()
         if (Number(count) >= WEBHOOKS_MAX) return null
         const row = await trx
           .insertInto('webhook_endpoints')
           .values({
+            ...snakeCased(endpoint),
             id: `wh_${ids.next()}`,
             organization_id: organizationId,
-            url,
-            event_filter: eventFilter,
-            max_retries: maxRetries,
             secret: newSecret(),
           })
           .returning([...ENDPOINT_COLUMNS, 'secret'])
@@ -184,21 +158,14 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
         return endpointResource(row)
       })
     },
-    async list(organizationId) {
-      const rows = await db.kysely
-        .selectFrom('webhook_endpoints')
-        .select(ENDPOINT_COLUMNS)
-        .where('organization_id', '=', organizationId)
-        .where('deleted_at', 'is', null)
-        .orderBy('id')
-        .execute()
-      return rows.map(endpointResource)
+    async list(organizationId: string): Promise<WebhookResource[]> {
+      return (await find(organizationId).execute()).map(endpointResource)
     },
-    async get(organizationId, id) {
-      const row = await owned(organizationId, id).executeTakeFirst()
+    async get(organizationId: string, id: string): Promise<WebhookResource | null> {
+      const row = await find(organizationId, id).executeTakeFirst()
       return row === undefined ? null : endpointResource(row)
     },
-    async change(organizationId, id, change) {
+    async change(organizationId: string, id: string, change: WebhookChange): Promise<WebhookResource | null> {
       const row = await update(organizationId, id)
         .set({
           url: change.url,
@@ -220,7 +187,8 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
       if (change.enabled === false) await createDeliveryStore(db).settleDisabled()
       return endpointResource(row)
     },
-    async rotate(organizationId, id) {
+    /** A new secret; the one before it is honoured for another 24 hours, an older one no longer. */
+    async rotate(organizationId: string, id: string): Promise<RotatedWebhook | null> {
       const rotated = await update(organizationId, id)
         .set({
           secret: newSecret(),
@@ -233,9 +201,10 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
       const { former_until: until, ...row } = rotated
       return { ...endpointResource(row), former_secret_expires_at: until.toISOString() }
     },
-    async remove(organizationId, id) {
+    /** Forgets the endpoint, its secrets and its deliveries. False where there is none. */
+    async remove(organizationId: string, id: string): Promise<boolean> {
       return await db.kysely.transaction().execute(async (trx) => {
-        const row = await trx
+        const { numUpdatedRows } = await trx
           .updateTable('webhook_endpoints')
           .set({
             deleted_at: sql<Date>`now()`,
@@ -243,19 +212,21 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
             secret: '',
             former_secret: null,
           })
-          .where('organization_id', '=', organizationId)
-          .where('id', '=', id)
-          .where('deleted_at', 'is', null)
-          .returning('id')
+          .where(live(organizationId, id))
           .executeTakeFirst()
-        if (row === undefined) return false
+        if (numUpdatedRows === 0n) return false
         await trx.deleteFrom('webhook_attempts').where('endpoint_id', '=', id).execute()
         await trx.deleteFrom('webhook_deliveries').where('endpoint_id', '=', id).execute()
         return true
       })
     },
-    async deliveries(organizationId, id, { limit, before, status }) {
-      if ((await owned(organizationId, id).executeTakeFirst()) === undefined) return null
+    /** Newest first, behind `before`. */
+    async deliveries(
+      organizationId: string,
+      id: string,
+      { limit, before, status }: { limit: number; before: string | null; status?: DeliveryStatus | undefined },
+    ): Promise<WebhookDelivery[] | null> {
+      if ((await find(organizationId, id).executeTakeFirst()) === undefined) return null
       let query = db.kysely
         .selectFrom('webhook_deliveries as d')
         .select(['event_id as id', 'endpoint_id as webhook_id', 'kind', 'run_id', 'status', 'attempts'])
@@ -274,14 +245,15 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
       if (status !== undefined) query = query.where('status', '=', status)
       return (await query.execute()).map(withTimesAsText)
     },
-    async redeliver(organizationId, id, deliveryId) {
-      const endpoint = await owned(organizationId, id).executeTakeFirst()
+    /** Makes a delivery due now, with all its retries, unless it is just being sent. */
+    async redeliver(organizationId: string, id: string, deliveryId: string): Promise<'due' | 'unknown' | 'disabled'> {
+      const endpoint = await find(organizationId, id).executeTakeFirst()
       if (endpoint === undefined) return 'unknown'
+      const delivery = { endpoint_id: id, event_id: deliveryId }
       const row = await db.kysely
         .selectFrom('webhook_deliveries')
         .select('event_id')
-        .where('endpoint_id', '=', id)
-        .where('event_id', '=', deliveryId)
+        .where((eb) => eb.and(delivery))
         .executeTakeFirst()
       if (row === undefined) return 'unknown'
       if (endpoint.disabled_at !== null) return 'disabled'
@@ -293,8 +265,7 @@ export function createWebhookStore(db: Db, ids: Ids): WebhookStore {
           finished_at: null,
           next_attempt_at: sql<Date>`case when claimed_until > now() then next_attempt_at else now() end`,
         })
-        .where('endpoint_id', '=', id)
-        .where('event_id', '=', deliveryId)
+        .where((eb) => eb.and(delivery))
         .execute()
       return 'due'
     },

@@ -6,25 +6,14 @@ import type { RunEvent } from '@fabrique/schema'
 import { connectForListening } from './redis.ts'
 import { queueNames } from './run-queue.ts'
 
-export interface News {
-  /** Calls `listener` with each batch of events of the run until the returned function is called. */
-  subscribe(runId: string, listener: (events: RunEvent[]) => void): () => void
-  /**
-   * Calls `listener` whenever any run of the deployment may have new events: after each message, and after each
-   * reconnection, before which messages may have been lost.
-   */
-  subscribeToAny(listener: () => void): () => void
-  /** Resolves when the run's subscription is active, at the latest after 200 ms. Never rejects. */
-  listening(runId: string): Promise<void>
-  close(): Promise<void>
-}
-
 const LISTENING_LIMIT_MS = 200
 
 type Listener = (events: RunEvent[]) => void
 
+export type News = ReturnType<typeof createNews>
+
 /** The news of a deployment's runs. */
-export function createNews(options: { redisUrl: string; prefix: string; log: Log }): News {
+export function createNews(options: { redisUrl: string; prefix: string; log: Log }) {
   const names = queueNames(options.prefix)
   const redis = connectForListening(options.redisUrl, options.log)
   const channels = new Map<string, { listeners: Set<Listener>; subscribed: Promise<unknown> }>()
@@ -55,14 +44,20 @@ export function createNews(options: { redisUrl: string; prefix: string; log: Log
   }
 
   return {
-    subscribe: (runId, listener) => listen(names.runChannel(runId), listener),
-    subscribeToAny: (listener) => listen(names.anyRunChannel, () => listener()),
-    async listening(runId) {
+    /** Calls `listener` with each batch of events of the run until the returned function is called. */
+    subscribe: (runId: string, listener: Listener) => listen(names.runChannel(runId), listener),
+    /**
+     * Calls `listener` whenever any run of the deployment may have new events: after each message, and after each
+     * reconnection, before which messages may have been lost.
+     */
+    subscribeToAny: (listener: () => void) => listen(names.anyRunChannel, () => listener()),
+    /** Resolves when the run's subscription is active, at the latest after 200 ms. Never rejects. */
+    async listening(runId: string): Promise<void> {
       if (redis.status !== 'ready') return
       const active = channels.get(names.runChannel(runId))?.subscribed
       await Promise.race([active, delay(LISTENING_LIMIT_MS, undefined, { ref: false })])
     },
-    async close() {
+    async close(): Promise<void> {
       redis.disconnect()
     },
   }

@@ -23,22 +23,8 @@ export interface Candidate {
   id: string
 }
 
-export interface Permits {
-  /** True: the job has a permit, call `release` when it is done. False: it was turned away, put it back. */
-  acquire(candidate: Candidate): boolean | Promise<boolean>
-  release(candidate: Candidate): void
-  /** How many jobs of a lane wait for a permit. */
-  waiting(lane: Lane): number
-  /** Organizations whose jobs wait only because of their share, while the lane has free permits. */
-  atTheirShare(lane: Lane): string[]
-  /** Turns away at most `count` of a lane's waiting jobs, the least urgent first. */
-  turnAway(lane: Lane, count: number): void
-  /** Turns away all jobs that wait, and all that come from now on. */
-  close(): void
-}
-
 /** The permits of a process, all of them free. The interactive lane goes first. */
-export function createPermits({ concurrency, reserved, organizationMax }: PermitsOptions): Permits {
+export function createPermits({ concurrency, reserved, organizationMax }: PermitsOptions) {
   const running: Record<Lane, number> = { interactive: 0, batch: 0 }
   const byOrganization: Record<Lane, Map<string, number>> = { interactive: new Map(), batch: new Map() }
   let queue: { candidate: Candidate; answer: (acquired: boolean) => void }[] = []
@@ -75,7 +61,8 @@ export function createPermits({ concurrency, reserved, organizationMax }: Permit
   }
 
   return {
-    acquire(candidate) {
+    /** True: the job has a permit, call `release` when it is done. False: it was turned away, put it back. */
+    acquire(candidate: Candidate): boolean | Promise<boolean> {
       if (isClosed) return false
       // Whatever waits cannot run now, so a job that can overtakes nothing.
       if (mayRun(candidate)) {
@@ -87,7 +74,7 @@ export function createPermits({ concurrency, reserved, organizationMax }: Permit
         queue.splice(next < 0 ? queue.length : next, 0, { candidate, answer })
       })
     },
-    release(released) {
+    release(released: Candidate): void {
       count(released, -1)
       queue = queue.filter(({ candidate, answer }) => {
         if (!mayRun(candidate)) return true
@@ -96,16 +83,20 @@ export function createPermits({ concurrency, reserved, organizationMax }: Permit
         return false
       })
     },
-    waiting: (lane) => queue.filter(({ candidate }) => candidate.lane === lane).length,
-    atTheirShare(lane) {
+    /** How many jobs of a lane wait for a permit. */
+    waiting: (lane: Lane) => queue.filter(({ candidate }) => candidate.lane === lane).length,
+    /** Organizations whose jobs wait only because of their share, while the lane has free permits. */
+    atTheirShare(lane: Lane): string[] {
       if (!laneHasPermit(lane)) return []
       const own = queue.map(({ candidate }) => candidate).filter((one) => one.lane === lane && isAtItsShare(one))
       return [...new Set(own.flatMap(({ organizationId }) => organizationId ?? []))]
     },
-    turnAway(lane, max) {
+    /** Turns away at most `max` of a lane's waiting jobs, the least urgent first. */
+    turnAway(lane: Lane, max: number): void {
       dismiss(queue.filter(({ candidate }) => candidate.lane === lane).slice(-max))
     },
-    close() {
+    /** Turns away all jobs that wait, and all that come from now on. */
+    close(): void {
       isClosed = true
       dismiss(queue)
     },

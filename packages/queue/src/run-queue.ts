@@ -19,24 +19,15 @@ const AGED_MAX = 20
 /** Finished jobs that Bull Board can still show; the history is in PostgreSQL. */
 const FINISHED_KEPT = 1_000
 
-export interface QueueNames {
-  /** BullMQ's prefix, in braces: one hash slot in a cluster. */
-  prefix: string
-  lane(lane: Lane): string
-  runChannel(runId: string): string
-  /** Says that some run has new events, and not which. */
-  anyRunChannel: string
-  cancelChannel: string
-  marker: string
-}
-
 /** All Redis names of a deployment, from its prefix. */
-export function queueNames(prefix: string): QueueNames {
+export function queueNames(prefix: string) {
   const braced = `{${prefix}}`
   return {
+    /** BullMQ's prefix, in braces: one hash slot in a cluster. */
     prefix: braced,
-    lane: (lane) => `runs-${lane}`,
-    runChannel: (runId) => `${braced}:run:${runId}`,
+    lane: (lane: Lane) => `runs-${lane}`,
+    runChannel: (runId: string) => `${braced}:run:${runId}`,
+    /** Says that some run has new events, and not which. */
     anyRunChannel: `${braced}:any-run`,
     cancelChannel: `${braced}:cancel`,
     marker: `${braced}:marker`,
@@ -66,21 +57,10 @@ function jobOf({ runId, epoch, workflow, priority, organizationId }: Delivery) {
 /** A delivery with its new priority and lane, and the lane that its job was added to. */
 export type MovedDelivery = Delivery & { formerLane: Lane }
 
-export interface BullRunQueue extends RunQueue {
-  /** Throws `unavailable` while Redis is away. */
-  stats(): Promise<QueueStats>
-  /** Moves waiting jobs to their new priority and lane. Never rejects; without Redis they stay where they are. */
-  reprioritise(moved: MovedDelivery[]): Promise<void>
-  /** Removes waiting jobs of ended runs. Never rejects: a worker that takes such a job finds nothing to do. */
-  discard(deliveries: Pick<Delivery, 'runId' | 'epoch' | 'lane'>[]): Promise<void>
-  /** For Bull Board. */
-  queues: Queue[]
-  reachable(): Promise<boolean>
-  close(): Promise<void>
-}
+export type BullRunQueue = ReturnType<typeof createRunQueue>
 
 /** The queue of a deployment, as submitters and the reconciler use it. */
-export function createRunQueue(options: { redisUrl: string; prefix: string; log: Log }): BullRunQueue {
+export function createRunQueue(options: { redisUrl: string; prefix: string; log: Log }) {
   const { log } = options
   const names = queueNames(options.prefix)
   const redis = connectForCommands(options.redisUrl, log)
@@ -208,14 +188,15 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
     return (error: unknown) => log.debug({ err: error }, `${what} was not sent; Redis is away`)
   }
 
-  const queue: BullRunQueue = {
+  const queue = {
+    /** For Bull Board. */
     queues: [...queues.values()],
-    async enqueue(deliveries) {
+    async enqueue(deliveries: Delivery[]): Promise<void> {
       unsent.push(...deliveries)
       sending ??= send()
       await Promise.race([sending, delay(ENQUEUE_LIMIT_MS, undefined, { ref: false })])
     },
-    async missing(deliveries) {
+    async missing(deliveries: Delivery[]): Promise<Delivery[]> {
       try {
         const pipeline = redis.pipeline()
         for (const delivery of deliveries)
@@ -230,29 +211,32 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
         return []
       }
     },
-    async cameBackEmpty() {
+    async cameBackEmpty(): Promise<boolean | null> {
       try {
         return (await redis.set(names.marker, '1', 'NX')) === 'OK'
       } catch {
         return null
       }
     },
-    publish(events: RunEvent[]) {
+    publish(events: RunEvent[]): void {
       if (events.length === 0 || redis.status !== 'ready') return
       if (unpublished.length === 0) setImmediate(() => void publishAll().catch(swallow('the events of runs')))
       unpublished.push(...events)
     },
-    publishCancel(rootRunId) {
+    publishCancel(rootRunId: string): void {
       redis.publish(names.cancelChannel, rootRunId).catch(swallow('a cancel'))
     },
-    async reprioritise(moved) {
+    /** Moves waiting jobs to their new priority and lane. Never rejects; without Redis they stay where they are. */
+    async reprioritise(moved: MovedDelivery[]): Promise<void> {
       await soon(Promise.all(moved.map(moveJob))).catch(swallow('a change of priority'))
     },
-    async discard(deliveries) {
+    /** Removes waiting jobs of ended runs. Never rejects: a worker that takes such a job finds nothing to do. */
+    async discard(deliveries: Pick<Delivery, 'runId' | 'epoch' | 'lane'>[]): Promise<void> {
       const removals = deliveries.map((delivery) => laneQueue(delivery.lane).remove(jobIdOf(delivery)))
       await soon(Promise.all(removals)).catch(swallow('the removal of jobs'))
     },
-    async stats() {
+    /** Throws `unavailable` while Redis is away. */
+    async stats(): Promise<QueueStats> {
       try {
         const entries = LANES.map(laneQueue).map(async (lane) => [lane.name, await laneStats(lane)] as const)
         return Object.fromEntries(await soon(Promise.all(entries)))
@@ -260,16 +244,16 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
         throw new FabriqueError('unavailable', 'The queue is not reachable at the moment.', { cause, retryAfterS: 2 })
       }
     },
-    async reachable() {
+    async reachable(): Promise<boolean> {
       return await redis.ping().then(
         () => true,
         () => false,
       )
     },
-    async close() {
+    async close(): Promise<void> {
       await Promise.allSettled([...queues.values()].map((each) => each.close()))
       redis.disconnect()
     },
   }
-  return queue
+  return queue satisfies RunQueue
 }

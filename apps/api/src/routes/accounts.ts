@@ -2,9 +2,8 @@
 import { ApiKey, FabriqueError, list, NewApiKey, Organization, ROLES } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { readDocument } from '../body.ts'
-import { notFound } from '../errors.ts'
-import { parseBody } from '../parse-body.ts'
+import { locatedIn, parseBody, readDocument } from '../body.ts'
+import { notFound } from '../found.ts'
 import { admin, type Route } from '../route.ts'
 
 const NewOrganization = z.strictObject({ name: z.string().trim().min(1).max(200) })
@@ -45,15 +44,10 @@ export function accountRoutes({ accounts }: Pick<AppDeps, 'accounts'>): Route[] 
           expiresAt: request.expires_at === undefined ? null : new Date(request.expires_at),
         })
         if (key !== null) return c.json(key, 201)
-        throw new FabriqueError('validation-failed', 'There is no such organization.', {
-          problems: [
-            {
-              pointer: '/organization_id',
-              detail: 'there is no such organization',
-              ...document.locate('/organization_id'),
-            },
-          ],
-        })
+        const problems = [{ pointer: '/organization_id', detail: 'there is no such organization' }]
+        return locatedIn(document)(
+          new FabriqueError('validation-failed', 'There is no such organization.', { problems }),
+        )
       },
     }),
     admin.get('listApiKeys', '/v1/api-keys', {

@@ -3,8 +3,8 @@ import { extensionOf } from '@fabrique/artifacts'
 import { Artifact, FabriqueError, list, RunId } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { isKnown } from '../entity-tag.ts'
-import { orNotFound } from '../errors.ts'
+import { isKnown } from '../request-headers.ts'
+import { found, orNotFound } from '../found.ts'
 import { operator, type Route } from '../route.ts'
 
 const Bytes = z.unknown()
@@ -22,10 +22,7 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
     operator.get('getArtifact', '/v1/artifacts/:id', {
       summary: 'An artifact',
       answers: { 200: Artifact },
-      async handle({ c, principal, param }) {
-        const found = orNotFound(await artifacts.get(principal.organizationId, param('id')), 'artifact')
-        return c.json(found.resource)
-      },
+      handle: found('artifact', artifacts.get),
     }),
     operator.get('getArtifactContent', '/v1/artifacts/:id/content', {
       summary: "An artifact's bytes, whole or a range of them",
@@ -40,19 +37,23 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
         'Cache-Control',
       ],
       async handle({ c, principal, param }) {
-        const found = orNotFound(await artifacts.get(principal.organizationId, param('id')), 'artifact')
-        const etag = `"${found.sha256}"`
+        const {
+          mime_type: mimeType,
+          sha256,
+          storage_key: storageKey,
+        } = orNotFound(await artifacts.get(principal.organizationId, param('id')), 'artifact')
+        const etag = `"${sha256}"`
         const headers: Record<string, string> = {
           etag,
-          'content-type': found.mimeType,
+          'content-type': mimeType,
           'cache-control': 'private, max-age=31536000, immutable',
           'accept-ranges': 'bytes',
           'x-content-type-options': 'nosniff',
           'content-security-policy': "sandbox; default-src 'none'",
-          'content-disposition': `${INLINE.test(found.mimeType) ? 'inline' : 'attachment'}; filename="${param('id')}.${extensionOf(found.mimeType)}"`,
+          'content-disposition': `${INLINE.test(mimeType) ? 'inline' : 'attachment'}; filename="${param('id')}.${extensionOf(mimeType)}"`,
         }
         if (isKnown(c, etag)) return c.body(null, 304, headers)
-        const bytes = await artifactStore.get(found.storageKey).catch((cause: unknown) => {
+        const bytes = await artifactStore.get(storageKey).catch((cause: unknown) => {
           throw new FabriqueError('unavailable', 'The file cannot be read at the moment.', { cause })
         })
         const range = c.req.header('range')

@@ -5,9 +5,9 @@ import type { Context } from 'hono'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { answersInOrder } from '../answers-in-order.ts'
-import { located, unreadable } from '../body.ts'
+import { locatedIn, unreadable } from '../body.ts'
 import { asFabriqueError, problemDocument } from '../errors.ts'
-import { idempotencyKeyOf } from '../idempotency-key.ts'
+import { idempotencyKeyOf } from '../request-headers.ts'
 import { type Line, readLines } from '../lines.ts'
 import { type ApiContext, type Call, operator, type Route } from '../route.ts'
 
@@ -72,7 +72,7 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
         document: parsed.document.value,
         ...(key === undefined ? {} : { idempotencyKey: `${key}:${number}` }),
       })
-      .catch((error: unknown) => located(error, parsed.document))
+      .catch(locatedIn(parsed.document))
     if (outcome.outcome === 'dry-run') throw new Error('a line was only tried')
     return outcome
   }

@@ -6,7 +6,7 @@ import { serveStatic } from '@hono/node-server/serve-static'
 import { Health, JsonRecord, Readiness } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { isKnown } from '../entity-tag.ts'
+import { isKnown } from '../request-headers.ts'
 import { openApiDocument } from '../openapi.ts'
 import { anyone, type Route } from '../route.ts'
 

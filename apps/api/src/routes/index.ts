@@ -4,14 +4,11 @@ import type { Route } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { artifactRoutes } from './artifacts.ts'
 import { batchRoutes } from './batch.ts'
-import { eventsStreamRoutes } from './events-stream.ts'
+import { eventRoutes } from './events.ts'
 import { docsRoutes, healthRoutes } from './health.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { opsRoutes } from './ops.ts'
 import { pricingRoutes } from './pricing.ts'
-import { receiptRoutes } from './receipt.ts'
-import { retryRoutes } from './retry.ts'
-import { runEventRoutes } from './run-events.ts'
 import { runLifecycleRoutes } from './run-lifecycle.ts'
 import { runRoutes } from './runs.ts'
 import { scheduleRoutes } from './schedules.ts'
@@ -23,12 +20,9 @@ export function createRoutes(deps: AppDeps): Route[] {
   const routes: Route[] = [
     ...healthRoutes(deps),
     ...accountRoutes(deps),
-    ...runEventRoutes(deps),
-    ...eventsStreamRoutes(deps),
+    ...eventRoutes(deps),
     ...runRoutes(deps),
     ...runLifecycleRoutes(deps),
-    ...receiptRoutes(deps),
-    ...retryRoutes(deps),
     ...batchRoutes(deps),
     ...scheduleRoutes(deps),
     ...artifactRoutes(deps),

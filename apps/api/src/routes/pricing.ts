@@ -1,8 +1,7 @@
 // The price list: dated versions, each rate with its source or marked as assumed.
 import { FabriqueError, pointerTo, type Problem, RateTable } from '@fabrique/schema'
 import type { AppDeps } from '../deps.ts'
-import { located, readDocument } from '../body.ts'
-import { parseBody } from '../parse-body.ts'
+import { locatedIn, parseBody, readDocument } from '../body.ts'
 import { admin, operator, type Route } from '../route.ts'
 
 export function pricingRoutes({ intake, pricing }: Pick<AppDeps, 'intake' | 'pricing'>): Route[] {
@@ -35,7 +34,7 @@ export function pricingRoutes({ intake, pricing }: Pick<AppDeps, 'intake' | 'pri
       async handle({ c }) {
         const document = await readDocument(c)
         const table = parseBody(RateTable, document)
-        await checkParameters(table).catch((error: unknown) => located(error, document))
+        await checkParameters(table).catch(locatedIn(document))
         const added = await pricing.add(table)
         if (added === null) {
           throw new FabriqueError(

@@ -3,11 +3,10 @@ import { cancelRun } from '@fabrique/engine'
 import { BulkCancellation, FabriqueError, isTerminal, RunResource } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { readDocument } from '../body.ts'
-import { notFound, orNotFound } from '../errors.ts'
-import { parseBody } from '../parse-body.ts'
+import { parseBody, readDocument } from '../body.ts'
+import { notFound, orNotFound } from '../found.ts'
 import { operator, type Route } from '../route.ts'
-import { RUN_FILTER, runFilter } from '../run-filter.ts'
+import { RUN_FILTER } from './runs.ts'
 
 const PAGE = 200
 /** Each cancel is a transaction of its own; more at once would only wait for connections. */
@@ -42,8 +41,7 @@ export function runLifecycleRoutes({
       body: BulkCancel,
       answers: { 200: BulkCancellation },
       async handle({ c, principal }) {
-        const { filter: given, dry_run: dryRun } = parseBody(BulkCancel, await readDocument(c))
-        const filter = runFilter(given)
+        const { filter, dry_run: dryRun } = parseBody(BulkCancel, await readDocument(c))
         const { matched, finished, newest } = await steering.count(principal.organizationId, filter)
         const answer = (counts: BulkCancellation) => c.json(counts)
         if (dryRun) return answer({ matched, cancelled: 0, already_finished: finished, dry_run: true })

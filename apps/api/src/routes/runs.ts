@@ -6,27 +6,34 @@ import {
   isTerminal,
   LedgerEntry,
   list,
-  NOTHING_SPENT,
   page,
   publishedSchema,
+  Receipt,
   RunId,
   RunResource,
+  RunStatusSchema,
   RunStep,
-  runCost,
   runUrls,
   Specification,
+  WorkflowId,
 } from '@fabrique/schema'
-import { cancelRun, estimateResource, type NewRun, resolvedPrompts, specificationDocument } from '@fabrique/engine'
+import { acceptedResource } from '@fabrique/db'
+import {
+  cancelRun,
+  estimateResource,
+  receiptOf,
+  resolvedPrompts,
+  retryRun,
+  specificationDocument,
+} from '@fabrique/engine'
 import type { Context } from 'hono'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { located, readDocument } from '../body.ts'
-import { orNotFound } from '../errors.ts'
-import { idempotencyKeyOf } from '../idempotency-key.ts'
+import { locatedIn, parseBody, readDocument } from '../body.ts'
+import { found, notFound, orNotFound } from '../found.ts'
+import { idempotencyKeyOf } from '../request-headers.ts'
 import { pageOf, paging } from '../paging.ts'
-import { parseBody } from '../parse-body.ts'
 import { type ApiContext, type Call, operator, type Route } from '../route.ts'
-import { RUN_FILTER, runFilter } from '../run-filter.ts'
 import { waitForEnd } from '../wait-for-end.ts'
 
 /** What a run-spec can be refused for once its document is whole. */
@@ -40,27 +47,37 @@ export const SUBMIT_PROBLEMS: readonly ErrorCode[] = [
   'idempotency-mismatch',
 ]
 
+/** The members of a run filter, as the query of a list and in documents. */
+export const RUN_FILTER = {
+  status: RunStatusSchema.optional(),
+  workflow: WorkflowId.optional(),
+  parent_run_id: RunId.optional(),
+  root_run_id: RunId.optional(),
+  metadata: z.record(z.string(), z.string()).optional(),
+  created_after: z.iso.datetime({ offset: true }).optional(),
+  created_before: z.iso.datetime({ offset: true }).optional(),
+}
+const Submission = z.strictObject({
+  name: z.string().max(128).optional().describe('The workflow, where the run-spec does not name it.'),
+  version: z.string().max(20).optional().describe('A published version; default: the current one.'),
+  dry_run: z.enum(['true', 'false']).optional().describe('`true`: nothing is stored or spent.'),
+})
 const Review = z.strictObject({
   decision: z.enum(['approve', 'reject']),
   comment: z.string().max(4000).optional(),
   gate: z.string().max(64).optional().describe('Its id; needed where several are open.'),
 })
 
-type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news'>
+type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news' | 'ids'>
 
 export function runRoutes(deps: RunDeps): Route[] {
   const { catalog, submitter, reader, runs, queue } = deps
 
   async function own({ principal, param }: Pick<Call<never>, 'principal' | 'param'>): Promise<RunResource> {
-    const run = orNotFound(await reader.get(principal.organizationId, param('id')), 'run')
-    return run
+    return orNotFound(await reader.get(principal.organizationId, param('id')), 'run')
   }
 
-  async function submit({
-    c,
-    principal,
-    query,
-  }: Call<{ name?: string | undefined; version?: string | undefined; dry_run?: 'true' | 'false' | undefined }>) {
+  async function submit({ c, principal, query }: Call<z.infer<typeof Submission>>) {
     const idempotencyKey = idempotencyKeyOf(c)
     const waitS = preferredWait(c)
     const document = await readDocument(c)
@@ -74,7 +91,7 @@ export function runRoutes(deps: RunDeps): Route[] {
         dryRun: query.dry_run === 'true',
         ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
       })
-      .catch((error: unknown) => located(error, document))
+      .catch(locatedIn(document))
     if (outcome.outcome === 'dry-run') {
       const { workflow, workflowVersion, input, estimate, warnings } = outcome
       const estimated = estimateResource(estimate)
@@ -82,8 +99,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       return c.json(tried)
     }
     const runId = outcome.outcome === 'accepted' ? outcome.run.id : outcome.runId
-    const headers: Record<string, string> = { location: runUrls(runId).self }
-    if (outcome.outcome === 'replayed') headers['idempotent-replayed'] = 'true'
+    const headers = acceptedHeaders({ ...outcome, runId })
     if (waitS > 0) {
       await waitForEnd(deps, principal.organizationId, runId, waitS * 1000)
       headers['preference-applied'] = `wait=${waitS}`
@@ -96,11 +112,7 @@ export function runRoutes(deps: RunDeps): Route[] {
   }
 
   const submission = {
-    query: z.strictObject({
-      name: z.string().max(128).optional().describe('The workflow, where the run-spec does not name it.'),
-      version: z.string().max(20).optional().describe('A published version; default: the current one.'),
-      dry_run: z.enum(['true', 'false']).optional().describe('`true`: nothing is stored or spent.'),
-    }),
+    query: Submission,
     summary: 'Submit a run-spec; with dry_run only say what it would do and cost',
     body: publishedSchema('run-spec'),
     answers: { 200: DryRun, 202: RunResource },
@@ -118,13 +130,13 @@ export function runRoutes(deps: RunDeps): Route[] {
       answers: { 200: page(RunResource) },
       async handle({ c, principal, query }) {
         const { limit, cursor = null } = query
-        return c.json(pageOf(await reader.list(principal.organizationId, runFilter(query), limit + 1, cursor), limit))
+        return c.json(pageOf(await reader.list(principal.organizationId, query, limit + 1, cursor), limit))
       },
     }),
     operator.get('getRun', '/v1/workflows/runs/:id', {
       summary: 'A run',
       answers: { 200: RunResource },
-      handle: async (call) => call.c.json(await own(call)),
+      handle: found('run', reader.get),
     }),
     operator.get('getSpecification', '/v1/workflows/runs/:id/specification', {
       summary: 'What the run executes, frozen before it began',
@@ -140,18 +152,35 @@ export function runRoutes(deps: RunDeps): Route[] {
     operator.get('listSteps', '/v1/workflows/runs/:id/steps', {
       summary: 'The steps of a run in template order, and how far each is',
       answers: { 200: list(RunStep) },
-      async handle({ c, principal, param }) {
-        const data = orNotFound(await reader.steps(principal.organizationId, param('id')), 'run')
-        return c.json({ data: principal.role === 'admin' ? data : data.map(withoutProvidersWords) })
-      },
+      handle: found('run', reader.steps, (data, { role }) => ({
+        data: role === 'admin' ? data : data.map(withoutProvidersWords),
+      })),
     }),
     operator.get('getLedger', '/v1/workflows/runs/:id/ledger', {
       summary: 'Every provider call of a run, with its price',
       answers: { 200: list(LedgerEntry) },
-      async handle({ c, principal, param }) {
-        const data = orNotFound(await reader.ledger(principal.organizationId, param('id')), 'run')
-        const shown = (entry: LedgerEntry) => (principal.role === 'admin' ? entry : { ...entry, error: null })
-        return c.json({ data: data.map(shown) })
+      handle: found('run', reader.ledger, (data, { role }) => ({
+        data: role === 'admin' ? data : data.map((entry) => ({ ...entry, error: null })),
+      })),
+    }),
+    operator.get('getReceipt', '/v1/workflows/runs/:id/receipt', {
+      summary: 'What became of each step, what it cost, and what stopping the run has saved',
+      answers: { 200: Receipt },
+      handle: found('run', reader.recorded, receiptOf),
+    }),
+    operator.post('retryRun', '/v1/workflows/runs/:id/retry', {
+      summary: 'Go on where a failed or cancelled run stopped, as a new run; nothing finished is paid again',
+      answers: { 202: RunResource },
+      problems: ['not-retryable', 'not-runnable', 'idempotency-mismatch'],
+      headers: ['Idempotency-Key', 'Location', 'Idempotent-Replayed'],
+      async handle({ c, principal: { organizationId }, param }) {
+        const idempotencyKey = idempotencyKeyOf(c)
+        const outcome = await retryRun(
+          { ...deps, store: runs, endedRun: reader.ended },
+          { organizationId, runId: param('id'), ...(idempotencyKey === undefined ? {} : { idempotencyKey }) },
+        )
+        if (outcome.outcome === 'unknown') throw notFound('run')
+        return c.json(await reader.get(organizationId, outcome.runId), 202, acceptedHeaders(outcome))
       },
     }),
     operator.post('cancelRun', '/v1/workflows/runs/:id/cancel', {
@@ -199,53 +228,13 @@ function noOpenGate({ gates }: RunResource, asked: string | undefined): Fabrique
   )
 }
 
+function acceptedHeaders({ outcome, runId }: { outcome: string; runId: string }): Record<string, string> {
+  return { location: runUrls(runId).self, ...(outcome === 'replayed' ? { 'idempotent-replayed': 'true' } : {}) }
+}
+
 function preferredWait(c: Context<ApiContext>): number {
   const seconds = /(?:^|,)\s*wait\s*=\s*"?(\d{1,4})/.exec(c.req.header('prefer') ?? '')?.[1]
   return Math.min(Number(seconds ?? 0), 60)
-}
-
-/** The resource of a run that was accepted this moment, without reading it back. */
-function acceptedResource(run: NewRun, createdAt: string, pricingVersion: string): RunResource {
-  return {
-    id: run.id,
-    workflow: run.workflow,
-    workflow_version: run.workflowVersion,
-    status: 'pending',
-    partial: false,
-    priority: run.priority,
-    fail_fast: run.failFast,
-    input: run.input,
-    metadata: run.metadata,
-    state: run.state,
-    parent_run_id: run.parentRunId,
-    parent_variant_index: run.parentVariantIndex,
-    root_run_id: run.id,
-    caller_run_id: null,
-    caller_step_id: null,
-    retry_of: run.retryOf,
-    simulated: run.simulated,
-    outputs: [
-      {
-        index: 0,
-        workflow: run.workflow,
-        variant_index: run.instance.variantIndex,
-        run_id: run.id,
-        status: 'pending',
-        output: null,
-        artifacts: [],
-        error: null,
-      },
-    ],
-    gates: [],
-    summary: { total: 1, completed: 0, failed: 0, cancelled: 0 },
-    cost: runCost(NOTHING_SPENT, { estimated: run.estimatedUsd, pricing_version: pricingVersion }),
-    error: null,
-    warnings: run.warnings,
-    created_at: createdAt,
-    started_at: null,
-    finished_at: null,
-    urls: runUrls(run.id),
-  }
 }
 
 /** They may quote what the template asks. */

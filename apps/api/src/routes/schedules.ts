@@ -3,10 +3,9 @@ import { createSchedule, scheduleResource } from '@fabrique/engine'
 import { page, RunId, ScheduleRequest, ScheduleResource } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { located, readDocument } from '../body.ts'
-import { notFound, orNotFound } from '../errors.ts'
+import { locatedIn, parseBody, readDocument } from '../body.ts'
+import { found, removed } from '../found.ts'
 import { pageOf, paging } from '../paging.ts'
-import { parseBody } from '../parse-body.ts'
 import { operator, type Route } from '../route.ts'
 import { SUBMIT_PROBLEMS } from './runs.ts'
 
@@ -29,7 +28,7 @@ export function scheduleRoutes({
         const request = parseBody(ScheduleRequest, document)
         const owner = { organizationId: principal.organizationId, admin: principal.role === 'admin' }
         const created = await createSchedule({ store: schedules, submitter, ids, clock }, owner, request).catch(
-          (error: unknown) => located(error, document),
+          locatedIn(document),
         )
         return c.json(scheduleResource(created, now()), 201, { location: `/v1/schedules/${created.id}` })
       },
@@ -48,18 +47,12 @@ export function scheduleRoutes({
     operator.get('getSchedule', '/v1/schedules/:id', {
       summary: 'A schedule, with its next times',
       answers: { 200: ScheduleResource },
-      async handle({ c, principal, param }) {
-        const schedule = orNotFound(await schedules.get(principal.organizationId, param('id')), 'schedule')
-        return c.json(scheduleResource(schedule, now()))
-      },
+      handle: found('schedule', schedules.get, (schedule) => scheduleResource(schedule, now())),
     }),
     operator.delete('deleteSchedule', '/v1/schedules/:id', {
       summary: 'Remove a schedule; its runs stay',
       answers: { 204: null },
-      async handle({ c, principal, param }) {
-        if (!(await schedules.remove(principal.organizationId, param('id')))) throw notFound('schedule')
-        return c.body(null, 204)
-      },
+      handle: removed('schedule', schedules.remove),
     }),
   ]
 }

@@ -17,10 +17,9 @@ import {
 } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { readDocument } from '../body.ts'
-import { notFound, orNotFound } from '../errors.ts'
+import { locatedIn, parseBody, readDocument } from '../body.ts'
+import { found, notFound, orNotFound, removed } from '../found.ts'
 import { pageOf, paging } from '../paging.ts'
-import { parseBody } from '../parse-body.ts'
 import { operator, type Route } from '../route.ts'
 
 export function webhookRoutes({
@@ -31,9 +30,8 @@ export function webhookRoutes({
   async function checkUrl(url: string, document: ParsedDocument): Promise<void> {
     const detail = await webhookUrlProblem(url)
     if (detail === null) return
-    throw new FabriqueError('validation-failed', `The webhook's URL ${detail}.`, {
-      problems: [{ pointer: '/url', detail, code: 'webhook-url', ...document.locate('/url') }],
-    })
+    const problems = [{ pointer: '/url', detail, code: 'webhook-url' }]
+    locatedIn(document)(new FabriqueError('validation-failed', `The webhook's URL ${detail}.`, { problems }))
   }
 
   return [
@@ -62,9 +60,7 @@ export function webhookRoutes({
     operator.get('getWebhook', '/v1/webhooks/:id', {
       summary: 'A webhook',
       answers: { 200: WebhookResource },
-      async handle({ c, principal, param }) {
-        return c.json(orNotFound(await webhooks.get(principal.organizationId, param('id')), 'webhook'))
-      },
+      handle: found('webhook', webhooks.get),
     }),
     operator.patch('changeWebhook', '/v1/webhooks/:id', {
       summary: 'Change a webhook, or disable and enable it',
@@ -81,17 +77,12 @@ export function webhookRoutes({
     operator.delete('deleteWebhook', '/v1/webhooks/:id', {
       summary: 'Delete a webhook and its deliveries',
       answers: { 204: null },
-      async handle({ c, principal, param }) {
-        if (!(await webhooks.remove(principal.organizationId, param('id')))) throw notFound('webhook')
-        return c.body(null, 204)
-      },
+      handle: removed('webhook', webhooks.remove),
     }),
     operator.post('rotateWebhookSecret', '/v1/webhooks/:id/rotate', {
       summary: 'Replace the secret; the former one is honoured for 24 hours',
       answers: { 200: RotatedWebhook },
-      async handle({ c, principal, param }) {
-        return c.json(orNotFound(await webhooks.rotate(principal.organizationId, param('id')), 'webhook'))
-      },
+      handle: found('webhook', webhooks.rotate),
     }),
     operator.get('listDeliveries', '/v1/webhooks/:id/deliveries', {
       query: z.strictObject({
@@ -104,7 +95,7 @@ export function webhookRoutes({
         const found = await webhooks.deliveries(principal.organizationId, param('id'), {
           limit: limit + 1,
           before: cursor ?? null,
-          ...(status === undefined ? {} : { status }),
+          status,
         })
         if (found === null) throw notFound('webhook')
         return c.json(pageOf(found, limit))

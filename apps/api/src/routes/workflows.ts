@@ -25,8 +25,8 @@ import {
 } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
-import { located, readDocument } from '../body.ts'
-import { notFound, orNotFound } from '../errors.ts'
+import { locatedIn, readDocument } from '../body.ts'
+import { notFound, orNotFound } from '../found.ts'
 import { admin, anyone, type Call, operator, type Route } from '../route.ts'
 
 const ENGINE_OWNER = 'system'
@@ -54,10 +54,10 @@ function outline(step: JsonValue): JsonValue {
 
 export function workflowRoutes({
   authoring,
-  backtestRuns,
   catalog,
+  reader,
   templates,
-}: Pick<AppDeps, 'authoring' | 'backtestRuns' | 'catalog' | 'templates'>): Route[] {
+}: Pick<AppDeps, 'authoring' | 'catalog' | 'reader' | 'templates'>): Route[] {
   /** The template that this key may see, or a 404 that does not say why. */
   async function visible(id: string, admin: boolean): Promise<StoredTemplate> {
     const found = await templates.get(id)
@@ -103,9 +103,7 @@ export function workflowRoutes({
       async handle({ c }) {
         const document = await readDocument(c)
         // Admin-published templates are system-owned, whichever organization the admin's key belongs to.
-        const result = await authoring
-          .create(ENGINE_OWNER, document.value)
-          .catch((error: unknown) => located(error, document))
+        const result = await authoring.create(ENGINE_OWNER, document.value).catch(locatedIn(document))
         return saved(c, result, 201)
       },
     }),
@@ -172,7 +170,7 @@ export function workflowRoutes({
         const { value } = await readDocument(c)
         if (!isJsonObject(value)) throw new FabriqueError('validation-failed', 'A draft definition is an object.')
         const draft = normalizeTemplate(objectOr(mergePatch(template.document, value)))
-        const runs = await backtestRuns(principal.organizationId, template.id, query.limit)
+        const runs = await reader.backtestRuns(principal.organizationId, template.id, query.limit)
         const report: BacktestReport = { workflow: template.id, ...backtest(draftSteps(draft), runs, catalog) }
         return c.json(report)
       },
@@ -240,9 +238,7 @@ export function workflowRoutes({
         if ((await templates.get(id)) === null) throw notFound('workflow')
         const ifMatch = revisionOf(c.req.header('if-match'))
         const document = await readDocument(c)
-        const result = await authoring
-          .patch(id, document.value, ifMatch)
-          .catch((error: unknown) => located(error, document))
+        const result = await authoring.patch(id, document.value, ifMatch).catch(locatedIn(document))
         return saved(c, result, 200)
       },
     }),

@@ -53,8 +53,9 @@ const SPEND = `, cs as (
   update capped_calls k set usd = coalesce(c.actual_usd, c.estimated_usd) from u_provider_calls c where k.call_id = c.id
 )`
 
-const STANDING = `select id, phase = 'executing' as executing, fence, cancel_requested_at is not null as cancelled
-from runs where id = any($1::text[])`
+/** Of executions whose transition was refused, those that still hold their run: its cancel is requested. */
+const CANCELLED = `select r.id from unnest($1::text[], $2::int[]) as t(id, fence) join runs r using (id)
+where r.phase = 'executing' and r.fence = t.fence and r.cancel_requested_at is not null`
 
 type End = NonNullable<Transition['end']>
 
@@ -104,8 +105,11 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
       statement.values,
     )
     const applied = new Map(rows.map((row) => [row.id, row]))
-    const refused = transitions.map(({ runId }) => runId).filter((runId) => !applied.has(runId))
-    const cancelled = await whoseCancelIsRequested(run, refused, transitions)
+    const refused = transitions.filter(({ runId }) => !applied.has(runId))
+    const parameters = [refused.map(({ runId }) => runId), refused.map(({ fence }) => fence)]
+    const held = refused.length === 0 ? [] : await run<{ id: string }>('runs.cancelled', CANCELLED, parameters)
+    // It must only end the run as cancelled.
+    const cancelled = new Set(held.map(({ id }) => id))
     return items.map(({ transition, eventIds }): CommitOutcome => {
       const row = applied.get(transition.runId)
       if (row === undefined) return { outcome: cancelled.has(transition.runId) ? 'cancelled' : 'lost' }
@@ -113,22 +117,6 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
       const events = eventsOf({ id: transition.runId, rootRunId }, transition.events, { ids: eventIds, base, at })
       return { outcome: 'committed', events }
     })
-  }
-
-  /** Of the transitions that were refused, those whose execution still holds the run: it must only end it as cancelled. */
-  async function whoseCancelIsRequested(run: Db['query'], runIds: string[], transitions: Transition[]) {
-    if (runIds.length === 0) return new Set<string>()
-    const rows = await run<{ id: string; fence: number; executing: boolean; cancelled: boolean }>(
-      'runs.standing',
-      STANDING,
-      [runIds],
-    )
-    const fences = new Map(transitions.map(({ runId, fence }) => [runId, fence]))
-    return new Set(
-      rows.flatMap(({ id, fence, executing, cancelled }) =>
-        executing && cancelled && fence === fences.get(id) ? [id] : [],
-      ),
-    )
   }
 
   /**

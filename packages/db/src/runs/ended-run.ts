@@ -4,28 +4,20 @@ import type { Selectable } from 'kysely'
 import type { Db } from '../client.ts'
 import type { Tables } from '../tables.ts'
 import { definitionsOf } from './definitions.ts'
+import { slotsOf } from './tree.ts'
 
-type RunRow = Selectable<Tables['runs']>
-
-/** A run with its slots by index; null where the organization has no such run. */
-export async function readEndedRun(db: Db, organizationId: string, runId: string): Promise<EndedRun | null> {
-  const rows = await db.kysely
+/** Reads a run with its slots by index; null where the organization has no such run. */
+export async function readEndedRun({ kysely }: Db, organizationId: string, runId: string): Promise<EndedRun | null> {
+  const run = await kysely
     .selectFrom('runs')
     .selectAll()
-    .where('organization_id', '=', organizationId)
-    .where((either) =>
-      either.or([
-        either('id', '=', runId),
-        either.and([either('awaited_by', '=', runId), either('slot_index', 'is not', null)]),
-      ]),
-    )
-    .orderBy('slot_index')
-    .execute()
-  const run = rows.find(({ id }) => id === runId)
+    .where((eb) => eb.and({ organization_id: organizationId, id: runId }))
+    .executeTakeFirst()
   if (run === undefined) return null
-  const definitionOf = await definitionsOf(db, rows)
+  const slots = await slotsOf(kysely, [runId])
+  const definitionOf = await definitionsOf(kysely, [run, ...slots])
 
-  function ended(row: RunRow): EndedSlot {
+  function ended(row: Selectable<Tables['runs']>): EndedSlot {
     return {
       id: row.id,
       status: row.status,
@@ -52,6 +44,6 @@ export async function readEndedRun(db: Db, organizationId: string, runId: string
     parentVariantIndex: run.parent_variant_index,
     retryOf: run.retry_of,
     within: run.awaited_by === null ? null : { runId: run.awaited_by, slotIndex: run.slot_index },
-    slots: rows.filter((row) => row !== run).map(ended),
+    slots: slots.map(ended),
   }
 }

@@ -5,15 +5,17 @@ import {
   CRASHED,
   type Delivery,
   type Ids,
-  type Instance,
   type NewEvent,
   type Phase,
   type RunStore,
   WOKEN_GRACE_MS,
 } from '@fabrique/engine'
-import type { JsonObject, Lane, RunEvent } from '@fabrique/schema'
+import type { Lane, RunEvent } from '@fabrique/schema'
+import type { Selectable } from 'kysely'
 import { createBatcher } from '../batcher.ts'
 import { type Db, inTransaction } from '../client.ts'
+import { camelCased, type Snake } from '../row-shape.ts'
+import type { Tables } from '../tables.ts'
 import { changesOf, mayMove } from './phase.ts'
 import { eventsOf, insertInto } from './rows.ts'
 import { notifyIn, settleRuns } from './settle.ts'
@@ -71,23 +73,7 @@ update runs set ${changesOf('recheck')} where ${oldest(mayMove('recheck'))} retu
 
 const REQUEUE = `update runs set ${changesOf('requeue')} where ${mayMove('requeue')}`
 
-interface ClaimRow {
-  id: string
-  organization_id: string
-  root_run_id: string
-  workflow: string
-  fence: number
-  fail_fast: boolean
-  definition_hash: string
-  instance: Instance
-  metadata: JsonObject
-  state: JsonObject | null
-  created_at: Date
-  estimated_usd: string
-  priority: number
-  lane: Lane
-  awaited_by: string | null
-  slot_index: number | null
+type ClaimRow = Pick<Selectable<Tables['runs']>, Snake<Exclude<keyof ClaimedRun, 'resumed'>>> & {
   first: boolean
   last_seq: number
   event_id: string
@@ -179,25 +165,13 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
   }
 }
 
-function claimedRun(row: ClaimRow): ClaimedRun {
+function claimedRun(claim: ClaimRow): ClaimedRun {
+  const { first, last_seq: _, event_id: __, at: ___, ...row } = claim
   return {
-    id: row.id,
-    rootRunId: row.root_run_id,
-    organizationId: row.organization_id,
-    workflow: row.workflow,
-    fence: row.fence,
-    failFast: row.fail_fast,
-    definitionHash: row.definition_hash,
-    instance: row.instance,
-    metadata: row.metadata,
-    state: row.state,
+    ...camelCased(row),
     createdAt: row.created_at.toISOString(),
     estimatedUsd: Number(row.estimated_usd),
-    priority: row.priority,
-    lane: row.lane,
-    awaitedBy: row.awaited_by,
-    slotIndex: row.slot_index,
-    resumed: !row.first,
+    resumed: !first,
   }
 }
 

@@ -1,51 +1,70 @@
-// What runs have come to, one entry each, as `outputs` of a run holds them.
+// What runs have come to, as `outputs` of a run holds it.
 import type { Artifact, RunOutput } from '@fabrique/schema'
-import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { type Kysely, type Selectable, sql } from 'kysely'
 import { artifactResource } from '../artifact-reader.ts'
 import type { Tables } from '../tables.ts'
+import { artifactClassesOf } from './definitions.ts'
+import { slotsOf } from './tree.ts'
 
 type RunRow = Pick<
   Selectable<Tables['runs']>,
-  'id' | 'slot_index' | 'workflow' | 'workflow_version' | 'definition_hash' | 'instance' | 'status' | 'output' | 'error'
+  | 'id'
+  | 'slot_index'
+  | 'slots'
+  | 'workflow'
+  | 'workflow_version'
+  | 'definition_hash'
+  | 'instance'
+  | 'status'
+  | 'output'
+  | 'error'
 >
 
-/** The entry of each of these runs, in their order; files that are only drafts are left out. */
-export async function outputsOf(db: Kysely<Tables> | Transaction<Tables>, rows: RunRow[]): Promise<RunOutput[]> {
-  if (rows.length === 0) return []
-  const hashes = [...new Set(rows.map((row) => row.definition_hash))]
-  const [artifacts, classes] = await Promise.all([
-    db
+/** Looks up the outputs of these runs: one for each slot, else its own. Files that are only drafts are left out. */
+export async function outputsOf(
+  kysely: Kysely<Tables>,
+  rows: readonly RunRow[],
+): Promise<(run: RunRow) => RunOutput[]> {
+  const bundles = rows.filter(({ slots }) => slots !== null)
+  const slots = await slotsOf(
+    kysely,
+    bundles.map(({ id }) => id),
+  )
+  const entries = [...rows, ...slots]
+  const [artifacts, classOf] = await Promise.all([
+    kysely
       .selectFrom('artifacts')
       .selectAll()
-      .where(
-        'run_id',
-        'in',
-        rows.map(({ id }) => id),
-      )
+      .where('run_id', '=', sql<string>`any(${entries.map(({ id }) => id)}::text[])`)
       .where('status', '!=', 'draft')
       .orderBy('id')
       .execute(),
-    db
-      .selectFrom('specifications')
-      .select(['hash', sql<Artifact['artifact_class']>`definition ->> 'artifactClass'`.as('class')])
-      .where('hash', 'in', hashes)
-      .execute(),
+    artifactClassesOf(kysely, entries),
   ])
-  const ofRun = Map.groupBy(artifacts, (artifact) => artifact.run_id)
-  const classOf = new Map(classes.map((row) => [row.hash, row.class]))
-  return rows.map((row) => ({
-    index: row.slot_index ?? 0,
-    workflow: row.workflow,
-    variant_index: row.instance.variantIndex,
-    run_id: row.id,
-    status: row.status,
-    output: row.output,
-    artifacts: (ofRun.get(row.id) ?? []).map((artifact) =>
-      artifactResource(artifact, {
-        ...row,
-        artifact_class: classOf.get(row.definition_hash) as Artifact['artifact_class'],
-      }),
-    ),
-    error: row.error,
-  }))
+  const artifactsOf = Map.groupBy(artifacts, (artifact) => artifact.run_id)
+  const slotsByRun = Map.groupBy(slots, (slot) => slot.awaited_by)
+
+  const made = (run: RunRow) =>
+    outputOf(
+      run,
+      (artifactsOf.get(run.id) ?? []).map((row) => artifactResource(row, { ...run, artifact_class: classOf(run) })),
+    )
+  return (run) => (run.slots === null ? [run] : (slotsByRun.get(run.id) ?? [])).map(made)
+}
+
+/** The output of a run that has no slots. */
+export function outputOf(
+  run: Omit<RunRow, 'slots' | 'workflow_version' | 'definition_hash'>,
+  artifacts: Artifact[],
+): RunOutput {
+  return {
+    index: run.slot_index ?? 0,
+    workflow: run.workflow,
+    variant_index: run.instance.variantIndex,
+    run_id: run.id,
+    status: run.status,
+    output: run.output,
+    artifacts,
+    error: run.error,
+  }
 }

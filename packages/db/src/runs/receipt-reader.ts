@@ -18,9 +18,13 @@ const KINDS: EventKind[] = [
 ]
 
 /** A run with its slots and called runs; null where the organization has no such run. */
-export async function readRecordedRun(db: Db, organizationId: string, runId: string): Promise<RecordedRun | null> {
+export async function readRecordedRun(
+  { kysely }: Db,
+  organizationId: string,
+  runId: string,
+): Promise<RecordedRun | null> {
   const inTree = sql<boolean>`id in (${treeOf(runId)} select id from tree)`
-  const rows = await db.kysely
+  const rows = await kysely
     .selectFrom('runs')
     .selectAll()
     .where('organization_id', '=', organizationId)
@@ -32,20 +36,20 @@ export async function readRecordedRun(db: Db, organizationId: string, runId: str
   if (top === undefined) return null
   const ids = rows.map(({ id }) => id)
   const [definitionOf, checkpoints, calls, events] = await Promise.all([
-    definitionsOf(db, rows),
-    db.kysely
+    definitionsOf(kysely, rows),
+    kysely
       .selectFrom('checkpoints')
       .select(['run_id', 'key', 'step_id', 'status', 'attempt', 'output'])
       .where('run_id', 'in', ids)
       .execute(),
-    db.kysely
+    kysely
       .selectFrom('provider_calls')
       .select(['run_id', 'step_key', 'step_id', 'outcome', 'estimated_usd', 'actual_usd'])
       .where('run_id', 'in', ids)
       .orderBy('created_at')
       .orderBy('id')
       .execute(),
-    db.kysely
+    kysely
       .selectFrom('events')
       .select(['run_id', 'node_key', 'kind', 'timestamp'])
       .where('run_id', 'in', ids)
@@ -60,18 +64,12 @@ export async function readRecordedRun(db: Db, organizationId: string, runId: str
 
   function recorded(row: RunRow): RecordedRun {
     return {
-      id: row.id,
-      workflow: row.workflow,
-      organizationId: row.organization_id,
-      status: row.status,
-      failFast: row.fail_fast,
-      slotIndex: row.slot_index,
+      ...camelCased(row),
       callerKey: row.caller_step_id,
       hasSlots: row.slots !== null,
       cancelRequestedAt: row.cancel_requested_at?.toISOString() ?? null,
       estimatedUsd: Number(row.estimated_usd),
       definition: definitionOf(row),
-      instance: row.instance,
       checkpoints: (checkpointsOf.get(row.id) ?? []).map(camelCased),
       calls: (callsOf.get(row.id) ?? []).map((call) => ({
         ...camelCased(call),

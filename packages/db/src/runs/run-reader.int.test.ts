@@ -17,3 +17,17 @@ it('a called run names the step that called it, also where an item of the step d
     caller_step_id: 'd',
   })
 })
+
+it('a list of a tree gives each run its own outputs, the bundle those of its slots', async () => {
+  const { db, drop } = await createTestDb()
+  onTestFinished(drop)
+  await createRunStore(db, createSequentialIds('9')).accept(
+    aNewRun('bundle', { slots: [aNewRun('first'), aNewRun('second')] }),
+  )
+  const runs = await createRunReader(db).list('system', { root_run_id: 'bundle' }, 10, null)
+  expect(Object.fromEntries(runs.map(({ id, outputs }) => [id, outputs.map(({ run_id }) => run_id)]))).toEqual({
+    bundle: ['first', 'second'],
+    first: ['first'],
+    second: ['second'],
+  })
+})

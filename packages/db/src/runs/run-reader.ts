@@ -1,13 +1,12 @@
 // Runs as the outside sees them, always within one organization: resource, list, steps, ledger, events, specification.
 // Hides rows, joins and the keyset behind a cursor.
-import type { Definition, Instance } from '@fabrique/engine'
+import type { NewRun } from '@fabrique/engine'
 import { isItem, slotKey, stepIdOf } from '@fabrique/engine/unit-key'
 import {
-  type JsonValue,
-  type LedgerEntry,
-  type RunEvent,
+  LedgerEntry,
+  NOTHING_SPENT,
   type RunOutput,
-  type RunResource,
+  RunResource,
   type RunStatus,
   type RunStep,
   roundUsd,
@@ -15,51 +14,34 @@ import {
   runUrls,
 } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
-import { outputsOf } from './outputs.ts'
+import { readBacktestRuns } from '../backtest-reader.ts'
 import type { Db } from '../client.ts'
-import { type RunFilter, runsMatching } from './filter.ts'
-import { runEvent } from './rows.ts'
-import { spendingOfRuns } from './spending.ts'
-import { treeOf, treesOf } from './tree.ts'
+import { resourceOf, snakeCased, withTimesAsText } from '../row-shape.ts'
 import type { Tables } from '../tables.ts'
+import { definitionsOf, pricingVersionsOf } from './definitions.ts'
+import { readEndedRun } from './ended-run.ts'
+import { type RunFilter, runsMatching } from './filter.ts'
+import { outputOf, outputsOf } from './outputs.ts'
+import { readRecordedRun } from './receipt-reader.ts'
+import { callRecord, runEvent } from './rows.ts'
+import { costsOf, slotsOf, treeOf, treesOf } from './tree.ts'
 
 type RunRow = Selectable<Tables['runs']>
+/** What a run comes to, beside its row. */
+interface Findings {
+  outputs: RunOutput[]
+  gates: RunResource['gates']
+  cost: RunResource['cost']
+}
 
 const NEAREST_RUNS = 5_000
 
-export interface RunReader {
-  get(organizationId: string, runId: string): Promise<RunResource | null>
-  exists(organizationId: string, runId: string): Promise<boolean>
-  /** Newest first, older than `before`; root runs only unless a root is asked for. */
-  list(organizationId: string, filter: RunFilter, limit: number, before: string | null): Promise<RunResource[]>
-  steps(organizationId: string, runId: string): Promise<RunStep[] | null>
-  ledger(organizationId: string, runId: string): Promise<LedgerEntry[] | null>
-  specification(
-    organizationId: string,
-    runId: string,
-  ): Promise<{
-    id: string
-    workflow: string
-    organizationId: string
-    createdAt: string
-    instance: Instance
-    estimatedUsd: number
-    definition: Definition
-    /** Of the steps that are completed. */
-    outputs: Record<string, { output: JsonValue }>
-  } | null>
-  /** Events after `seq`, at most `limit`, in order; null where the organization has no such run. */
-  events(
-    organizationId: string,
-    runId: string,
-    afterSeq: number,
-    limit: number,
-  ): Promise<{ status: RunStatus; events: RunEvent[] } | null>
-}
+export type RunReader = ReturnType<typeof createRunReader>
 
-/** A reader of runs. */
-export function createRunReader(db: Db): RunReader {
-  const owned = (organizationId: string) => db.kysely.selectFrom('runs').where('organization_id', '=', organizationId)
+/** A reader of runs. What the organization does not have is null. */
+export function createRunReader(db: Db) {
+  const { kysely } = db
+  const owned = (organizationId: string) => kysely.selectFrom('runs').where('organization_id', '=', organizationId)
 
   async function find(organizationId: string, runId: string): Promise<RunRow | undefined> {
     return await owned(organizationId).selectAll().where('id', '=', runId).executeTakeFirst()
@@ -72,133 +54,54 @@ export function createRunReader(db: Db): RunReader {
       and caller_run_id is null ${behind} order by id desc offset ${NEAREST_RUNS} limit 1), '')`
   }
 
-  /** The slots of a run as its nodes. */
-  async function slotNodes(runId: string): Promise<RunStep[]> {
-    const slots = await db.kysely
-      .selectFrom('runs')
-      .selectAll()
-      .where('awaited_by', '=', runId)
-      .orderBy('slot_index')
-      .execute()
-    return slots.map((slot) => ({
-      id: slotKey(slot.slot_index ?? 0),
-      kind: 'slot',
-      name: slot.workflow,
-      status: slot.status,
-      simulated: slot.simulated,
-      error: slot.error,
-      started_at: slot.started_at?.toISOString() ?? null,
-      finished_at: slot.finished_at?.toISOString() ?? null,
-      runs: [{ run_id: slot.id, status: slot.status, key: slotKey(slot.slot_index ?? 0) }],
-    }))
-  }
-
-  /** The outputs of each run: one for each of its slots, or its own. */
-  async function outputsByRun(rows: RunRow[]): Promise<Map<string, RunOutput[]>> {
-    const roots = rows.filter(({ slots }) => slots !== null).map(({ id }) => id)
-    const slots =
-      roots.length === 0
-        ? []
-        : await db.kysely
-            .selectFrom('runs')
-            .selectAll()
-            .where('awaited_by', 'in', roots)
-            .where('slot_index', 'is not', null)
-            .orderBy('slot_index')
-            .execute()
-    const entries = [...rows.filter((row) => row.slots === null), ...slots]
-    const outputs = await outputsOf(db.kysely, entries)
-    const holders = entries.map(({ id, awaited_by }) => (roots.includes(awaited_by ?? '') ? (awaited_by ?? id) : id))
-    const byRun = new Map<string, RunOutput[]>()
-    outputs.forEach((output, index) => {
-      const holder = holders[index] as string
-      byRun.set(holder, [...(byRun.get(holder) ?? []), output])
-    })
-    return byRun
-  }
-
-  /** Turns rows into resources with three look-ups for all of them together. */
+  /** Turns rows into resources with a few look-ups for all of them together. */
   async function resources(rows: RunRow[]): Promise<RunResource[]> {
     if (rows.length === 0) return []
     const ids = rows.map(({ id }) => id)
-    const [spendingOf, outputs, gates, pricing] = await Promise.all([
-      spendingOfRuns(db.kysely, ids, 'free'),
-      outputsByRun(rows),
+    const [costOf, outputs, gates, pricingVersionOf] = await Promise.all([
+      costsOf(kysely, ids),
+      outputsOf(kysely, rows),
       // Its own, and those that stand open below it: they are decided by its id too.
       sql<{ top: string; run_id: string } & RunResource['gates'][number]>`${treesOf(ids)}
         select top, g.run_id, g.id, g.name, g.type, g.status, g.detail from gates g join tree on tree.id = g.run_id
-        where g.run_id = top or g.status = 'open' order by g.changed_at`.execute(db.kysely),
-      db.kysely
-        .selectFrom('specifications')
-        .select(['hash', sql<string>`definition ->> 'pricingVersion'`.as('version')])
-        .where('hash', 'in', [...new Set(rows.map((row) => row.definition_hash))])
-        .execute(),
+        where g.run_id = top or g.status = 'open' order by g.changed_at`.execute(kysely),
+      pricingVersionsOf(kysely, rows),
     ])
-    const versions = new Map(pricing.map(({ hash, version }) => [hash, version]))
+    const gatesOf = Map.groupBy(gates.rows, ({ top }) => top)
     return rows.map((row) => {
-      const own = outputs.get(row.id) ?? []
-      const count = (status: RunStatus) => own.filter((output) => output.status === status).length
-      return {
-        id: row.id,
-        workflow: row.workflow,
-        workflow_version: row.workflow_version,
-        status: row.status,
-        partial: row.partial,
-        priority: row.priority,
-        fail_fast: row.fail_fast,
-        input: row.input,
-        metadata: row.metadata,
-        state: row.state,
-        parent_run_id: row.parent_run_id,
-        parent_variant_index: row.parent_variant_index,
-        root_run_id: row.root_run_id,
-        caller_run_id: row.caller_run_id,
-        caller_step_id: row.caller_step_id === null ? null : stepIdOf(row.caller_step_id),
-        retry_of: row.retry_of,
-        simulated: row.simulated,
-        outputs: own,
-        gates: gates.rows
-          .filter(({ top }) => top === row.id)
-          .map(({ id, name, type, status, detail, run_id }) => ({
-            id,
-            name,
-            type,
-            status,
-            detail,
-            ...(run_id === row.id ? {} : { run_id }),
-          })),
-        summary: {
-          total: own.length,
-          completed: count('completed'),
-          failed: count('failed'),
-          cancelled: count('cancelled'),
-        },
-        cost: runCost(spendingOf(row.id), {
+      const callerStepId = row.caller_step_id === null ? null : stepIdOf(row.caller_step_id)
+      return runResource(withTimesAsText({ ...row, caller_step_id: callerStepId }), {
+        outputs: outputs(row),
+        gates: (gatesOf.get(row.id) ?? []).map(({ top, run_id, ...gate }) => ({
+          ...gate,
+          ...(run_id === top ? {} : { run_id }),
+        })),
+        cost: runCost(costOf(row.id).actual, {
           estimated: Number(row.estimated_usd),
-          pricing_version: versions.get(row.definition_hash) ?? '',
+          pricing_version: pricingVersionOf(row),
         }),
-        error: row.error,
-        warnings: row.warnings,
-        created_at: row.created_at.toISOString(),
-        started_at: row.started_at?.toISOString() ?? null,
-        finished_at: row.finished_at?.toISOString() ?? null,
-        urls: runUrls(row.id),
-      }
+      })
     })
   }
 
   return {
-    async get(organizationId, runId) {
+    async get(organizationId: string, runId: string): Promise<RunResource | null> {
       const row = await find(organizationId, runId)
       return row === undefined ? null : ((await resources([row]))[0] ?? null)
     },
-    async exists(organizationId, runId) {
+    async exists(organizationId: string, runId: string): Promise<boolean> {
       return (await owned(organizationId).select('id').where('id', '=', runId).executeTakeFirst()) !== undefined
     },
-    async list(organizationId, filter, limit, before) {
+    /** Newest first, older than `before`; root runs only unless a root is asked for. */
+    async list(
+      organizationId: string,
+      filter: RunFilter,
+      limit: number,
+      before: string | null,
+    ): Promise<RunResource[]> {
       let page = runsMatching(db, organizationId, filter).selectAll().limit(limit)
       if (before !== null) page = page.where('id', '<', before)
-      if (filter.metadata === undefined || filter.rootRunId !== undefined) {
+      if (filter.metadata === undefined || filter.root_run_id !== undefined) {
         return await resources(await page.orderBy('id', 'desc').execute())
       }
       // PostgreSQL takes matches to be spread evenly, which those of a backfill are not: in search of old ones it would
@@ -208,13 +111,14 @@ export function createRunReader(db: Db): RunReader {
       if (found.length === limit) return await resources(found)
       return await resources(await page.orderBy(sql`id || ''`, 'desc').execute())
     },
-    async steps(organizationId, runId) {
+    async steps(organizationId: string, runId: string): Promise<RunStep[] | null> {
       const run = await find(organizationId, runId)
       if (run === undefined) return null
-      const [rows, calls, called, spent, spec] = await Promise.all([
-        db.kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
-        db.kysely.selectFrom('provider_calls').selectAll().where('run_id', '=', runId).orderBy('id').execute(),
-        db.kysely
+      if (run.slots !== null) return (await slotsOf(kysely, [runId])).map(slotNode)
+      const [rows, calls, called, spent, definitionOf] = await Promise.all([
+        kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
+        kysely.selectFrom('provider_calls').selectAll().where('run_id', '=', runId).orderBy('id').execute(),
+        kysely
           .selectFrom('runs')
           .select(['id', 'status', 'caller_step_id'])
           .where('caller_run_id', '=', runId)
@@ -224,15 +128,10 @@ export function createRunReader(db: Db): RunReader {
           select child.caller_step_id as key, sum(c.actual_usd) as usd from runs child
           join runs below on below.id = child.id or below.awaited_by = child.id
           join tree on tree.id = below.id join provider_calls c on c.run_id = below.id
-          where child.caller_run_id = ${runId} group by 1`.execute(db.kysely),
-        db.kysely
-          .selectFrom('specifications')
-          .select('definition')
-          .where('hash', '=', run.definition_hash)
-          .executeTakeFirstOrThrow(),
+          where child.caller_run_id = ${runId} group by 1`.execute(kysely),
+        definitionsOf(kysely, [run]),
       ])
-      if (run.slots !== null) return await slotNodes(runId)
-      return spec.definition.stepInstructions.map((step): RunStep => {
+      return definitionOf(run).stepInstructions.map((step): RunStep => {
         const row = rows.find(({ key }) => key === step.id)
         const own = calls.filter(({ step_id }) => step_id === step.id)
         const isOfStep = (key: string | null) => key !== null && stepIdOf(key) === step.id
@@ -262,48 +161,40 @@ export function createRunReader(db: Db): RunReader {
         }
       })
     },
-    async ledger(organizationId, runId) {
+    async ledger(organizationId: string, runId: string): Promise<LedgerEntry[] | null> {
       if ((await find(organizationId, runId)) === undefined) return null
-      const rows = await db.kysely
+      const rows = await kysely
         .selectFrom('provider_calls')
         .selectAll()
         .where(sql<boolean>`run_id in (${treeOf(runId)} select id from tree)`)
         .orderBy('created_at')
         .orderBy('id')
         .execute()
-      return rows.map((row) => ({
-        id: row.id,
-        runId: row.run_id,
-        stepId: row.step_id,
-        provider: row.provider,
-        providerOperation: row.operation,
-        model: row.model,
-        quantity: row.quantity === null ? null : Number(row.quantity),
-        unit: row.unit,
-        unitPriceUsd: row.unit_price_usd === null ? null : Number(row.unit_price_usd),
-        estimatedCostUsd: Number(row.estimated_usd),
-        actualCostUsd: row.actual_usd === null ? null : Number(row.actual_usd),
-        lines: row.bill?.lines ?? [],
-        status: row.status,
-        outcome: row.outcome,
-        servedModel: row.bill?.servedModel ?? null,
-        tier: row.bill?.tier ?? null,
-        requestId: row.request_id,
-        usage: row.bill?.usage ?? null,
-        error: row.bill?.error ?? null,
-        simulated: row.simulated,
-        pricingVersion: row.pricing_version,
-        createdAt: row.created_at.toISOString(),
-      }))
+      return rows.map((row) => {
+        const call = callRecord(row)
+        return resourceOf(LedgerEntry, call, {
+          runId: row.run_id,
+          providerOperation: call.operation,
+          estimatedCostUsd: call.estimatedUsd,
+          actualCostUsd: call.actualUsd,
+          lines: call.bill?.lines ?? [],
+          servedModel: call.bill?.servedModel ?? null,
+          tier: call.bill?.tier ?? null,
+          usage: call.bill?.usage ?? null,
+          error: call.bill?.error ?? null,
+          createdAt: row.created_at.toISOString(),
+        })
+      })
     },
-    async specification(organizationId, runId) {
+    /** What a run executes, with the outputs of the steps that are completed. */
+    async specification(organizationId: string, runId: string) {
       const row = await owned(organizationId)
         .innerJoin('specifications', 'specifications.hash', 'runs.definition_hash')
         .select(['runs.id', 'workflow', 'runs.created_at', 'instance', 'estimated_usd', 'definition'])
         .where('runs.id', '=', runId)
         .executeTakeFirst()
       if (row === undefined) return null
-      const done = await db.kysely
+      const done = await kysely
         .selectFrom('checkpoints')
         .select(['step_id', 'output'])
         .where('run_id', '=', runId)
@@ -321,13 +212,14 @@ export function createRunReader(db: Db): RunReader {
         definition: row.definition,
       }
     },
-    async events(organizationId, runId, afterSeq, limit) {
+    /** Events after `seq`, at most `limit`, in order. */
+    async events(organizationId: string, runId: string, afterSeq: number, limit: number) {
       const run = await owned(organizationId)
         .select(['status', 'root_run_id'])
         .where('id', '=', runId)
         .executeTakeFirst()
       if (run === undefined) return null
-      const rows = await db.kysely
+      const rows = await kysely
         .selectFrom('events')
         .selectAll()
         .where('run_id', '=', runId)
@@ -338,5 +230,60 @@ export function createRunReader(db: Db): RunReader {
       const events = rows.map((row) => runEvent(row, run.root_run_id))
       return { status: run.status, events }
     },
+    /** A run with its slots as it was accepted, for a retry. */
+    ended: (organizationId: string, runId: string) => readEndedRun(db, organizationId, runId),
+    /** A run with everything below it, for its receipt. */
+    recorded: (organizationId: string, runId: string) => readRecordedRun(db, organizationId, runId),
+    /** The last `limit` runs of a workflow, newest first, with what their prompts were made from. */
+    backtestRuns: (organizationId: string, workflow: string, limit: number) =>
+      readBacktestRuns(db, organizationId, workflow, limit),
+  }
+}
+
+/** The resource of a run that was accepted this moment, without reading it back. It has no slots. */
+export function acceptedResource(run: NewRun, createdAt: string, pricingVersion: string): RunResource {
+  const begun = { status: 'pending' as const, partial: false, error: null, output: null }
+  const nowhere = { root_run_id: run.id, caller_run_id: null, caller_step_id: null, slot_index: null }
+  const times = { created_at: createdAt, started_at: null, finished_at: null }
+  const row = { ...snakeCased(run), ...begun, ...nowhere, ...times }
+  return runResource(row, {
+    outputs: [outputOf(row, [])],
+    gates: [],
+    cost: runCost(NOTHING_SPENT, { estimated: run.estimatedUsd, pricing_version: pricingVersion }),
+  })
+}
+
+function runResource(
+  row: Omit<RunResource, keyof Findings | 'summary' | 'urls'>,
+  { outputs, gates, cost }: Findings,
+): RunResource {
+  const count = (status: RunStatus) => outputs.filter((output) => output.status === status).length
+  return resourceOf(RunResource, row, {
+    outputs,
+    gates,
+    summary: {
+      total: outputs.length,
+      completed: count('completed'),
+      failed: count('failed'),
+      cancelled: count('cancelled'),
+    },
+    cost,
+    urls: runUrls(row.id),
+  })
+}
+
+/** A slot of a run as one of its nodes. */
+function slotNode(slot: RunRow): RunStep {
+  const key = slotKey(slot.slot_index ?? 0)
+  return {
+    id: key,
+    kind: 'slot',
+    name: slot.workflow,
+    status: slot.status,
+    simulated: slot.simulated,
+    error: slot.error,
+    started_at: slot.started_at?.toISOString() ?? null,
+    finished_at: slot.finished_at?.toISOString() ?? null,
+    runs: [{ run_id: slot.id, status: slot.status, key }],
   }
 }

@@ -13,11 +13,11 @@ import { type RawBuilder, sql } from 'kysely'
 import { type Db, inTransaction } from '../client.ts'
 import { createAccept } from './accept.ts'
 import { createCommit, spentOn } from './commit.ts'
+import { finishedPartsOf } from './earlier-run.ts'
 import { createLeases, DELIVERY } from './lease.ts'
 import { changesOf, mayMove } from './phase.ts'
-import { spendingOfRuns } from './spending.ts'
-import { treeOf, treesOf } from './tree.ts'
-import { artifactRecord, callRecord, checkpointRecord } from './rows.ts'
+import { costsOf, openGatesOf, treeOf } from './tree.ts'
+import { artifactRecord, callRecord } from './rows.ts'
 import { cancelled, requestCancel, settleRunsIn } from './settle.ts'
 
 /** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
@@ -42,27 +42,18 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       .execute()
     if (called.length === 0) return []
     const calledIds = called.map(({ id }) => id)
-    const [artifacts, gates, spendingOf] = await Promise.all([
+    const [artifacts, gates, costOf] = await Promise.all([
       db.kysely.selectFrom('artifacts').selectAll().where('run_id', 'in', calledIds).execute(),
-      sql<{ top: string; run_id: string; id: string; name: string }>`${treesOf(calledIds)}
-        select top, g.run_id, g.id, g.name from gates g join tree on tree.id = g.run_id where g.status = 'open'
-        order by g.run_id, g.id`.execute(db.kysely),
-      spendingOfRuns(db.kysely, calledIds, 'estimated'),
+      openGatesOf(db.kysely, calledIds),
+      costsOf(db.kysely, calledIds),
     ])
-    return called.map((row) => ({
-      id: row.id,
-      callerKey: row.caller_step_id ?? '',
-      workflow: row.workflow,
-      status: row.status,
-      output: row.output,
-      error: row.error,
-      simulated: row.simulated,
-      artifacts: artifacts.filter(({ run_id }) => run_id === row.id).map(artifactRecord),
-      openGates: gates.rows
-        .filter(({ top }) => top === row.id)
-        .map(({ id, name, run_id }) => ({ id, name, runId: run_id })),
-      spent: spendingOf(row.id),
-      capUsd: row.instance.capUsd ?? 0,
+    return called.map(({ caller_step_id: callerKey, instance, ...run }) => ({
+      ...run,
+      callerKey: callerKey ?? '',
+      artifacts: artifacts.filter(({ run_id }) => run_id === run.id).map(artifactRecord),
+      openGates: gates.filter(({ top }) => top === run.id).map(({ id, name, run_id }) => ({ id, name, runId: run_id })),
+      spent: costOf(run.id).spent,
+      capUsd: instance.capUsd ?? 0,
     }))
   }
 
@@ -81,8 +72,8 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
     },
 
     async history(runId) {
-      const [checkpoints, calls, artifacts, gates, children] = await Promise.all([
-        db.kysely.selectFrom('checkpoints').selectAll().where('run_id', '=', runId).execute(),
+      const [finished, calls, gates, children] = await Promise.all([
+        finishedPartsOf(db.kysely, runId),
         db.kysely
           .selectFrom('provider_calls')
           .selectAll()
@@ -90,25 +81,19 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           .orderBy('created_at')
           .orderBy('id')
           .execute(),
-        db.kysely.selectFrom('artifacts').selectAll().where('run_id', '=', runId).execute(),
         db.kysely
           .selectFrom('gates')
-          .selectAll()
+          .select(['id', 'name', 'type', 'status', 'detail', 'on_expiry'])
           .select(sql<string | null>`extract(epoch from expires_at - now()) * 1000`.as('in_ms'))
           .where('run_id', '=', runId)
           .execute(),
         childrenOf(runId),
       ])
       return {
-        checkpoints: checkpoints.map(checkpointRecord),
+        ...finished,
         calls: calls.map(callRecord),
-        artifacts: artifacts.map(artifactRecord),
-        gates: gates.map(({ id, name, type, status, detail, on_expiry, in_ms }) => ({
-          id,
-          name,
-          type,
-          status,
-          detail,
+        gates: gates.map(({ on_expiry, in_ms, ...gate }) => ({
+          ...gate,
           ...(on_expiry === null || in_ms === null
             ? {}
             : { expiry: { inMs: Math.ceil(Number(in_ms)), approve: on_expiry === 'approve' } }),

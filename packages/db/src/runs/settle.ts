@@ -21,11 +21,11 @@ import {
 import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import { type Db, inTransaction, queryIn } from '../client.ts'
 import type { Tables } from '../tables.ts'
+import { pricingVersionsOf } from './definitions.ts'
 import { outputsOf } from './outputs.ts'
 import { changesOf, mayMove } from './phase.ts'
 import { eventFields, eventsOf, insertInto, type Statement, unnest } from './rows.ts'
-import { spendingOfRuns } from './spending.ts'
-import { treesOf } from './tree.ts'
+import { costsOf, openGatesOf, slotsOf, treesOf } from './tree.ts'
 
 type RunRow = Selectable<Tables['runs']>
 type Trx = Transaction<Tables>
@@ -139,21 +139,21 @@ async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promi
     ).map(({ kind, node_key }) => `${kind} ${node_key}`),
   )
   const run = { status: root.status, failFast: root.fail_fast, cancelRequested: root.cancel_requested_at !== null }
-  let rows = await slotsOf(trx, root.id)
+  let rows = await slotsOf(trx, [root.id])
   const owed = joinSlots(run, rows.map(slotState), logged)
   if (onlyBegun && (owed.stop || isTerminal(owed.status))) return news
   if (owed.stop) {
     const { executing, idle } = await requestCancel(trx, sql`root_run_id = ${root.id} and id <> ${root.id}`)
     news.events.push(...(await settle(trx, ids, cancelled(idle))))
     if (executing.length > 0) news.cancelled.push(root.id)
-    rows = await slotsOf(trx, root.id)
+    rows = await slotsOf(trx, [root.id])
   }
   const joined = joinSlots(run, rows.map(slotState), logged)
   const { begins, waits } = bundleTurns({ status: root.status, started: root.started_at !== null }, joined)
   const notes: NewEvent[] = [
     ...(begins ? [{ kind: 'workflow.run.started' as const, payload: { status: 'running' } }] : []),
     ...joined.events,
-    ...(waits ? [waitingEvent(await openGatesOf(trx, rows))] : []),
+    ...(waits ? [waitingEvent(await gatesToDecide(trx, rows))] : []),
   ]
   const isEnd = isTerminal(joined.status)
   if (notes.length > 0 || joined.status !== root.status) {
@@ -165,16 +165,6 @@ async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promi
     news.events.push(...(await endAll(trx, ids, 'join', [end])))
   }
   return news
-}
-
-async function slotsOf(trx: Trx, rootId: string): Promise<RunRow[]> {
-  return await trx
-    .selectFrom('runs')
-    .selectAll()
-    .where('awaited_by', '=', rootId)
-    .where('slot_index', 'is not', null)
-    .orderBy('slot_index')
-    .execute()
 }
 
 function slotState(row: RunRow): SlotState {
@@ -189,12 +179,9 @@ function slotState(row: RunRow): SlotState {
   }
 }
 
-async function openGatesOf(trx: Trx, slots: RunRow[]): Promise<{ id: string; name: string; run_id: string }[]> {
+async function gatesToDecide(trx: Trx, slots: RunRow[]): Promise<{ id: string; name: string; run_id: string }[]> {
   const waiting = slots.filter(({ status }) => status === 'waiting').map(({ id }) => id)
-  const { rows } = await sql<{ id: string; name: string; run_id: string }>`${treesOf(waiting)}
-    select g.id, g.name, g.run_id from gates g join tree on tree.id = g.run_id where g.status = 'open'
-    order by g.run_id, g.id`.execute(trx)
-  return rows
+  return (await openGatesOf(trx, waiting)).map(({ id, name, run_id }) => ({ id, name, run_id }))
 }
 
 /** Adds to the log of a bundle, whose row is locked. */
@@ -234,10 +221,10 @@ async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends:
   if (ends.length === 0) return []
   const runs = ends.map(({ run }) => run)
   const runIds = runs.map(({ id }) => id)
-  const spendingOf = await spendingOfRuns(trx, runIds, 'estimated')
-  const { rows: pricing } = await sql<{ hash: string; version: string }>`
-    select hash, definition ->> 'pricingVersion' as version from specifications
-    where hash = any(${runs.map(({ definition_hash }) => definition_hash)}::text[])`.execute(trx)
+  const costOf = await costsOf(trx, runIds)
+  const pricingVersionOf = await pricingVersionsOf(trx, runs)
+  const ended = ends.map(({ run, status, error }) => ({ ...run, status, error }))
+  const outputs = await outputsOf(trx, ended)
   const { rows: written } = await sql<{ id: string; last_seq: number; at: Date }>`
     update runs r set ${sql.raw(changesOf(move, { status: 't.status' }, 'r'))}, partial = t.partial, error = t.error,
       cancel_requested_at = case when t.status = 'cancelled' then coalesce(cancel_requested_at, now()) else cancel_requested_at end,
@@ -245,20 +232,18 @@ async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends:
     from unnest(${runIds}::text[], ${ends.map(({ status }) => status)}::text[], ${ends.map(({ partial }) => partial)}::bool[],
       ${ends.map(({ error }) => (error === null ? null : JSON.stringify(error)))}::json[]) as t(id, status, partial, error)
     where r.id = t.id returning r.id, r.last_seq, now() as at`.execute(trx)
-  const logs: NewEntries[] = []
-  for (const { run, status, partial, error } of ends) {
+  const logs = ends.map(({ run, status, partial, error }, index): NewEntries => {
     const row = written.find(({ id }) => id === run.id)
-    const own = run.slots === null ? [{ ...run, status, error }] : await slotsOf(trx, run.id)
     const end = endEvent(
       run,
-      { status, partial, outputs: await outputsOf(trx, own), error },
-      runCost(spendingOf(run.id), {
+      { status, partial, outputs: outputs(ended[index] as RunRow), error },
+      runCost(costOf(run.id).spent, {
         estimated: Number(run.estimated_usd),
-        pricing_version: pricing.find(({ hash }) => hash === run.definition_hash)?.version ?? '',
+        pricing_version: pricingVersionOf(run),
       }),
     )
-    logs.push({ run, base: (row?.last_seq ?? run.last_seq + 1) - 1, at: row?.at ?? new Date(), events: [end] })
-  }
+    return { run, base: (row?.last_seq ?? run.last_seq + 1) - 1, at: row?.at ?? new Date(), events: [end] }
+  })
   return await insertEvents(trx, ids, logs)
 }
 
