@@ -41,7 +41,7 @@ async function check(
 ) {
   return await checkTemplate(normalizeTemplate(document), {
     catalog,
-    pricing: { current: async () => ({ rates, models: MODELS }) },
+    pricing: { current: async () => ({ rates, models: [...(shipped.pricing.models ?? []), ...MODELS] }) },
     clock: createFakeClock(Date.UTC(2026, 10, 28)),
     templates: { listed: async (ids) => new Map([...listed].filter(([id]) => ids.includes(id))) },
     intake,
@@ -65,6 +65,21 @@ const telling = (outputSchema: JsonObject): JsonObject => ({
   promptTemplate: 'Tell.',
   outputSchema,
 })
+
+/** The smallest template with one step, which is given this. */
+const only = (step: JsonObject, over: JsonObject = {}): JsonObject =>
+  changed((document) => {
+    document.runtimeSteps = [{ id: 'a', ...step }]
+    document.artifactSchema = { artifactType: 'example', files: [] }
+    Object.assign(document, { outputAliases: {}, budgetPolicy: 'none', gates: [] }, over)
+  })
+const text = (model: string, params: JsonObject, over: JsonObject = {}): JsonObject =>
+  only({ kind: 'llm', model, promptTemplate: 'Tell.', params, ...over })
+const picture = (model: string, params: JsonObject): JsonObject =>
+  only({ kind: 'image', model, promptTemplate: '{intake.prompt}', params })
+const worked = (tool: string, args?: JsonObject): JsonObject =>
+  only({ kind: 'tool', tool, ...(args === undefined ? {} : { args }) })
+const FILE = '{intake.photo?}'
 
 /** One row per rule: the code, where it points, and the smallest change that breaks it. */
 const RULES: [code: string, pointer: string, change: (document: JsonObject, steps: JsonObject[]) => void][] = [
@@ -205,6 +220,23 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
     '/runtimeSteps/2/args/losless',
     (_, steps) => Object.assign(step(steps, 'raw').args as JsonObject, { format: '{intake.format?}', losless: true }),
   ],
+  [
+    'unknown-parameter',
+    '/runtimeSteps/0/params/aspect_ratio',
+    (_, steps) => (step(steps, 'render').params = { aspect_ratio: '1:1' }),
+  ],
+  [
+    'invalid-parameter',
+    '/runtimeSteps/0/params/quality',
+    (_, steps) => (step(steps, 'render').params = { quality: 'ultra' }),
+  ],
+  [
+    'reserved-parameter',
+    '/runtimeSteps/0/params/prompt',
+    (_, steps) => (step(steps, 'render').params = { prompt: 'a fox' }),
+  ],
+  ['unknown-tool-argument', '/runtimeSteps/1/args/imge', (_, steps) => (step(steps, 'cutout').args = { imge: FILE })],
+  ['missing-tool-argument', '/runtimeSteps/1/args', (_, steps) => delete step(steps, 'cutout').args],
   ['unknown-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'nobody/paint-1')],
   ['model-retired', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'openai/gpt-image-0')],
   ['unfit-model', '/runtimeSteps/0/model', (_, steps) => (step(steps, 'render').model = 'openai/gpt-5')],
@@ -378,6 +410,285 @@ describe('the publish guards', () => {
     ])
     const own = changed((_, steps) => void steps.push({ ...telling({}), model: 'openai/gone' }))
     expect(codes(await check(own, all))).toContain('model-retired /runtimeSteps/4/model')
+  })
+
+  // Each was paid for, ignored or refused by a provider in somebody's hands; the source is where it was told.
+  it.each<[source: string, document: JsonObject, problem: string, remedy: string]>([
+    [
+      'a typo',
+      worked('fal/birefnet-light', { imge: FILE }),
+      'unknown-tool-argument /args/imge',
+      'did you mean "image"?',
+    ],
+    ['no arguments', worked('fal/birefnet-light'), 'missing-tool-argument /args', 'image is required'],
+    ['nothing for a model without a row', worked('fal/acme/any', {}), 'missing-tool-argument /args', 'its arguments'],
+    [
+      'a local path for a file',
+      worked('fal/birefnet-light', { image: 'fox.png' }),
+      'invalid-tool-argument /args/image',
+      'an object',
+    ],
+    [
+      'a file by two names',
+      worked('fal/birefnet-light', { image: FILE, image_url: FILE }),
+      'reserved-parameter /args/image_url',
+      '"image" says it',
+    ],
+    [
+      'no sound for a talking head',
+      worked('fal/fabric-1.0', { image: FILE, resolution: '480p' }),
+      'invalid-tool-argument /args',
+      'audio is required',
+    ],
+    [
+      'a length that nobody sells',
+      worked('fal/kling-2.5-turbo', { image: FILE, prompt: 'go', duration: '7' }),
+      'invalid-tool-argument /args/duration',
+      'one of 5, 10',
+    ],
+    [
+      'no text to speak',
+      worked('openai/gpt-4o-mini-tts', { voice: 'nova' }),
+      'missing-tool-argument /args',
+      'needs "text"',
+    ],
+    [
+      'a sound in two formats',
+      worked('openai/gpt-4o-mini-tts', { text: 'Hi', format: 'mp3', response_format: 'wav' }),
+      'reserved-parameter /args/response_format',
+      '"format" says it',
+    ],
+    [
+      'the words of a voice by the name of the API',
+      worked('openai/gpt-4o-mini-tts', { text: 'Hi', input: 'Hi' }),
+      'reserved-parameter /args/input',
+      '"text"',
+    ],
+    [
+      'a voice of another provider',
+      worked('fal/xai-tts', { text: 'Hi', voice: 'alloy' }),
+      'invalid-tool-argument /args/voice',
+      'one of',
+    ],
+    [
+      'genblaze#133: the size of a picture under a name that is dropped',
+      picture('fal/flux-dev', { size: '1024x1024' }),
+      'unknown-parameter /params/size',
+      'image_size',
+    ],
+    [
+      'Fooocus-API#353: a name with one letter too many',
+      picture('fal/flux-dev', { image_sizes: 'square' }),
+      'unknown-parameter /params/image_sizes',
+      'did you mean "image_size"?',
+    ],
+    [
+      'omnidraw#65: a shape where a size is wanted',
+      picture('openai/gpt-image-2', { aspect_ratio: '9:16' }),
+      'unknown-parameter /params/aspect_ratio',
+      'size',
+    ],
+    [
+      'fal#583: more pixels than there are',
+      picture('fal/flux-dev', { image_size: { width: 20_000, height: 64 } }),
+      'invalid-parameter /params/image_size',
+      'at most 14142',
+    ],
+    [
+      'more pictures than a request makes',
+      picture('fal/flux-dev', { num_images: 40 }),
+      'invalid-parameter /params/num_images',
+      'at most 4',
+    ],
+    ['a number as text', picture('fal/flux-dev', { seed: '42' }), 'invalid-parameter /params/seed', 'an integer'],
+    [
+      'a JPEG that is to be transparent',
+      picture('openai/gpt-image-2', { background: 'transparent', output_format: 'jpeg' }),
+      'invalid-parameter /params/output_format',
+      'one of png, webp',
+    ],
+    [
+      'a PNG that is to be compressed',
+      picture('openai/gpt-image-2', { output_compression: 50 }),
+      'invalid-parameter /params',
+      'needs "output_format"',
+    ],
+    [
+      'a picture in pieces',
+      picture('openai/gpt-image-2', { partial_images: 2 }),
+      'reserved-parameter /params/partial_images',
+      'whole',
+    ],
+    [
+      'litellm#33738: a temperature while the model reasons',
+      text('openai/gpt-5-mini', { temperature: 0.1 }),
+      'invalid-parameter /params/temperature',
+      'must be 1',
+    ],
+    [
+      'yoagent 0.27.4: a temperature where reasoning cannot be switched off',
+      text('openai/gpt-6.1-sol', { temperature: 0 }),
+      'unknown-parameter /params/temperature',
+      'there are',
+    ],
+    [
+      'a temperature beside an effort',
+      text('openai/gpt-5.4', { temperature: 0, reasoning: { effort: 'low' } }),
+      'invalid-parameter /params/temperature',
+      'not allowed here',
+    ],
+    [
+      'a temperature beside the effort that is usual',
+      text('openai/gpt-6.1-terra', { temperature: 0 }),
+      'invalid-parameter /params/temperature',
+      'not allowed here',
+    ],
+    [
+      'an effort that the model does not know',
+      text('openai/gpt-6.1-sol', { reasoning: { effort: 'none' } }),
+      'invalid-parameter /params/reasoning/effort',
+      'one of low',
+    ],
+    [
+      'a limit by its name in another API',
+      text('openai/gpt-5-mini', { max_tokens: 500 }),
+      'unknown-parameter /params/max_tokens',
+      'max_output_tokens',
+    ],
+    [
+      'a nested typo with a value that is filled in later',
+      text('openai/gpt-5-mini', { reasoning: { effrt: '{intake.prompt}' } }),
+      'unknown-parameter /params/reasoning/effrt',
+      'did you mean "effort"?',
+    ],
+    [
+      'kimi-code#1397: two formats of an answer',
+      text('openai/gpt-5-mini', { text: { format: { type: 'json_object' } } }, { outputSchema: { type: 'object' } }),
+      'reserved-parameter /params/text/format',
+      'outputSchema',
+    ],
+    [
+      'two sets of instructions',
+      text('openai/gpt-5-mini', { instructions: 'Be long.' }, { system: 'Be brief.' }),
+      'reserved-parameter /params/instructions',
+      '"system"',
+    ],
+    ['an answer in pieces', text('openai/gpt-5-mini', { stream: true }), 'reserved-parameter /params/stream', 'whole'],
+    [
+      'another model',
+      text('openai/gpt-5-mini', { model: 'gpt-6-astra' }),
+      'reserved-parameter /params/model',
+      'names its model',
+    ],
+    [
+      "an agent's tools by the API's name",
+      text('openai/gpt-5-mini', { tools: [{ type: 'web_search' }] }, { kind: 'agent', tools: ['value.pass'] }),
+      'reserved-parameter /params/tools',
+      'agent',
+    ],
+  ])('refuse before it is paid for: %s', async (_, document, problem, remedy) => {
+    const problems = await check(document)
+    const at = problem.replace(' ', ' /runtimeSteps/0')
+    expect(codes(problems)).toContain(at)
+    expect(problems.find((one) => `${one.code} ${one.pointer}` === at)?.detail).toContain(remedy)
+  })
+
+  it.each<[string, JsonObject]>([
+    [
+      'a picture of a chosen size',
+      picture('fal/flux-dev', { image_size: { width: '{intake.width?}', height: 512 }, num_images: 2 }),
+    ],
+    [
+      'a size of two numbers',
+      picture('openai/gpt-image-2', { size: '{intake.width?}x{intake.height?}', quality: '{intake.quality?}' }),
+    ],
+    [
+      'verbosity beside an output schema',
+      text('openai/gpt-5-mini', { text: { verbosity: 'low' } }, { outputSchema: { type: 'object' } }),
+    ],
+    [
+      'a temperature where reasoning is off',
+      text('openai/gpt-6.1-terra', { temperature: 0, reasoning: { effort: 'none' } }),
+    ],
+    ['a temperature where reasoning is off by itself', text('openai/gpt-5.4-mini', { temperature: 0 })],
+    [
+      'an answer that is made in the background',
+      text('openai/gpt-5-mini', { background: true, service_tier: 'flex', max_output_tokens: 64 }),
+    ],
+    ['a search of the web', text('openai/gpt-5-mini', { tools: [{ type: 'web_search' }] })],
+    [
+      'a slow voice of its own',
+      worked('openai/gpt-4o-mini-tts', {
+        text: '{intake.prompt}',
+        voice: { id: 'voice_1' },
+        response_format: 'mp3',
+        speed: 0.5,
+      }),
+    ],
+    ['what an unknown endpoint may take', worked('fal/acme/any', { whatever: [1, { of: 'it' }] })],
+    ['a cut-out of a picture elsewhere', worked('fal/birefnet-light', { image_url: 'https://example.org/fox.png' })],
+  ])('let pass what a model takes: %s', async (_, document) => {
+    expect(codes(await check(document)).filter((one) => !one.startsWith('unknown-rate'))).toEqual([])
+  })
+
+  it('take nothing amiss where the price list has no rows of models', async () => {
+    const problems = await checkTemplate(normalizeTemplate(picture('fal/flux-dev', { size: 'huge' })), {
+      catalog,
+      pricing: { current: async () => ({ rates: shipped.pricing.rates }) },
+      clock: createFakeClock(Date.UTC(2026, 10, 28)),
+      templates: { listed: async () => new Map() },
+      intake,
+    })
+    expect(problems).toEqual([])
+  })
+
+  it.each<[what: string, models: string[], params: JsonObject, problems: string[]]>([
+    ['takes it by the same name', ['openai/gpt-image-2', 'openai/gpt-image-2'], { size: '1024x1024' }, []],
+    [
+      'has another word for it',
+      ['openai/gpt-image-2', 'fal/flux-dev'],
+      { size: '1536x1024', quality: 'high', n: 2 },
+      [],
+    ],
+    [
+      'has another word for it, the other way round',
+      ['fal/flux-dev', 'openai/gpt-image-2'],
+      { image_size: 'square_hd', num_images: 2 },
+      [],
+    ],
+    [
+      'has no word for it',
+      ['fal/flux-dev', 'openai/gpt-image-2'],
+      { seed: 7 },
+      ['unknown-parameter /runtimeSteps/0/params/seed'],
+    ],
+    [
+      'would hear it twice',
+      ['openai/gpt-image-2', 'fal/flux-dev'],
+      { n: 2, num_images: 3 },
+      ['unknown-parameter /runtimeSteps/0/params/num_images', 'unknown-parameter /runtimeSteps/0/params/n'],
+    ],
+    [
+      'cannot make that size',
+      ['openai/gpt-image-2', 'fal/flux-dev'],
+      { size: '3840x2160' },
+      ['invalid-parameter /runtimeSteps/0/params/size'],
+    ],
+    [
+      'cannot make that format',
+      ['openai/gpt-image-2', 'fal/flux-dev'],
+      { output_format: 'webp' },
+      ['invalid-parameter /runtimeSteps/0/params/output_format'],
+    ],
+    [
+      'cannot leave the background out',
+      ['openai/gpt-image-2', 'fal/flux-dev'],
+      { background: 'transparent' },
+      ['unknown-parameter /runtimeSteps/0/params/background'],
+    ],
+  ])('hold the parameters of a step against a fallback that %s', async (_, models, params, problems) => {
+    const step = { kind: 'image', provider: 'painter', promptTemplate: 'x', params }
+    expect(codes(await check(only(step, { providers: { painter: models } })))).toEqual(problems)
   })
 
   it('answer all problems at once', async () => {

@@ -83,25 +83,12 @@ describe('the shipped templates', () => {
     expect(problems).toEqual([])
   })
 
-  it.each(PROMISED)('%s asks its models for what their rows say that they take, and none of them ends', async (id) => {
+  it.each(PROMISED)('%s names models that live on', (id) => {
     const { providers, runtimeSteps } = templates.get(id) as { providers: JsonObject; runtimeSteps: Step[] }
     for (const step of runtimeSteps) {
       const tool = textOf(step.tool).includes('/') ? step.tool : undefined
-      for (const name of [step.model ?? tool ?? providers[textOf(step.provider)] ?? []].flat().map(textOf)) {
-        const row = shipped.pricing.models?.find(({ model }) => model === name)
-        expect(row?.until, name).toBeUndefined()
-        // What is filled in later is judged when it is there.
-        const asked = Object.entries((step.params ?? step.args ?? {}) as JsonObject)
-        const plain = asked.filter(
-          ([, value]) => !JSON.stringify(value).includes('{intake') && !/"\{/.test(JSON.stringify(value)),
-        )
-        const schema = row?.parameters as JsonObject
-        expect(Object.keys(schema.properties ?? {}), `${id}: ${step.id}`).toEqual(
-          expect.arrayContaining(asked.map(([key]) => key)),
-        )
-        const { required: _, ...optional } = schema
-        expect((await intake.validate(`${name} ${id}`, optional, Object.fromEntries(plain))).problems).toEqual([])
-      }
+      for (const name of [step.model ?? tool ?? providers[textOf(step.provider)] ?? []].flat().map(textOf))
+        expect(shipped.pricing.models?.find(({ model }) => model === name)?.until, name).toBeUndefined()
     }
   })
 

@@ -62,6 +62,8 @@ export interface Provider {
   model(name: string): Model | undefined
   /** What one request is expected to use, before it is sent; priced by the rate table. */
   expectedUsage(model: Model, request: JsonObject): Usage[]
+  /** What it says of a request itself, so that parameters there would not be heard: where, and what to write instead. */
+  reserved?(model: Model, request: JsonObject): { path: string[]; instead: string }[]
   /** What it uses at least and at most; as expected where absent. */
   usageRange?(model: Model, request: JsonObject): { low: Usage[]; high: Usage[] }
 }

@@ -7,6 +7,7 @@ import type {
   Gate,
   JsonObject,
   JsonValue,
+  ModelRow,
   Rate,
   Step,
 } from '@fabrique/schema'
@@ -15,7 +16,14 @@ import type {
 export interface Binding {
   /** The role in the template's `providers` that led here, if the step named one. */
   role?: string
-  models: { model: string; provider: string; endpoint: string; simulated: boolean }[]
+  models: {
+    model: string
+    provider: string
+    endpoint: string
+    simulated: boolean
+    /** How it understands the parameters of the others. */
+    mapped?: NonNullable<ModelRow['mapped']>
+  }[]
 }
 
 /** A called workflow, pinned: everything that a run of it needs. */

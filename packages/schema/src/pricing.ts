@@ -133,6 +133,13 @@ export const ModelRow = z
       .describe(
         'JSON Schema of what `params` or `args` may hold; closed by additionalProperties where it is complete.',
       ),
+    mapped: z
+      .record(
+        z.string().max(80),
+        z.strictObject({ to: z.string().min(1).max(80), values: z.record(z.string().max(200), z.json()).optional() }),
+      )
+      .optional()
+      .describe('Parameters of other models in its own words, for steps that name several models.'),
     defaults: z
       .record(z.string(), z.union([z.string().max(200), z.number(), z.boolean()]))
       .optional()

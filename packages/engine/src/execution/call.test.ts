@@ -1,4 +1,4 @@
-import { FabriqueError, type Rate, type Usage } from '@fabrique/schema'
+import { FabriqueError, type JsonObject, type Rate, type Usage } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { Provider, ProviderAnswer, ProviderRequest, Providers } from '../catalog.ts'
 import { callModel, type CallDeps, type CallSite } from './call.ts'
@@ -17,6 +17,7 @@ function setup(options: {
   onUnknownOutcome?: 'retry' | 'fail'
   signal?: AbortSignal
   definition?: Partial<Definition>
+  request?: JsonObject
   deps?: Partial<CallDeps>
   fetch?: NonNullable<Providers['fetch']>
 }) {
@@ -60,10 +61,35 @@ function setup(options: {
     ...options.deps,
   }
   const outcomes = () => [...ledger.values()].map(({ model, outcome, actualUsd }) => [model, outcome, actualUsd])
-  return { call: () => callModel(deps, site, { prompt: 'p' }, {}), sent, artifacts, outcomes, clock, site, ledger }
+  return {
+    call: () => callModel(deps, site, options.request ?? { prompt: 'p' }, {}),
+    sent,
+    artifacts,
+    outcomes,
+    clock,
+    site,
+    ledger,
+  }
 }
 
 describe('a paid call', () => {
+  it('asks each model in its own words', async () => {
+    const bound = asking([{ id: 'a' }], ['acme/one', 'acme/two'])
+    const [first, second] = bound.providerBindings.a?.models ?? []
+    if (first === undefined || second === undefined) throw new Error('there are two models')
+    const models = [first, { ...second, mapped: { size: { to: 'image_size', values: { small: 'square' } } } }]
+    const { call, sent } = setup({
+      definition: { providerBindings: { a: { models } } },
+      request: { prompt: 'p', params: { size: 'small' } },
+      async serve({ model, request }) {
+        if (model.name === 'acme/one') throw new StepFailure('server', 'away', { billed: 'no' })
+        return answerTo(request)
+      },
+    })
+    await call()
+    expect(sent.map(({ request }) => request.params)).toEqual([{ size: 'small' }, { image_size: 'square' }])
+  })
+
   it('is staged before it is used, and books what the provider reported', async () => {
     const { call, artifacts } = setup({})
     const { record } = await call()

@@ -17,6 +17,7 @@ import type { Catalog, InputFile, Model, ProducedFile, ProviderAnswer, Providers
 import { backoffMs, type FailureClass, StepFailure, TRANSIENT } from '../failure.ts'
 import type { ArtifactStore, Bill, CallFacts, CallRecord, Clock, FileLink, Limits } from '../ports.ts'
 import type { Binding, Definition } from '../specification.ts'
+import { requestFor } from '../template/parameters.ts'
 import { callId } from '../unit-key.ts'
 
 /** How often an answer is staged again while the store cannot be reached. */
@@ -117,10 +118,11 @@ export async function callModel(
     if (recovered !== null) return recovered
   }
   if (!asksAgain && site.earlier.some(({ outcome }) => outcome === 'unknown')) throw unknownOutcome()
-  const asked = binding.models.map(({ model: name, simulated }) => {
+  const asked = binding.models.map((bound) => {
+    const { model: name, simulated } = bound
     const model = deps.catalog.model(name)
     if (model === undefined) throw new StepFailure('invalid', `This worker does not know the model "${name}".`)
-    return { asked: { model, request, files }, simulated }
+    return { asked: { model, request: requestFor(bound, request), files }, simulated }
   })
   let failure: StepFailure | undefined
   let limited = 0
@@ -235,8 +237,9 @@ async function recover(
   const model = deps.catalog.model(record.model)
   if (staged !== null && (staged.links === undefined || model === undefined)) return settle(deps, site, record, staged)
   if (model !== undefined && (staged !== null || record.requestId !== null)) {
+    const bound = site.binding?.models.find((one) => one.model === record.model) ?? {}
     return await withPermit(deps, site, model, record.simulated, { patient: true }, () =>
-      complete(deps, site, { model, request, files }, record, staged),
+      complete(deps, site, { model, request: requestFor(bound, request), files }, record, staged),
     )
   }
   // The process died between sending and saving: whether the provider charged for it cannot be known.

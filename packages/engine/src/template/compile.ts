@@ -13,6 +13,7 @@ import {
 import { type Catalog, modelNamesOf, type Providers } from '../catalog.ts'
 import { itemsOf, priceCall } from './estimate.ts'
 import { endInWords, type ModelEnd } from './model-ends.ts'
+import { wordsOf } from './parameters.ts'
 import { resolveLookup } from './placeholders.ts'
 import { dependenciesOf } from './data-flow.ts'
 import {
@@ -71,7 +72,8 @@ export function compile(template: Template, bindings: Bindings): Compiled {
     throw new FabriqueError('model-retired', `This workflow cannot run any more: in "${place}", ${endInWords(ended)}.`)
   }
 
-  function bind(place: string, names: string[], role?: string): void {
+  /** `all` are the models that the step names, whether or not they are offered. */
+  function bind(place: string, names: string[], all: string[], role?: string): Binding['models'] {
     const models = names.map((name) => {
       const model = catalog.model(name)
       if (model === undefined) throw notRunnable(`${place} names the unknown model "${name}"`)
@@ -79,14 +81,16 @@ export function compile(template: Template, bindings: Bindings): Compiled {
       const isSimulated = bindings.mode(model.provider) === 'simulated'
       refuseMissing(place, bindings.missing?.(model, isSimulated) ?? null)
       simulated ||= isSimulated
-      return { model: name, provider: model.provider, endpoint: model.endpoint, simulated: isSimulated }
+      const { provider, endpoint } = model
+      return { model: name, provider, endpoint, simulated: isSimulated, ...wordsOf(pricing.models, all, name) }
     })
     if (models.length === 0) throw notRunnable(`${place} has no model`)
     providerBindings[place] = { ...(role === undefined ? {} : { role }), models }
+    return models
   }
 
-  function price(place: string, names: string[], request: JsonObject): Estimate {
-    const estimate = priceCall(catalog, pricing.rates, names, request)
+  function price(place: string, models: Binding['models'], request: JsonObject): Estimate {
+    const estimate = priceCall(catalog, pricing.rates, models, request)
     if (estimate === null) throw notRunnable(`the current price list has no rate for ${place}`)
     return estimate
   }
@@ -107,17 +111,17 @@ export function compile(template: Template, bindings: Bindings): Compiled {
     }
     const { role, names: all, lookup } = modelNamesOf(step, template.providers)
     const names = offered(step.id, lookup === undefined ? all : [resolveLookup(lookup, intake).fragment])
-    bind(step.id, names, role)
-    priced.push({ ...part, once: price(step.id, names, kind.expects(step)) })
+    const models = bind(step.id, names, all, role)
+    priced.push({ ...part, once: price(step.id, models, kind.expects(step)) })
   }
   for (const gate of template.gates) {
     const model = catalog.gate(gate.type)?.model?.(gate)
     if (model === undefined) continue
     const place = gateBinding(gate)
     offered(place, [model])
-    bind(place, [model])
+    const models = bind(place, [model], [model])
     const mayStayOut = gate.after !== undefined && conditional.has(gate.after)
-    priced.push({ stepId: place, kind: 'gate', items: null, conditional: mayStayOut, once: price(place, [model], {}) })
+    priced.push({ stepId: place, kind: 'gate', items: null, conditional: mayStayOut, once: price(place, models, {}) })
   }
   const definition: Definition = {
     templateId: template.id,

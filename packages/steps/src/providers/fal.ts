@@ -65,6 +65,13 @@ const provider: Provider = {
     if (model.capability === 'speech') return expectedSpeech(request)
     return [{ unit: 'request', quantity: 1 }]
   },
+  reserved: (_, { prompt, args }) => [
+    ...(prompt === undefined ? [] : [{ path: ['prompt'], instead: 'the promptTemplate is it' }]),
+    // A file is sent as `image_url`, by whichever of the two names it is given.
+    ...Object.entries(isJsonObject(args) ? args : {})
+      .filter(([, value]) => typeof value === 'string' && value.startsWith('{'))
+      .map(([name]) => ({ path: [`${name}_url`], instead: `"${name}" says it already` })),
+  ],
 }
 
 export const fal: ProviderAdapter = {

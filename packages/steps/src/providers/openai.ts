@@ -18,6 +18,9 @@ const LEAST_ANSWER_TOKENS = 50
 const MOST_ANSWER_TOKENS = 4_000
 /** What placeholders may add to a prompt that is estimated before they are filled. */
 const INSERTED_TOKENS = 2_000
+const MODEL = 'the step names its model'
+const PROMPT = 'the promptTemplate is it'
+const WHOLE = 'answers are awaited whole'
 /** Of the turns that an agent may take. */
 const EXPECTED_TURNS = 3
 
@@ -73,6 +76,35 @@ const provider: Provider = {
     }
   },
   usageRange: (model, request) => rangeOf(model, request),
+  reserved: ({ capability }, request) => RESERVED[capability as Offered](request),
+}
+
+/** What is in the place of parameters. */
+const RESERVED: Record<Offered, (request: JsonObject) => { path: string[]; instead: string }[]> = {
+  text: ({ system, outputSchema, tools }) => [
+    { path: ['model'], instead: MODEL },
+    { path: ['input'], instead: PROMPT },
+    { path: ['stream'], instead: WHOLE },
+    ...(isJsonObject(outputSchema)
+      ? [{ path: ['text', 'format'], instead: 'the outputSchema of the step is it' }]
+      : []),
+    ...(textOf(system) === '' ? [] : [{ path: ['instructions'], instead: 'the "system" of the step is it' }]),
+    ...(Array.isArray(tools) ? [{ path: ['tools'], instead: 'an agent has the tools of its step' }] : []),
+  ],
+  image: () => [
+    { path: ['model'], instead: MODEL },
+    { path: ['prompt'], instead: PROMPT },
+    ...['stream', 'partial_images'].map((name) => ({ path: [name], instead: WHOLE })),
+  ],
+  speech: ({ args }) => [
+    { path: ['model'], instead: MODEL },
+    { path: ['input'], instead: 'write it as "text"' },
+    { path: ['stream_format'], instead: WHOLE },
+    ...(isJsonObject(args) && args.format !== undefined
+      ? [{ path: ['response_format'], instead: '"format" says it already' }]
+      : []),
+  ],
+  moderation: () => [],
 }
 
 /** The range of a text model; what the others use is known beforehand. */

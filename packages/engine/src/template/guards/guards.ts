@@ -16,10 +16,11 @@ import {
   textOf,
 } from '@fabrique/schema'
 import { type Catalog, modelNamesOf } from '../../catalog.ts'
-import type { Clock } from '../../ports.ts'
+import type { Clock, IntakeSchemas } from '../../ports.ts'
 import { endsIn, endsOf } from '../model-ends.ts'
 import { placeholdersIn } from '../placeholders.ts'
 import { checkConditions, checkGates } from './conditions.ts'
+import { checkParameters } from './parameters.ts'
 import { checkReferences } from './references.ts'
 import { choices, type IndexedStep, issuesOf, providersOf, type Report, stepsOf, type Subject } from './report.ts'
 import { checkSteps } from './steps.ts'
@@ -32,7 +33,7 @@ export interface GuardDeps {
     /** Documents of these templates, as far as they are listed. */
     listed(ids: string[]): Promise<Map<string, JsonObject>>
   }
-  intake: {
+  intake: Pick<IntakeSchemas, 'validate'> & {
     /** Problems of a JSON Schema, found off the event loop. */
     check(schema: unknown): Promise<{ pointer: string; detail: string }[]>
   }
@@ -72,6 +73,7 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   checkArtifacts(document, executability)
   await checkCalls(subject, deps)
   const { rates, models } = await deps.pricing.current()
+  await checkParameters(subject, models, deps.intake)
   for (const { end, problem } of endsIn(document, endsOf(models, deps.clock.nowMs())))
     if (end.daysLeft < 0) executability(problem.pointer, 'model-retired', problem.detail)
   checkPrices({ ...subject, report: report('estimability') }, rates)
