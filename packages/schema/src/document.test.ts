@@ -11,6 +11,7 @@ import {
   parseDocument,
 } from './document.ts'
 import { canonicalJson, type JsonValue } from './json.ts'
+import { cpuMs } from './testing/cpu-time.ts'
 
 const FORMATS = ['json', 'yaml', 'toml'] as const
 /** What the contract promises for hostile input. */
@@ -33,9 +34,9 @@ function timed(text: string | Uint8Array, format: DocumentFormat): { outcome: Do
   let ms = Number.POSITIVE_INFINITY
   let outcome = parseDocument('{}', 'json')
   for (let run = 0; run < 30 && ms >= HOSTILE_MS; run++) {
-    const start = performance.now()
+    const start = cpuMs()
     outcome = parseDocument(text, format)
-    ms = Math.min(ms, performance.now() - start)
+    ms = Math.min(ms, cpuMs() - start)
   }
   return { outcome, ms }
 }
@@ -600,9 +601,9 @@ describe('limits', () => {
     )
     let best = Number.POSITIVE_INFINITY
     for (let round = 0; round < 10; round++) {
-      const start = performance.now()
+      const start = cpuMs()
       for (let run = 0; run < 1000; run++) parseDocument(body, 'json')
-      best = Math.min(best, performance.now() - start)
+      best = Math.min(best, cpuMs() - start)
     }
     expect(best, 'µs each').toBeLessThan(20)
   })

@@ -5,6 +5,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
 import { RunSpec } from './run-spec.ts'
 import { type ScaffoldOptions, scaffoldRunSpec } from './scaffold.ts'
 import { createPlaceholders } from './json-schema/placeholder.ts'
+import { cpuMs } from './testing/cpu-time.ts'
 
 const FORMATS = ['yaml', 'toml', 'json'] as const
 const EVERYTHING = { optional: true, showOutput: true, schemaUrl: 'https://example.com/v1/schemas/run-spec.json' }
@@ -339,9 +340,9 @@ describe('a placeholder', () => {
       // The least of a few readings: what is endless stays so, and a busy machine decides nothing.
       let ms = Number.POSITIVE_INFINITY
       for (let reading = 0; reading < 5 && ms >= SOON_MS; reading += 1) {
-        const start = performance.now()
+        const start = cpuMs()
         scaffoldRunSpec({ id: 'a', intakeSchema: schema }, { format: 'yaml', ...EVERYTHING })
-        ms = Math.min(ms, performance.now() - start)
+        ms = Math.min(ms, cpuMs() - start)
       }
       expect(ms).toBeLessThan(SOON_MS)
     }

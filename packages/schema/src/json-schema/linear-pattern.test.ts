@@ -3,6 +3,7 @@ import { runInNewContext } from 'node:vm'
 import { RE2JS } from 're2js'
 import { describe, expect, test } from 'vitest'
 import { compileLinearPattern, PatternRefused } from './linear-pattern.ts'
+import { cpuMs } from '../testing/cpu-time.ts'
 
 // Each with texts of which some match and some do not.
 const EVERYDAY: [string, ...string[]][] = [
@@ -79,9 +80,9 @@ describe('a pattern', () => {
     const pattern = compileLinearPattern(source)
     const random = createRandom(1)
     const text = Array.from({ length: 60_000 }, () => letters[Math.floor(random() * letters.length)]).join('')
-    const started = performance.now()
+    const started = cpuMs()
     expect(pattern.test(`${text}!`)).toBe(false)
-    expect(performance.now() - started).toBeLessThan(500)
+    expect(cpuMs() - started).toBeLessThan(500)
   })
 
   test.each(EVERYDAY)('that people write, %s, answers as RegExp with the u flag does', (source, ...texts) => {
@@ -120,9 +121,9 @@ describe('a pattern', () => {
     const random = createRandom(2)
     const text = Array.from({ length: 64 * 1024 }, () => (random() < 0.5 ? 'a' : 'b')).join('')
     const timeMs = (subject: string): number => {
-      const started = performance.now()
+      const started = cpuMs()
       expect(pattern.test(subject)).toBe(false)
-      return performance.now() - started
+      return cpuMs() - started
     }
     timeMs(text)
     const half = Math.min(...[1, 2, 3].map(() => timeMs(text.slice(0, 32 * 1024))))
@@ -189,11 +190,11 @@ describe('a pattern', () => {
   })
 
   test('with nested or empty repetitions compiles at once', () => {
-    const started = performance.now()
+    const started = cpuMs()
     expect(compileLinearPattern(`${'('.repeat(50)}a${')?'.repeat(50)}`).test('a')).toBe(true)
     expect(compileLinearPattern('^(?:){1000000000}$').test('')).toBe(true)
     expect(compileLinearPattern('^(?:a{0}){1000000000}$').test('a')).toBe(false)
-    expect(performance.now() - started).toBeLessThan(200)
+    expect(cpuMs() - started).toBeLessThan(200)
   })
 })
 
