@@ -280,6 +280,10 @@ describe('every route answers as described', () => {
     const id = await idOf('createSchedule', 201, { body })
     await ask('listSchedules', 200, { at: { limit: 1 } })
     await ask('getSchedule', 200, { at: { id } })
+    await ask('changeSchedule', 200, { at: { id }, body: { enabled: false, name: null } })
+    await ask('changeSchedule', 422, { at: { id }, body: { run_spec: { workflow: 'no/such' } } })
+    const headers = { 'idempotency-key': 'described-schedule' }
+    for (const _ of ['first', 'again']) await ask('fireSchedule', 202, { at: { id }, headers })
     await ask('deleteSchedule', 204, { at: { id } })
     const prices = await ask('getPricing', 200)
     await ask('publishPricing', 201, { body: { ...prices, version: '2026.11.28.9' } })

@@ -35,9 +35,11 @@ export { cancelRun } from './oversight/cancel-run.ts'
 export { receiptOf, type RecordedRun } from './oversight/receipt.ts'
 export { createReconciler } from './oversight/reconcile.ts'
 export {
+  changeSchedule,
   createSchedule,
   createScheduler,
   type DueSchedule,
+  fireSchedule,
   type NewSchedule,
   scheduleResource,
   type ScheduleStore,

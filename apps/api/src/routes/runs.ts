@@ -228,7 +228,8 @@ function noOpenGate({ gates }: RunResource, asked: string | undefined): Fabrique
   )
 }
 
-function acceptedHeaders({ outcome, runId }: { outcome: string; runId: string }): Record<string, string> {
+/** Where the run of a submit is, and whether it had been accepted before. */
+export function acceptedHeaders({ outcome, runId }: { outcome: string; runId: string }): Record<string, string> {
   return { location: runUrls(runId).self, ...(outcome === 'replayed' ? { 'idempotent-replayed': 'true' } : {}) }
 }
 
