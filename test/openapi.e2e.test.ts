@@ -162,6 +162,9 @@ describe('every route answers as described', () => {
     const id = await idOf('createApiKey', 201, { body })
     await ask('listApiKeys', 200)
     await ask('revokeApiKey', 204, { at: { id } })
+    const token = await idOf('createToken', 201, { body: { scope: 'read', ttl: 60 } })
+    await ask('createToken', 422, { body: { run_id: UNKNOWN } })
+    await ask('revokeToken', 204, { at: { id: token } })
   })
 
   it('workflows', async () => {

@@ -30,4 +30,6 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   webhookUrlProblem(url: string): Promise<string | null>
   /** True while PostgreSQL answers. */
   databaseReachable(): Promise<boolean>
+  /** Origins whose pages may use the API from browsers; `*` for all. */
+  corsOrigins: readonly string[]
 }

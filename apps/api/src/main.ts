@@ -81,9 +81,11 @@ await runService(log, async (life) => {
     streams: createEventStreams(
       { streamsMax: env.SSE_STREAMS_MAX, streamsPerKeyMax: env.SSE_STREAMS_PER_KEY_MAX },
       life.stopping,
+      (ids) => accounts.valid(ids),
     ),
     webhooks: createWebhookStore(db, ids),
     webhookUrlProblem: (url) => urlProblem(url, { allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }),
+    corsOrigins: env.FABRIQUE_CORS_ORIGINS ?? [],
     databaseReachable: () =>
       db.query('health', 'select 1', []).then(
         () => true,

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import type { EventStream } from '../event-streams.ts'
 import { orNotFound } from '../found.ts'
-import { type Call, operator, type Route } from '../route.ts'
+import { type Call, operator, type Route, URL_CREDENTIAL } from '../route.ts'
 
 const PAGE = 500
 
@@ -17,6 +17,7 @@ export function eventRoutes(deps: EventDeps): Route[] {
     operator.get('listRunEvents', '/v1/workflows/runs/:id/events', {
       query: z.strictObject({
         after: z.string().max(12).optional().describe('Only events behind this `seq`; wins over Last-Event-ID.'),
+        ...URL_CREDENTIAL,
       }),
       summary: "A run's events: a stream, or a list with Accept: application/json",
       answers: { 200: { 'text/event-stream': Event, 'application/json': list(Event) }, 204: null },
@@ -40,6 +41,7 @@ export function eventRoutes(deps: EventDeps): Route[] {
           .max(64)
           .optional()
           .describe('Only events behind the one of this id; wins over Last-Event-ID.'),
+        ...URL_CREDENTIAL,
       }),
       summary: "The organization's events as a stream, from now on or behind an event of the last hour",
       answers: { 200: { 'text/event-stream': Event } },
@@ -55,7 +57,7 @@ export function eventRoutes(deps: EventDeps): Route[] {
   ]
 
   function open({ c, principal }: Pick<Call<never>, 'c' | 'principal'>): EventStream {
-    return deps.streams.open({ keyId: principal.keyId, requestId: c.get('requestId'), response: c.env.outgoing })
+    return deps.streams.open({ principal, requestId: c.get('requestId'), response: c.env.outgoing })
   }
 
   async function wholeLog(organizationId: string, runId: string, after: number): Promise<RunEvent[]> {

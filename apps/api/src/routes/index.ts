@@ -12,6 +12,7 @@ import { pricingRoutes } from './pricing.ts'
 import { runLifecycleRoutes } from './run-lifecycle.ts'
 import { runRoutes } from './runs.ts'
 import { scheduleRoutes } from './schedules.ts'
+import { tokenRoutes } from './tokens.ts'
 import { webhookRoutes } from './webhooks.ts'
 import { workflowRoutes } from './workflows.ts'
 
@@ -20,6 +21,7 @@ export function createRoutes(deps: AppDeps): Route[] {
   const routes: Route[] = [
     ...healthRoutes(deps),
     ...accountRoutes(deps),
+    ...tokenRoutes(deps),
     ...eventRoutes(deps),
     ...runRoutes(deps),
     ...runLifecycleRoutes(deps),
