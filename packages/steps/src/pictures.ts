@@ -20,6 +20,7 @@ export interface PictureFacts {
   isAnimated: boolean
   /** Kept as more than 8 bits a sample. */
   isDeep: boolean
+  hasProfile: boolean
   isGrey: boolean
   /** Why it is not decoded; null where it may be. */
   excess: string | null
@@ -33,6 +34,7 @@ export async function pictureFacts(bytes: Uint8Array): Promise<PictureFacts> {
     pages = 1,
     depth,
     channels,
+    hasProfile,
   } = await sharp(bytes, {
     limitInputPixels: false,
   }).metadata()
@@ -49,12 +51,18 @@ export async function pictureFacts(bytes: Uint8Array): Promise<PictureFacts> {
         ? `has ${frames} frames of ${width} × ${height} pixels, and ${FRAMES_MAX} frames and ${ANIMATION_PIXELS_MAX / 1e6} megapixels in all are the limit`
         : null
   const isDeep = depth !== 'uchar'
-  return { mimeType: mediaType, width, height, frames, isAnimated, isDeep, isGrey: channels < 3, excess }
+  return { mimeType: mediaType, width, height, frames, isAnimated, isDeep, hasProfile, isGrey: channels < 3, excess }
 }
 
 /** A pipeline over all frames of a picture, or its first, upright. Damage that still gives every pixel is forgiven. */
-export function openPicture(bytes: Uint8Array, { animated } = { animated: true }): Sharp {
-  return sharp(bytes, { limitInputPixels: ANIMATION_PIXELS_MAX, animated, failOn: 'error' }).autoOrient()
+export function openPicture(
+  bytes: Uint8Array,
+  { isDeep, hasProfile }: Pick<PictureFacts, 'isDeep' | 'hasProfile'>,
+  { animated } = { animated: true },
+): Sharp {
+  const picture = sharp(bytes, { limitInputPixels: ANIMATION_PIXELS_MAX, animated, failOn: 'error' }).autoOrient()
+  // sharp works in sRGB, but on deep pictures with a profile in Display P3, and would write its numbers as they are.
+  return isDeep && hasProfile ? picture.withIccProfile('srgb', { attach: false }) : picture
 }
 
 /** Reads every pixel: a header alone may promise anything. Rejects with sharp's error where one is missing. */

@@ -7,7 +7,7 @@ const options = {
   quality: Quality,
   background: z
     .string()
-    .regex(/^#[0-9a-fA-F]{6}$/, 'must be a colour such as #ffffff')
+    .regex(/^#(?:[0-9a-fA-F]{3}){1,2}$/, 'must be a colour such as #ffffff')
     .default('#ffffff'),
 }
 

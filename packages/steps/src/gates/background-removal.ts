@@ -11,8 +11,8 @@ export const backgroundRemoval: GateKind = {
   applies: (_, model) => model?.capability === 'matte',
   async judge({ artifacts }) {
     const [first] = artifacts
-    if (first === undefined) return { passed: false, detail: 'there is no picture' }
-    const picture = sharp(first.bytes, { limitInputPixels: IMAGE_PIXELS_MAX })
+    if (!first?.record.mimeType.startsWith('image/')) return { passed: false, detail: 'there is no picture' }
+    const picture = sharp(first.bytes, { limitInputPixels: IMAGE_PIXELS_MAX, failOn: 'error' })
     const { hasAlpha } = await picture.metadata()
     if (!hasAlpha) return { passed: false, detail: 'the picture has no transparency' }
     const { isOpaque, channels } = await picture.stats()

@@ -1,5 +1,5 @@
 // What step kinds with a model share: their fields, and how a structured answer is read.
-import { type StepContext, StepFailure } from '@fabrique/engine'
+import { type ProducedFile, type StepContext, StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
 import { z } from 'zod'
 
@@ -9,6 +9,22 @@ export const ModelChoice = { model: z.string().max(200).optional(), provider: z.
 export const Params = z.custom<JsonObject>(isJsonObject, 'must be an object').optional()
 
 export const OutputSchema = z.custom<JsonObject>(isJsonObject, 'must be a JSON Schema').optional()
+
+/** Stores the files of an answer, also those behind one that is not what it must be, which fails it in the end. */
+export async function storeAll(files: readonly ProducedFile[], context: Pick<StepContext, 'store'>) {
+  const artifacts: JsonObject[] = []
+  let failure: unknown
+  for (const file of files) {
+    try {
+      artifacts.push(await context.store(file))
+    } catch (error) {
+      if (!StepFailure.is(error)) throw error
+      failure ??= error
+    }
+  }
+  if (failure !== undefined) throw failure
+  return artifacts
+}
 
 /** Reads a model's structured answer by the step's schema; fails as `bad_output` for what is not JSON or does not fit. */
 export async function answerReader(

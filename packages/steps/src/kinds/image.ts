@@ -2,7 +2,7 @@
 import type { StepKind } from '@fabrique/engine'
 import { type JsonObject, textOf } from '@fabrique/schema'
 import { z } from 'zod'
-import { ModelChoice, Params } from './fields.ts'
+import { ModelChoice, Params, storeAll } from './fields.ts'
 
 /** `{artifact, artifacts}`: the first picture that the model answers with, and all of them. */
 export const image: StepKind = {
@@ -18,8 +18,7 @@ export const image: StepKind = {
   async run(fields, context) {
     const params = (fields.params ?? {}) as JsonObject
     const answer = await context.call({ prompt: textOf(fields.promptTemplate), params })
-    const artifacts: JsonObject[] = []
-    for (const file of answer.files) artifacts.push(await context.store(file))
+    const artifacts = await storeAll(answer.files, context)
     return { artifact: artifacts[0] ?? null, artifacts }
   },
 }

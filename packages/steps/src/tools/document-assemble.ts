@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { type Document, type Picture, type Section } from '../document/document.ts'
 import { markdownOf } from '../document/markdown.ts'
 import { pageOf, safeUrl, wordsOf } from '../document/page.ts'
-import { openPicture } from '../pictures.ts'
+import { openPicture, pictureFacts } from '../pictures.ts'
 import { artifactIn, textIn } from './reference.ts'
 
 /** Twice the widest column, for dense screens, within reason. */
@@ -95,7 +95,7 @@ async function sectionAt(given: z.infer<typeof Args>, index: number, context: St
 async function embedded(image: JsonObject, index: number, context: StepContext): Promise<Picture> {
   const { bytes } = await context.open(image, `args.sections[${index}].image`)
   try {
-    const { data, info } = await openPicture(bytes)
+    const { data, info } = await openPicture(bytes, await pictureFacts(bytes))
       .resize(PICTURE_WIDTH_PX_MAX, PICTURE_HEIGHT_PX_MAX, { fit: 'inside', withoutEnlargement: true })
       .webp({ quality: 82 })
       .toBuffer({ resolveWithObject: true })

@@ -109,6 +109,26 @@ describe('image.convert', () => {
     }
   })
 
+  it.each(['png', 'webp'])('brings the colours of a profile to sRGB in 16 bits as well: %s', async (format) => {
+    const samples = Uint16Array.from({ length: 8 * 8 * 3 }, (_, index) => (index % 3 === 0 ? 50_000 : 10_000))
+    const red = async (bytes: Uint8Array, ignoreIcc: boolean) => {
+      const raw = sharp(bytes, { ignoreIcc }).toColourspace('rgb16').raw({ depth: 'ushort' })
+      return (await raw.toBuffer()).readUInt16LE(0)
+    }
+    for (const [profile, more] of [
+      ['srgb', 0],
+      ['p3', 4_000],
+    ] as const) {
+      const deep = sharp(samples, { raw: { width: 8, height: 8, channels: 3 } }).toColourspace('rgb16')
+      const source = await deep.withIccProfile(profile).png().toBuffer()
+      expect(await sharp(source).metadata()).toMatchObject({ depth: 'ushort', hasProfile: true })
+      const converted = await convert(source, { format, lossless: true })
+      expect((await sharp(converted).metadata()).hasProfile).toBe(false)
+      const wanted = (await red(source, true)) + more
+      expect(Math.abs((await red(converted, true)) - wanted), profile).toBeLessThan(1_000)
+    }
+  })
+
   it.each([
     ['gif', 'webp'],
     ['webp', 'gif'],

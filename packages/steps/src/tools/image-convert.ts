@@ -55,7 +55,7 @@ export const imageConvert: Tool = {
       throw new StepFailure('invalid', `"args.image" is an animation ${why}.`)
     }
     const background = encoder.background?.(options)
-    let picture = openPicture(bytes).timeout({ seconds: SECONDS_MAX })
+    let picture = openPicture(bytes, source).timeout({ seconds: SECONDS_MAX })
     if (background !== undefined) picture = picture.flatten({ background })
     if (widthPx !== undefined || heightPx !== undefined) {
       picture = picture.resize({
