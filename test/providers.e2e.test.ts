@@ -293,18 +293,19 @@ describe('a provider that fails', () => {
   )
 
   it.each([
-    ['HTML', '<html>maintenance</html>'],
-    ['no picture', { created: 1, data: [] }],
+    ['HTML', '<html>maintenance</html>', 'unreadable'],
+    ['no picture', { created: 1, data: [] }, 'bad-output'],
     [
       'bytes that are no picture',
       { created: 1, data: [{ b64_json: Buffer.from('not a picture').toString('base64') }] },
+      'bad-output',
     ],
-  ])('to make sense (%s) fails the run honestly, and its cost is booked', async (_, body) => {
+  ])('to make sense (%s) fails the run honestly, and its cost is booked', async (_, body, code) => {
     providers.script('image', { body })
     const run = await fabrique.submit()
     const log = await fabrique.finish(run.id)
     expect(providers.asked('image')).toHaveLength(1)
-    expect(log.at(-1)).toMatchObject({ kind: 'workflow.run.failed', payload: { error: { code: 'unreadable' } } })
+    expect(log.at(-1)).toMatchObject({ kind: 'workflow.run.failed', payload: { error: { code } } })
     const ledger = await fabrique.ledger(run.id)
     expect(ledger).toHaveLength(1)
     expect(ledger[0]?.actualCostUsd).toBeGreaterThan(0)
