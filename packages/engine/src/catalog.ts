@@ -1,8 +1,19 @@
 // What the engine can do, as a value: step kinds, tools, providers and gates, each one file and one line to register.
 // Hides the look-up; templates are checked against the same catalog that workers run.
-import type { ArtifactSchema, Gate, JsonObject, JsonValue, Lookup, ModelRow, Step, Usage } from '@fabrique/schema'
+import type {
+  ArtifactSchema,
+  Gate,
+  JsonObject,
+  JsonValue,
+  Lookup,
+  ModelRow,
+  Rate,
+  Step,
+  Unit,
+  Usage,
+} from '@fabrique/schema'
 import type { z } from 'zod'
-import type { ArtifactRecord, FileLink, StagedAnswer } from './ports.ts'
+import type { ArtifactRecord, FileLink, Inspect, StagedAnswer } from './ports.ts'
 
 export type Capability = ModelRow['capability']
 
@@ -18,6 +29,14 @@ export interface Model {
   operation: string
   /** Parameters that the name implies, below what a template says. */
   defaults?: JsonObject
+  /** The units that the price list has rates in; absent where it is not known, or has none. */
+  pricedIn?: readonly Unit[]
+}
+
+/** A model with the units that these rates price it in. */
+export function pricedBy(rates: readonly Rate[], model: Model): Model {
+  const units = new Set(rates.flatMap((rate) => (rate.model === model.name ? [rate.unit] : [])))
+  return units.size === 0 ? model : { ...model, pricedIn: [...units] }
 }
 
 /** A file that a call or tool made, before the engine verifies, hashes and stores it. */
@@ -45,6 +64,8 @@ export interface ProviderRequest {
   signal: AbortSignal
   /** The step's own time limit; absent: what is usual for the provider. The signal ends the call in any case. */
   timeLimitMs?: number | undefined
+  /** How long the result has been asked for before; a provider's usual limit is for all of it. */
+  askedForMs?: number
   /** Set where the provider has accepted this request before: ask for its result, and never send a new one. */
   resumeId: string | null
   /** Makes the provider's own name of the request durable before anything is waited for. */
@@ -66,7 +87,12 @@ export interface Provider {
   reserved?(model: Model, request: JsonObject): { path: string[]; instead: string }[]
   /** What it uses at least and at most; as expected where absent. */
   usageRange?(model: Model, request: JsonObject): { low: Usage[]; high: Usage[] }
+  /** What a request used whose answer is only `expected` to have used something, by all that it made; null where that does not tell. */
+  measure?(model: Model, request: JsonObject, made: readonly MadeFile[]): Usage[] | null
 }
+
+/** What a file turned out to be. */
+export type MadeFile = Awaited<ReturnType<Inspect>>
 
 /**
  * One way to reach a provider, live or simulated. Never repeats a request that may cost something: the engine is the

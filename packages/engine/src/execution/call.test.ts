@@ -46,6 +46,7 @@ function setup(options: {
     catalog: createTestCatalog(),
     artifacts,
     limits: { enter: async () => () => {} },
+    inspect: async (_: Uint8Array, mimeType: string) => ({ mimeType, width: null, height: null, durationMs: null }),
     clock,
     admit: () => {},
     killpoint: () => {},
@@ -533,6 +534,24 @@ describe('a call that the provider has accepted', () => {
     expect(asked.length).toBeGreaterThan(20)
   })
 
+  it('is asked for by a new series of tries where it had good answers for a while, and says for how long', async () => {
+    const failures = Array(12).fill(new StepFailure('invalid', 'no such request'))
+    const askedForMs: (number | undefined)[] = []
+    const { call, clock } = setup({
+      serve: async (request) => {
+        askedForMs.push(request.askedForMs)
+        if (request.resumeId === null) await request.onRequestId('q-7')
+        if (failures.length === 0) return answerTo(request.request)
+        // The provider works at it for three minutes before it denies it.
+        if (failures.length % 4 === 0) clock.advance(3 * 60_000)
+        throw failures.pop()
+      },
+    })
+    const { result } = await passing(clock, call())
+    expect(result.record.outcome).toBe('succeeded')
+    expect(askedForMs.slice(0, 2)).toEqual([0, 180_250])
+  })
+
   it('is over where the provider has said its last word', async () => {
     const last = new StepFailure('server', 'it broke while it was made', { isFinal: true })
     const { asked, serve } = accepting([failing(last)])
@@ -683,6 +702,55 @@ describe('the bill of a call', () => {
       serve: async ({ request }) => ({ ...answerTo(request), usage: [{ unit: 'input_token', quantity }] }),
     })
     expect((await call()).record).toMatchObject({ status: 'estimated', actualUsd: 0.25, bill: { lines: [] } })
+  })
+
+  it('is of the units that the price list has for the model, by what it made where the provider does not say', async () => {
+    const units: unknown[] = []
+    const measuring: Provider = {
+      ...(createTestCatalog().provider('acme') as Provider),
+      expectedUsage: ({ pricedIn }) => {
+        units.push(pricedIn)
+        return [{ unit: 'output_token', quantity: 1 }]
+      },
+      measure: (_model, _request, made) => [{ unit: 'output_token', quantity: made[0]?.width ?? 0 }],
+    }
+    const catalog = { ...createTestCatalog(), provider: () => measuring }
+    const inspect = async () => ({ mimeType: 'image/png', width: 7, height: 1, durationMs: null })
+    const { call, artifacts } = setup({
+      definition: { rates },
+      deps: { catalog, inspect },
+      serve: async ({ request }) => ({ ...answerTo(request), usage: used, basis: 'expected', links: [] }),
+    })
+    const { record } = await call()
+    expect(units[0]).toEqual(['request', 'input_token', 'output_token'])
+    expect(record).toMatchObject({ status: 'measured', quantity: 7, actualUsd: 0.7 })
+    expect(await artifacts.staged(record.id)).toMatchObject({ basis: 'measured' })
+  })
+
+  it('is the estimate where what was made cannot be read', async () => {
+    const inspect = async () => {
+      throw new StepFailure('bad_output', 'not a picture')
+    }
+    const measure = () => [{ unit: 'request' as const, quantity: 9 }]
+    const catalog = createTestCatalog()
+    const provider = { ...(catalog.provider('acme') as Provider), measure }
+    const { call } = setup({
+      deps: { catalog: { ...catalog, provider: () => provider }, inspect },
+      serve: async ({ request }) => ({ ...answerTo(request), basis: 'expected', links: [] }),
+    })
+    expect((await call()).record).toMatchObject({ status: 'estimated', actualUsd: 0.25 })
+  })
+
+  it('is refused before it is sent where the request asks for what no call can have', async () => {
+    const catalog = createTestCatalog()
+    const expectedUsage = () => [{ unit: 'request' as const, quantity: Number.NaN }]
+    const provider = { ...(catalog.provider('acme') as Provider), expectedUsage }
+    const { call, sent, outcomes } = setup({ deps: { catalog: { ...catalog, provider: () => provider } } })
+    await expect(call()).rejects.toMatchObject({
+      failureClass: 'invalid',
+      message: expect.stringContaining('requests'),
+    })
+    expect([sent, outcomes()]).toEqual([[], []])
   })
 
   it('of a failed call is what it used, with what the provider said', async () => {

@@ -4,6 +4,7 @@
 import {
   FabriqueError,
   findRate,
+  isQuantity,
   type JsonObject,
   linesOf,
   priceOf,
@@ -13,9 +14,18 @@ import {
   roundUsd,
   type Usage,
 } from '@fabrique/schema'
-import type { Catalog, InputFile, Model, ProducedFile, ProviderAnswer, Providers } from '../catalog.ts'
+import {
+  type Catalog,
+  type InputFile,
+  type MadeFile,
+  type Model,
+  pricedBy,
+  type ProducedFile,
+  type ProviderAnswer,
+  type Providers,
+} from '../catalog.ts'
 import { backoffMs, type FailureClass, StepFailure, TRANSIENT } from '../failure.ts'
-import type { ArtifactStore, Bill, CallFacts, CallRecord, Clock, FileLink, Limits } from '../ports.ts'
+import type { ArtifactStore, Bill, CallFacts, CallRecord, Clock, FileLink, Inspect, Limits } from '../ports.ts'
 import type { Binding, Definition } from '../specification.ts'
 import { requestFor } from '../template/parameters.ts'
 import { callId } from '../unit-key.ts'
@@ -27,6 +37,9 @@ const ASK_AGAIN_MS = 250
 const ASK_AGAIN_MS_MAX = 30_000
 /** How long that goes on where the step has no time limit of its own. */
 const ASK_FOR_MS = 10 * 60_000
+/** A request that was asked for this long had good answers, so that a failure begins a new series; not for ever. */
+const CALM_MS = 2 * 60_000
+const CALM_FOR_MS = 30 * 60_000
 /** How often the provider may say that it has no such request, or no such file, before that is believed. */
 const DENIALS_MAX = 5
 /** After these no other model is asked: it would be refused too, or be paid for the same again. */
@@ -55,6 +68,7 @@ export interface CallDeps {
   providers: Providers
   artifacts: ArtifactStore
   limits: Limits
+  inspect: Inspect
   clock: Pick<Clock, 'nowMs' | 'sleep'>
   /** Throws a `budget` failure where the run may not spend this much more. */
   admit(mostUsd: number): void
@@ -122,7 +136,10 @@ export async function callModel(
     const { model: name, simulated } = bound
     const model = deps.catalog.model(name)
     if (model === undefined) throw new StepFailure('invalid', `This worker does not know the model "${name}".`)
-    return { asked: { model, request: requestFor(bound, request), files }, simulated }
+    return {
+      asked: { model: pricedBy(site.definition.rates, model), request: requestFor(bound, request), files },
+      simulated,
+    }
   })
   let failure: StepFailure | undefined
   let limited = 0
@@ -199,6 +216,13 @@ function mostUsd({ catalog, clock }: CallDeps, site: CallSite, { model, request 
 
 function intent(site: CallSite, { model, request }: Asked, simulated: boolean, deps: CallDeps): CallRecord {
   const usages = timed(deps.clock, deps.catalog.provider(model.provider)?.expectedUsage(model, request) ?? [])
+  const odd = usages.find(({ quantity }) => !isQuantity(quantity))
+  if (odd !== undefined) {
+    const what = `The request asks "${model.name}" for an amount in ${odd.unit}s that no call can have.`
+    throw new StepFailure('invalid', `${what} Check the sizes, numbers and durations that it gives.`, {
+      code: 'invalid-amount',
+    })
+  }
   const estimated = priceOf(site.definition.rates, model.name, usages)
   if (estimated === null) {
     throw new StepFailure('invalid', `The run's price list has no rate for this call of "${model.name}".`, {
@@ -234,7 +258,8 @@ async function recover(
   files: Record<string, InputFile>,
 ): Promise<SettledCall | null> {
   const staged = await deps.artifacts.staged(record.id)
-  const model = deps.catalog.model(record.model)
+  const known = deps.catalog.model(record.model)
+  const model = known && pricedBy(site.definition.rates, known)
   if (staged !== null && (staged.links === undefined || model === undefined)) return settle(deps, site, record, staged)
   if (model !== undefined && (staged !== null || record.requestId !== null)) {
     const bound = site.binding?.models.find((one) => one.model === record.model) ?? {}
@@ -281,7 +306,7 @@ async function complete(
       await stage(deps, site, record.id, made)
     }
     if (made.links !== undefined) {
-      made = await fetchLinks(deps, site, asked.model, sent, made)
+      made = await measured(deps, asked, await fetchLinks(deps, site, asked.model, sent, made))
       await stage(deps, site, record.id, made)
     }
     return settle(deps, site, sent, made)
@@ -305,9 +330,11 @@ async function askUntilMade(
   sent: () => CallRecord,
   update: (change: Partial<CallRecord>) => Promise<void>,
 ): Promise<ProviderAnswer> {
-  const patience = createPatience(deps, site)
+  const begunMs = deps.clock.nowMs()
+  let patience = createPatience(deps, site)
   for (;;) {
     const { id, simulated, requestId } = sent()
+    const askedMs = deps.clock.nowMs()
     try {
       return await deps.providers.call(simulated, {
         model,
@@ -317,6 +344,7 @@ async function askUntilMade(
         callId: id,
         signal: site.signal,
         timeLimitMs: site.timeLimitMs,
+        askedForMs: askedMs - begunMs,
         resumeId: requestId,
         onRequestId: (accepted) => update({ requestId: accepted }),
         onProgress: site.onProgress,
@@ -325,6 +353,8 @@ async function askUntilMade(
       if (!StepFailure.is(error) || sent().requestId === null || error.isFinal || error.failureClass === 'refused')
         throw error
       const isDenial = !TRANSIENT.includes(error.failureClass)
+      const wasCalm = deps.clock.nowMs() - askedMs > CALM_MS && askedMs - begunMs < CALM_FOR_MS
+      if (wasCalm) patience = createPatience(deps, site)
       if (await patience.lasts(isDenial, error.retryAfterMs)) continue
       throw site.signal.aborted ? error : undelivered('its result cannot be had', error)
     }
@@ -342,6 +372,25 @@ async function fetchLinks(
   const files: ProducedFile[] = []
   for (const link of links) files.push(await fetchLink(deps, site, model, simulated, link))
   return { ...made, files: [...made.files, ...files] }
+}
+
+/** The answer with its use measured by its files, where nothing better is known. */
+async function measured(
+  { catalog, inspect }: Pick<CallDeps, 'catalog' | 'inspect'>,
+  { model, request }: Asked,
+  made: ProviderAnswer,
+): Promise<ProviderAnswer> {
+  const provider = catalog.provider(model.provider)
+  if (made.basis !== 'expected' || provider?.measure === undefined) return made
+  const files: MadeFile[] = []
+  for (const { bytes, mimeType } of made.files) {
+    const found = await inspect(bytes, mimeType).catch(() => null)
+    // Refused when it is stored; it is paid for all the same.
+    if (found === null) return made
+    files.push(found)
+  }
+  const usage = provider.measure(model, request, files)
+  return usage === null ? made : { ...made, usage, basis: 'measured' }
 }
 
 async function fetchLink(
@@ -365,14 +414,15 @@ async function fetchLink(
   }
 }
 
-/** How long one stage is tried again: with growing pauses, by the step's time limit or for ten minutes. */
+/** How long one stage is tried again: with growing pauses, by the step's time limit or for ten minutes of failures. */
 function createPatience({ clock }: CallDeps, { signal, timeLimitMs = ASK_FOR_MS }: CallSite) {
-  const untilMs = clock.nowMs() + timeLimitMs
+  let untilMs: number | undefined
   let tries = 0
   let denials = 0
   return {
     /** Pauses before another try; false where there is none. */
     async lasts(isDenial: boolean, retryAfterMs = 0): Promise<boolean> {
+      untilMs ??= clock.nowMs() + timeLimitMs
       tries += 1
       denials = isDenial ? denials + 1 : 0
       const pauseMs = Math.max(retryAfterMs, Math.min(backoffMs(tries, ASK_AGAIN_MS), ASK_AGAIN_MS_MAX))

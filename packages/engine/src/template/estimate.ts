@@ -12,7 +12,7 @@ import {
   type StepEstimate,
   type Template,
 } from '@fabrique/schema'
-import type { Catalog, Model } from '../catalog.ts'
+import { type Catalog, type Model, pricedBy } from '../catalog.ts'
 import { parseTemplate, placeholdersIn, renderValue, type Scope } from './placeholders.ts'
 import { forEachOf } from './data-flow.ts'
 import { requestFor } from './parameters.ts'
@@ -33,7 +33,7 @@ export function priceCall(
 ): Estimate | null {
   const prices = models.map((bound) => {
     const model = catalog.model(bound.model)
-    return model === undefined ? FREE : priceModel(catalog, rates, model, requestFor(bound, request))
+    return model === undefined ? FREE : priceModel(catalog, rates, pricedBy(rates, model), requestFor(bound, request))
   })
   const [first] = prices
   if (first === undefined || first === null || prices.includes(null)) return null

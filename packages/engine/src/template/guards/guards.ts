@@ -15,7 +15,7 @@ import {
   Template,
   textOf,
 } from '@fabrique/schema'
-import { type Catalog, modelNamesOf } from '../../catalog.ts'
+import { type Catalog, modelNamesOf, pricedBy } from '../../catalog.ts'
 import type { Clock, IntakeSchemas } from '../../ports.ts'
 import { endsIn, endsOf } from '../model-ends.ts'
 import { placeholdersIn } from '../placeholders.ts'
@@ -205,7 +205,8 @@ function checkPrices({ document, steps, catalog, report }: Subject, rates: reado
   }
   for (const { at, name, request } of asked) {
     const model = catalog.model(name)
-    for (const usage of (model && catalog.provider(model.provider)?.expectedUsage(model, request)) ?? []) {
+    const usages = model && catalog.provider(model.provider)?.expectedUsage(pricedBy(rates, model), request)
+    for (const usage of usages ?? []) {
       const why = `the current price list has no rate for one ${usage.unit} of "${name}"`
       const remedy = 'add it with POST /v1/pricing, or use a priced model'
       if (findRate(rates, name, usage) === undefined) report(at, 'unknown-rate', `${why}; ${remedy}`)
