@@ -71,3 +71,15 @@ export async function decodePicture(bytes: Uint8Array, { frames }: PictureFacts)
   const page = frames > 1 ? { page: frames - 1 } : {}
   await sharp(bytes, { limitInputPixels: IMAGE_PIXELS_MAX, failOn: 'error', ...page }).stats()
 }
+
+/** Whether nothing but black can be seen: what a safety checker puts in the place of a picture. No model paints that. */
+export async function isBlack(bytes: Uint8Array): Promise<boolean> {
+  try {
+    const shown = sharp(bytes, { limitInputPixels: IMAGE_PIXELS_MAX }).flatten({ background: '#fff' }).greyscale()
+    const pixels = await shown.resize(32, 32, { fit: 'fill' }).raw().toBuffer()
+    return pixels.every((value) => value === 0)
+  } catch {
+    // What does not decode is refused where it is stored.
+    return false
+  }
+}

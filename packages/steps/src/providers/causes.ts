@@ -110,6 +110,10 @@ const BY_NAME: Record<string, CauseName> = {
   model_not_found: 'noModel',
   server_error: 'server',
   internal_server_error: 'server',
+  internal_error: 'server',
+  downstream_service_error: 'server',
+  downstream_service_unavailable: 'server',
+  generation_timeout: 'time',
   overloaded_error: 'server',
   engine_overloaded: 'server',
 }

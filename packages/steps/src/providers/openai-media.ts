@@ -11,7 +11,8 @@ import {
 import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/schema'
 import type OpenAI from 'openai'
 import { causeOf } from './causes.ts'
-import { amount, askedTexts, dataUrl, options, reportedUsage, textTokens, unreadable } from './openai-wire.ts'
+import { amount, askedTexts, options, reportedUsage, textTokens, unreadable } from './openai-wire.ts'
+import { dataUrl } from './adapter.ts'
 
 /** What an error inside a success may be long. */
 const ERROR_BYTES_MAX = 64 * 1024

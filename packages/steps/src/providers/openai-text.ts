@@ -12,7 +12,8 @@ import { isJsonObject, type JsonObject, type JsonValue, textOf, type Usage } fro
 import type OpenAI from 'openai'
 import type { AgentTurn, OfferedTool, ToolCall } from '../kinds/agent.ts'
 import { causeOf } from './causes.ts'
-import { amount, askedTexts, dataUrl, options, reportedUsage, unreadable } from './openai-wire.ts'
+import { amount, askedTexts, options, reportedUsage, unreadable } from './openai-wire.ts'
+import { dataUrl } from './adapter.ts'
 import { isStrictSchema } from './strict-schema.ts'
 
 const POLL_MS = 250

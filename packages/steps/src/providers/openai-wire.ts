@@ -1,5 +1,5 @@
 // What all of OpenAI's operations share: headers, files, usages, and answers that cannot be read.
-import { type CallFacts, type InputFile, type ProviderRequest, StepFailure } from '@fabrique/engine'
+import { type CallFacts, type ProviderRequest, StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue, textOf, type Unit, type Usage } from '@fabrique/schema'
 
 /** How long a call may take whose step has no limit of its own. */
@@ -15,10 +15,6 @@ export function options({ signal, callId, timeLimitMs = TIMEOUT_MS }: ProviderRe
     timeout: Math.min(timeLimitMs, TIMEOUT_MS_MAX),
     headers: { 'Idempotency-Key': `${callId}${part}` },
   }
-}
-
-export function dataUrl({ record, bytes }: InputFile): string {
-  return `data:${record.mimeType};base64,${Buffer.from(bytes).toString('base64')}`
 }
 
 /** The texts of a request, which an error may quote. */

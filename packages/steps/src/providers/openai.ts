@@ -156,8 +156,7 @@ export const openai: ProviderAdapter = {
         }
       },
       async fetch({ name, url }, signal) {
-        const { bytes, contentType } = await fetchFile(url, signal)
-        return { name, mimeType: contentType, bytes }
+        return { name, ...(await fetchFile(url, signal)) }
       },
     }
   },
