@@ -351,10 +351,10 @@ describe('a cancel', () => {
     expect(log.at(-1)?.kind).toBe('workflow.run.cancelled')
   })
 
-  it('of a run that waits between two attempts ends it at once', async () => {
+  it('of a run that waits for a limit ends it at once', async () => {
     providers.script('image', { status: 429, headers: { 'retry-after': '600' }, body: { error: { message: 'later' } } })
     const run = await fabrique.submit()
-    await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.node.retrying')
+    await fabrique.waitFor(run.id, ({ payload }) => payload.waits_for === 'rate-limit')
     await cancel(run.id)
     await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.cancelled')
     expect(providers.asked('image')).toHaveLength(1)
