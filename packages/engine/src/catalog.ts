@@ -62,7 +62,7 @@ export interface ProviderRequest {
   /** Stable across retries of the same attempt: providers that know idempotency keys get it. */
   callId: string
   signal: AbortSignal
-  /** The step's own time limit; absent: what is usual for the provider. The signal ends the call in any case. */
+  /** The step's own time limit, else the model's; absent: what is usual for the provider. The signal ends the call in any case. */
   timeLimitMs?: number | undefined
   /** How long the result has been asked for before; a provider's usual limit is for all of it. */
   askedForMs?: number

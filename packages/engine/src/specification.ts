@@ -23,6 +23,8 @@ export interface Binding {
     simulated: boolean
     /** How it understands the parameters of the others. */
     mapped?: NonNullable<ModelRow['mapped']>
+    /** How long it may take for one request where the step has no limit of its own. */
+    timeLimitMs?: number
   }[]
 }
 

@@ -26,6 +26,10 @@ export const Specification = z
               endpoint: z.string(),
               simulated: z.boolean(),
               mapped: JsonRecord.exactOptional().describe('How it understands the parameters of the others.'),
+              timeLimitMs: z
+                .int()
+                .exactOptional()
+                .describe('How long it may take for one request of a step without `timeoutMs`.'),
             }),
           ),
         }),

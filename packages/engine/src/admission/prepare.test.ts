@@ -243,6 +243,15 @@ describe('what is compiled', () => {
     })
   })
 
+  it('binds a model with the time that its row gives it for a request', async () => {
+    const { definition } = setup([aTemplate([{ id: 'a' }])])
+    const models = [{ model: 'acme/one', capability: 'text', time_limit_s: 90, assumed: true }]
+    expect((await definition()).providerBindings.a?.models[0]).not.toHaveProperty('timeLimitMs')
+    const bound = (await definition({ pricing: { ...PRICING, version: '2026.02.03', models } as RateTable }))
+      .providerBindings
+    expect(bound.a?.models).toMatchObject([{ model: 'acme/one', timeLimitMs: 90_000 }])
+  })
+
   it('is compiled anew for steps that were edited under the same version', async () => {
     const { definition, templates } = setup([aTemplate([{ id: 'a' }])])
     await definition()

@@ -4,7 +4,7 @@ import type { Provider, ProviderAnswer, ProviderRequest, Providers } from '../ca
 import { callModel, type CallDeps, type CallSite } from './call.ts'
 import { StepFailure } from '../failure.ts'
 import type { CallRecord } from '../ports.ts'
-import type { Definition } from '../specification.ts'
+import type { Binding, Definition } from '../specification.ts'
 import { aCall, aDefinition } from '../testing/factories.ts'
 import { createFakeClock, type FakeClock } from '../testing/fake-clock.ts'
 import { createMemoryArtifactStore } from '../testing/memory-artifact-store.ts'
@@ -550,6 +550,19 @@ describe('a call that the provider has accepted', () => {
     const { result } = await passing(clock, call())
     expect(result.record.outcome).toBe('succeeded')
     expect(askedForMs.slice(0, 2)).toEqual([0, 180_250])
+  })
+
+  it.each([
+    [undefined, 5_000, 5_000],
+    [60_000, 5_000, 60_000],
+    [undefined, undefined, undefined],
+  ])('may take as long as the step says (%s), else as its model (%s)', async (step, model, limit) => {
+    const [bound] = aDefinition(asking([{ id: 'a' }], ['acme/one'])).providerBindings.a?.models ?? []
+    const models = [{ ...(bound as Binding['models'][number]), ...(model === undefined ? {} : { timeLimitMs: model }) }]
+    const { call, site, sent } = setup({})
+    Object.assign(site, { binding: { models }, timeLimitMs: step })
+    await call()
+    expect(sent[0]?.timeLimitMs).toBe(limit)
   })
 
   it('is over where the provider has said its last word', async () => {

@@ -109,6 +109,22 @@ interface Asked {
   model: Model
   request: JsonObject
   files: Record<string, InputFile>
+  /** The model's own; a step's comes before it. */
+  timeLimitMs: number | undefined
+}
+
+/** What a bound model is asked, in its own words; undefined for a model that this worker does not know. */
+function askedOf(
+  { catalog }: Pick<CallDeps, 'catalog'>,
+  { definition }: Pick<CallSite, 'definition'>,
+  bound: Pick<Binding['models'][number], 'model' | 'mapped' | 'timeLimitMs'>,
+  request: JsonObject,
+  files: Record<string, InputFile>,
+): Asked | undefined {
+  const model = catalog.model(bound.model)
+  if (model === undefined) return undefined
+  const { timeLimitMs } = bound
+  return { model: pricedBy(definition.rates, model), request: requestFor(bound, request), files, timeLimitMs }
 }
 
 /**
@@ -133,13 +149,9 @@ export async function callModel(
   }
   if (!asksAgain && site.earlier.some(({ outcome }) => outcome === 'unknown')) throw unknownOutcome()
   const asked = binding.models.map((bound) => {
-    const { model: name, simulated } = bound
-    const model = deps.catalog.model(name)
-    if (model === undefined) throw new StepFailure('invalid', `This worker does not know the model "${name}".`)
-    return {
-      asked: { model: pricedBy(site.definition.rates, model), request: requestFor(bound, request), files },
-      simulated,
-    }
+    const one = askedOf(deps, site, bound, request, files)
+    if (one === undefined) throw new StepFailure('invalid', `This worker does not know the model "${bound.model}".`)
+    return { asked: one, simulated: bound.simulated }
   })
   let failure: StepFailure | undefined
   let limited = 0
@@ -258,13 +270,12 @@ async function recover(
   files: Record<string, InputFile>,
 ): Promise<SettledCall | null> {
   const staged = await deps.artifacts.staged(record.id)
-  const known = deps.catalog.model(record.model)
-  const model = known && pricedBy(site.definition.rates, known)
-  if (staged !== null && (staged.links === undefined || model === undefined)) return settle(deps, site, record, staged)
-  if (model !== undefined && (staged !== null || record.requestId !== null)) {
-    const bound = site.binding?.models.find((one) => one.model === record.model) ?? {}
-    return await withPermit(deps, site, model, record.simulated, { patient: true }, () =>
-      complete(deps, site, { model, request: requestFor(bound, request), files }, record, staged),
+  const bound = site.binding?.models.find(({ model }) => model === record.model) ?? { model: record.model }
+  const asked = askedOf(deps, site, bound, request, files)
+  if (staged !== null && (staged.links === undefined || asked === undefined)) return settle(deps, site, record, staged)
+  if (asked !== undefined && (staged !== null || record.requestId !== null)) {
+    return await withPermit(deps, site, asked.model, record.simulated, { patient: true }, () =>
+      complete(deps, site, asked, record, staged),
     )
   }
   // The process died between sending and saving: whether the provider charged for it cannot be known.
@@ -326,7 +337,7 @@ async function complete(
 async function askUntilMade(
   deps: CallDeps,
   site: CallSite,
-  { model, request, files }: Asked,
+  { model, request, files, timeLimitMs }: Asked,
   sent: () => CallRecord,
   update: (change: Partial<CallRecord>) => Promise<void>,
 ): Promise<ProviderAnswer> {
@@ -343,7 +354,7 @@ async function askUntilMade(
         seed: site.seed,
         callId: id,
         signal: site.signal,
-        timeLimitMs: site.timeLimitMs,
+        timeLimitMs: site.timeLimitMs ?? timeLimitMs,
         askedForMs: askedMs - begunMs,
         resumeId: requestId,
         onRequestId: (accepted) => update({ requestId: accepted }),

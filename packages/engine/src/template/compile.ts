@@ -82,7 +82,16 @@ export function compile(template: Template, bindings: Bindings): Compiled {
       refuseMissing(place, bindings.missing?.(model, isSimulated) ?? null)
       simulated ||= isSimulated
       const { provider, endpoint } = model
-      return { model: name, provider, endpoint, simulated: isSimulated, ...wordsOf(pricing.models, all, name) }
+      const limitS = pricing.models?.find((row) => row.model === name)?.time_limit_s
+      const limit = limitS === undefined ? {} : { timeLimitMs: limitS * 1_000 }
+      return {
+        model: name,
+        provider,
+        endpoint,
+        simulated: isSimulated,
+        ...wordsOf(pricing.models, all, name),
+        ...limit,
+      }
     })
     if (models.length === 0) throw notRunnable(`${place} has no model`)
     providerBindings[place] = { ...(role === undefined ? {} : { role }), models }
