@@ -95,6 +95,19 @@ describe('a token of one run', () => {
     expect(await statusOf(`/v1/artifacts/${data[0]?.id}/content?token=${token}`)).toBe(200)
   })
 
+  it('goes on behind the id that a client reconnects with, though its URL still says where it began', async () => {
+    const { token } = await tokenOf({ run_id: run.id })
+    const path = `${RUNS}/${run.id}/events?access_token=${token}&after=1`
+    const accept = { accept: 'application/json' }
+    const first = async (at: string, headers: Record<string, string> = {}) => {
+      const { data } = (await (await ask(at, { ...accept, ...headers })).json()) as { data: { seq: number }[] }
+      return data[0]?.seq
+    }
+    expect(await first(path)).toBe(2)
+    expect(await first(path, { 'last-event-id': '3' })).toBe(4)
+    expect(await first(`${path}&lastEventId=3`)).toBe(4)
+  })
+
   it('does nothing else', async () => {
     const { token } = await tokenOf({ run_id: run.id })
     const other = await fabrique.submit(FOX, { key: operator.key })
