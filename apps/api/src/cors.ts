@@ -17,10 +17,10 @@ export function cors(origins: readonly string[]): MiddlewareHandler<ApiContext> 
   return async function crossOrigin(c, next) {
     const origin = c.req.header('origin')
     const isOpen = OPEN_TO_ALL.test(c.req.path) || origins.includes('*')
-    const allowed = isOpen ? '*' : origins.find((one) => one === origin)
+    const allowed = isOpen && origin !== undefined ? '*' : origins.find((one) => one === origin)
     // On Node's response, because event streams are not answered by way of Hono's.
     const { outgoing } = c.env
-    if (!isOpen) outgoing.setHeader('vary', 'Origin')
+    outgoing.setHeader('vary', 'Origin')
     if (allowed !== undefined) {
       outgoing.setHeader('access-control-allow-origin', allowed)
       outgoing.setHeader('access-control-expose-headers', EXPOSED)

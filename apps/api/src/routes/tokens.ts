@@ -11,6 +11,7 @@ export function tokenRoutes({ accounts, reader }: Pick<AppDeps, 'accounts' | 're
       summary: 'Create a token that reads for a while: one run, or all of the organization; it is shown once',
       body: AccessTokenRequest,
       answers: { 201: NewAccessToken },
+      headers: ['Cache-Control'],
       problems: ['quota-exceeded'],
       async handle({ c, principal }) {
         const document = await readDocument(c)
