@@ -5,6 +5,7 @@ import { createIntakeSchemas } from '@fabrique/intake'
 import {
   isJsonObject,
   type JsonObject,
+  type JsonValue,
   type ModelRow,
   normalizeTemplate,
   type Problem,
@@ -629,6 +630,232 @@ describe('the publish guards', () => {
     ['a cut-out of a picture elsewhere', worked('fal/birefnet-light', { image_url: 'https://example.org/fox.png' })],
   ])('let pass what a model takes: %s', async (_, document) => {
     expect(codes(await check(document)).filter((one) => !one.startsWith('unknown-rate'))).toEqual([])
+  })
+
+  // A plan of what is to be made, which is paid for before anything reads it.
+  const PLAN: JsonObject = {
+    id: 'plan',
+    kind: 'llm',
+    model: 'openai/gpt-5-mini',
+    promptTemplate: 'Plan {intake.topic}.',
+    outputSchema: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        title: { type: 'string' },
+        scenes: { type: 'array', maxItems: 6, items: { $ref: '#/$defs/scene' } },
+        tone: { anyOf: [{ type: 'string' }, { type: 'null' }] },
+        notes: { type: 'object', properties: { on: { type: 'string' } } },
+        free: {},
+      },
+      $defs: { scene: { type: 'object', additionalProperties: false, properties: { look: { type: 'string' } } } },
+    },
+  }
+  const INTAKE: JsonObject = {
+    type: 'object',
+    properties: {
+      topic: { type: 'string' },
+      cast: {
+        type: 'array',
+        items: { type: 'object', additionalProperties: false, properties: { name: { type: 'string' } } },
+      },
+      count: { type: 'integer' },
+      maybe: { type: ['array', 'null'] },
+    },
+  }
+  const planned = (reader: JsonObject, over: JsonObject = {}): JsonObject =>
+    only(
+      {},
+      { intakeSchema: INTAKE, runtimeSteps: [PLAN, { kind: 'tool', tool: 'value.pass', id: 'b', ...reader }], ...over },
+    )
+  const read = (value: string, more: JsonObject = {}): JsonObject => planned({ args: { value }, ...more })
+  const each = (items: JsonValue, value = '{item}', more: JsonObject = {}): JsonObject =>
+    read(value, { forEach: items, ...more })
+
+  it.each<[source: string, document: JsonObject, problem: string, remedy: string]>([
+    [
+      'Archon#1883: a key that the answer never has',
+      read('{steps.plan.output.json.scens}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'did you mean "scenes"?',
+    ],
+    [
+      'one that need not be there, and never is',
+      read('{steps.plan.output.json.scens?}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'did you mean "scenes"?',
+    ],
+    [
+      'one inside of an item',
+      read('{steps.plan.output.json.scenes[0].lok}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'did you mean "look"?',
+    ],
+    [
+      'one inside of a text',
+      read('{steps.plan.output.json.title.text}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'nothing below',
+    ],
+    [
+      'a length that JSON does not have',
+      read('{steps.plan.output.json.scenes.length}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'nothing below',
+    ],
+    [
+      'an item beyond the last',
+      read('{steps.plan.output.json.scenes[6].look}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      '"6"',
+    ],
+    [
+      'one that nothing promises',
+      read('{steps.plan.output.json.notes.off}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'there are on',
+    ],
+    [
+      'the answer without its json',
+      read('{steps.plan.output.title}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'text, json, usage',
+    ],
+    [
+      'the answer as text',
+      read('{steps.plan.output.text.title}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'nothing below',
+    ],
+    [
+      'in an alias',
+      planned({ args: { value: 1 } }, { outputAliases: { t: 'steps.plan.output.json.titel' } }),
+      'unknown-output /outputAliases/t',
+      'did you mean "title"?',
+    ],
+    [
+      'in a prompt',
+      only(
+        {},
+        {
+          intakeSchema: INTAKE,
+          runtimeSteps: [PLAN, { ...telling({}), promptTemplate: 'Go on with {steps.plan.output.json.titel}.' }],
+        },
+      ),
+      'unknown-output /runtimeSteps/1/promptTemplate',
+      'did you mean "title"?',
+    ],
+    [
+      'a key of a file',
+      planned(
+        { tool: 'image.convert', args: { image: '{intake.topic?}', format: 'png' } },
+        { outputAliases: { url: 'steps.b.output.artifact.url' } },
+      ),
+      'unknown-output /outputAliases/url',
+      'sha256',
+    ],
+    [
+      'a key of what the caller gives',
+      read('{intake.cast[0].nme}'),
+      'unknown-intake-field /runtimeSteps/1/args/value',
+      'did you mean "name"?',
+    ],
+    [
+      'a key of an item',
+      each('{steps.plan.output.json.scenes}', '{item.lok}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'did you mean "look"?',
+    ],
+    [
+      'a key of an item of the intake',
+      each('{intake.cast}', '{item.nme}'),
+      'unknown-output /runtimeSteps/1/args/value',
+      'did you mean "name"?',
+    ],
+    [
+      'a lookup by what is not there',
+      planned({ args: { value: '{lookup.l}' }, lookups: { l: { from: 'intake.cast[0].nme', map: {}, default: 'x' } } }),
+      'unknown-intake-field /runtimeSteps/1/lookups/l/from',
+      'did you mean "name"?',
+    ],
+    [
+      'dify#25120: a list that is an object',
+      each('{steps.plan.output.json}'),
+      'invalid-foreach /runtimeSteps/1/forEach',
+      'is object',
+    ],
+    [
+      'Structorizer#431: the letters of a text',
+      each('{intake.topic}'),
+      'invalid-foreach /runtimeSteps/1/forEach',
+      'is string',
+    ],
+    ['the answer itself', each('{steps.plan.output}'), 'invalid-foreach /runtimeSteps/1/forEach', 'is object'],
+    [
+      'the text of the answer',
+      each({ items: '{steps.plan.output.text}', concurrency: 2 }),
+      'invalid-foreach /runtimeSteps/1/forEach/items',
+      'is string',
+    ],
+    [
+      'a text of the answer',
+      each('{steps.plan.output.json.title}'),
+      'invalid-foreach /runtimeSteps/1/forEach',
+      'is string',
+    ],
+    ['one item', each('{steps.plan.output.json.scenes[0]}'), 'invalid-foreach /runtimeSteps/1/forEach', 'is object'],
+    ['a number of times', each('{intake.count}'), 'invalid-foreach /runtimeSteps/1/forEach', 'is integer'],
+    [
+      'a text or nothing',
+      each('{steps.plan.output.json.tone}'),
+      'invalid-foreach /runtimeSteps/1/forEach',
+      'is string or null',
+    ],
+    [
+      'a lookup',
+      each('{lookup.l}', '{item}', { lookups: { l: { from: 'intake.topic', map: {}, default: 'a,b' } } }),
+      'invalid-foreach /runtimeSteps/1/forEach',
+      'a list',
+    ],
+  ])('refuse what a schema rules out: %s', async (_, document, problem, remedy) => {
+    const problems = await check(document)
+    expect(codes(problems)).toEqual([problem])
+    expect(problems[0]?.detail).toContain(remedy)
+  })
+
+  it.each<[string, JsonObject]>([
+    ['a list of the answer', each('{steps.plan.output.json.scenes}', '{item.look}')],
+    ['a list of the intake, or nothing', each('{intake.maybe}', '{item.anything}')],
+    ['what the schema leaves open', each('{steps.plan.output.json.free}', '{item.a.b}')],
+    ['what may be there', read('{steps.plan.output.json.notes.off?} {steps.plan.output.json.scenes[9].look?}')],
+    [
+      'the outputs of a step that goes through a list',
+      only(
+        {},
+        {
+          intakeSchema: INTAKE,
+          runtimeSteps: [
+            PLAN,
+            {
+              id: 'b',
+              kind: 'tool',
+              tool: 'value.pass',
+              forEach: '{steps.plan.output.json.scenes}',
+              args: { value: '{item}' },
+            },
+            {
+              id: 'c',
+              kind: 'tool',
+              tool: 'value.pass',
+              forEach: '{steps.b.output}',
+              args: { value: '{item.value} {steps.b.output[0].value.look}' },
+            },
+          ],
+        },
+      ),
+    ],
+  ])('let pass what a schema allows: %s', async (_, document) => {
+    expect(await check(document)).toEqual([])
   })
 
   it('take nothing amiss where the price list has no rows of models', async () => {

@@ -23,6 +23,7 @@ import { checkConditions, checkGates } from './conditions.ts'
 import { checkParameters } from './parameters.ts'
 import { checkReferences } from './references.ts'
 import { choices, type IndexedStep, issuesOf, providersOf, type Report, stepsOf, type Subject } from './report.ts'
+import { createShapes } from './shapes.ts'
 import { checkSteps } from './steps.ts'
 
 export interface GuardDeps {
@@ -58,16 +59,23 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   const executability = report('executability')
   const checkSchema = async (schema: unknown, at: string, code: Parameters<Report>[1]): Promise<void> => {
     if (!isJsonObject(schema)) return
-    for (const { pointer, detail } of await deps.intake.check(schema)) executability(at + pointer, code, detail)
+    for (const { pointer, detail } of await deps.intake.check(schema)) {
+      unsound.add(schema)
+      executability(at + pointer, code, detail)
+    }
   }
+  const unsound = new Set<unknown>()
+  const { catalog } = deps
   const steps = stepsOf(document)
-  const subject = { document, steps, catalog: deps.catalog, report: executability }
+  const plain = steps.map(({ step }) => step)
+  const shapes = createShapes(document, plain, catalog, (schema) => !unsound.has(schema))
+  const subject = { document, steps, catalog, shapes, report: executability }
   checkShape(document, executability)
   await checkSchema(document.intakeSchema, '/intakeSchema', 'invalid-intake-schema')
   checkSteps(subject)
-  checkReferences(subject)
   // What models are to answer with: usable as it stands, or every answer would fail after it was paid for.
   for (const { step, at } of steps) await checkSchema(step.outputSchema, `${at}/outputSchema`, 'invalid-output-schema')
+  checkReferences(subject)
   checkConditions(subject)
   checkGates(subject)
   checkArtifacts(document, executability)

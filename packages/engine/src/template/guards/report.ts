@@ -2,6 +2,7 @@
 import { inWords, isJsonObject, type JsonObject, nearestKey, pointerTo, type Step } from '@fabrique/schema'
 import type { z } from 'zod'
 import type { Catalog } from '../../catalog.ts'
+import type { Shapes } from './shapes.ts'
 
 /** Every code that a problem of a template can have; each has a row in docs/reference/template-problems.md. */
 export const TEMPLATE_PROBLEMS = [
@@ -67,6 +68,7 @@ export interface Subject {
   steps: IndexedStep[]
   catalog: Catalog
   report: Report
+  shapes: Shapes
 }
 
 /** The steps that are at least objects with an id and a kind; the rest is named by `checkShape`. */
