@@ -82,6 +82,10 @@ const worked = (tool: string, args?: JsonObject): JsonObject =>
   only({ kind: 'tool', tool, ...(args === undefined ? {} : { args }) })
 const FILE = '{intake.photo?}'
 
+const promise = (document: JsonObject, ...files: JsonObject[]): void => {
+  ;(document.artifactSchema as JsonObject).files = files.map((file, index) => ({ role: `file_${index}`, ...file }))
+}
+
 /** One row per rule: the code, where it points, and the smallest change that breaks it. */
 const RULES: [code: string, pointer: string, change: (document: JsonObject, steps: JsonObject[]) => void][] = [
   ['no-steps', '/runtimeSteps', (d) => (d.runtimeSteps = [])],
@@ -182,6 +186,11 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
     'unfit-model',
     '/gates/0/model',
     (d) => (d.gates = [{ id: 'a', name: 'A', type: 'safety', after: 'render', model: 'openai/gpt-image-2' }]),
+  ],
+  [
+    'unfit-file',
+    '/artifactSchema/files/0/mimeType',
+    (d) => promise(d, { mimeType: 'image/png', from: 'steps.raw.output.artifact' }),
   ],
   ['artifact-contract', '/artifactSchema/files', (d) => (d.artifactClass = 'video')],
   ['unknown-tool', '/runtimeSteps/2/tool', (_, steps) => (step(steps, 'raw').tool = 'image.convrt')],
@@ -357,13 +366,11 @@ describe('the publish guards', () => {
     ],
     [
       'a size that the intake chooses, and a PNG that is said to be whole',
-      (_, steps) =>
-        (step(steps, 'raw').args = {
-          image: '{steps.render.output.artifact}',
-          format: 'png',
-          widthPx: '{intake.width?}',
-          lossless: true,
-        }),
+      (d, steps) => {
+        const args = { format: 'png', widthPx: '{intake.width?}', lossless: true }
+        step(steps, 'raw').args = { image: '{steps.render.output.artifact}', ...args }
+        promise(d, { mimeType: 'image/png', from: 'steps.raw.output.artifact' })
+      },
     ],
     ['a condition on a required field', (_, steps) => (step(steps, 'cutout').when = 'size(intake.prompt) > 3')],
     ['a condition that asks first', (_, steps) => (step(steps, 'cutout').when = 'has(intake.x) && intake.x == 1')],
@@ -856,6 +863,141 @@ describe('the publish guards', () => {
     ],
   ])('let pass what a schema allows: %s', async (_, document) => {
     expect(await check(document)).toEqual([])
+  })
+
+  const promised = (mimeType: string, from: string, step: JsonObject): JsonObject => {
+    const document = only(step)
+    promise(document, { mimeType, from })
+    return {
+      ...document,
+      artifactClass: mimeType.startsWith('image/') ? 'visual' : mimeType.startsWith('video/') ? 'video' : 'knowledge',
+    }
+  }
+  const file = 'steps.a.output.artifact'
+  const convert = (format: string): JsonObject => ({
+    kind: 'tool',
+    tool: 'image.convert',
+    args: { image: FILE, format },
+  })
+  const paint = (model: string, params: JsonObject = {}): JsonObject => ({
+    kind: 'image',
+    model,
+    promptTemplate: 'x',
+    params,
+  })
+  const speak = (tool: string, args: JsonObject = {}): JsonObject => ({
+    kind: 'tool',
+    tool,
+    args: { text: 'Hi', ...args },
+  })
+  const save = (format: string): JsonObject => ({ kind: 'tool', tool: 'text.save', args: { text: 'Hi', format } })
+  const write: JsonObject = { kind: 'llm', model: 'openai/gpt-5-mini', promptTemplate: 'Tell.' }
+
+  it.each<[source: string, document: JsonObject, place: string, remedy: string]>([
+    [
+      'payload-ai#176: a format beside the one that is promised',
+      promised('image/png', file, paint('openai/gpt-image-2', { output_format: 'jpeg' })),
+      'mimeType',
+      'makes image/jpeg',
+    ],
+    [
+      'what the model makes by itself',
+      promised('image/webp', file, paint('openai/gpt-image-2')),
+      'mimeType',
+      'makes image/png',
+    ],
+    [
+      'opencode-gpt-imagegen#87: another format of the tool',
+      promised('image/webp', file, convert('png')),
+      'mimeType',
+      'makes image/png',
+    ],
+    [
+      'a format of a model behind fal',
+      promised('image/png', file, paint('fal/flux-dev', { output_format: 'jpeg' })),
+      'mimeType',
+      'makes image/jpeg',
+    ],
+    [
+      'a picture where a film is promised',
+      promised('video/mp4', file, paint('fal/flux-dev')),
+      'mimeType',
+      'makes image',
+    ],
+    [
+      'a film where a picture is promised',
+      promised('image/png', file, { kind: 'tool', tool: 'fal/kling-2.5-turbo', args: { prompt: 'go', image: FILE } }),
+      'mimeType',
+      'makes video',
+    ],
+    [
+      'a sound in another format',
+      promised('audio/wav', file, speak('openai/gpt-4o-mini-tts', { format: 'mp3' })),
+      'mimeType',
+      'makes audio/mpeg',
+    ],
+    [
+      'a sound in the usual format of the other provider',
+      promised('audio/mpeg', file, speak('fal/xai-tts')),
+      'mimeType',
+      'makes audio/wav',
+    ],
+    ['a text in another format', promised('application/json', file, save('md')), 'mimeType', 'makes text/markdown'],
+    ['a text where a picture is promised', promised('image/png', file, save('txt')), 'mimeType', 'makes text'],
+    [
+      'an answer where a file is promised',
+      promised('text/markdown', 'steps.a.output.text', write),
+      'from',
+      'there is no file',
+    ],
+    ['the whole of an answer', promised('text/markdown', 'steps.a.output', write), 'from', 'there is no file'],
+    [
+      'the size of a file',
+      promised('image/png', 'steps.a.output.duration_ms', {
+        kind: 'tool',
+        tool: 'audio.join',
+        args: { parts: [FILE] },
+      }),
+      'from',
+      'there is no file',
+    ],
+    [
+      'one of several models',
+      {
+        ...promised('image/png', file, {
+          kind: 'image',
+          provider: 'p',
+          promptTemplate: 'x',
+          params: { output_format: 'jpeg' },
+        }),
+        providers: { p: ['openai/gpt-image-2', 'fal/flux-dev'] },
+      },
+      'mimeType',
+      'makes image/jpeg',
+    ],
+  ])('refuse a promise of a file that no step keeps: %s', async (_, document, place, remedy) => {
+    const found = (await check(document)).filter(({ code }) => code === 'unfit-file')
+    expect(codes(found)).toEqual([`unfit-file /artifactSchema/files/0/${place}`])
+    expect(found[0]?.detail).toContain(remedy)
+  })
+
+  it.each<[string, JsonObject]>([
+    ['another name of the same type', promised('image/jpg', file, convert('jpeg'))],
+    ['what the intake chooses', promised('image/webp', file, convert('{intake.format?}'))],
+    ['what only the class is known of', promised('image/jpeg', file, paint('fal/flux-dev'))],
+    ['text of any kind', promised('text/csv', file, save('txt'))],
+    [
+      'all files of a list',
+      { ...promised('image/png', 'steps.a.output', { ...convert('png'), forEach: { items: ['a', 'b'] } }) },
+    ],
+    ['all files of a step', promised('image/png', 'steps.a.output.artifacts', paint('openai/gpt-image-2', { n: 2 }))],
+    ['the whole output of a step that makes one', promised('image/png', 'steps.a.output', convert('png'))],
+    [
+      'what a value holds',
+      promised('image/png', 'steps.a.output.value', { kind: 'tool', tool: 'value.pass', args: { value: FILE } }),
+    ],
+  ])('let pass a promise that can be kept: %s', async (_, document) => {
+    expect(codes(await check(document))).toEqual([])
   })
 
   it('take nothing amiss where the price list has no rows of models', async () => {

@@ -83,6 +83,8 @@ export interface Provider {
   model(name: string): Model | undefined
   /** What one request is expected to use, before it is sent; priced by the rate table. */
   expectedUsage(model: Model, request: JsonObject): Usage[]
+  /** As `Tool.makes`, of the files that it answers a request with. */
+  makes?(model: Model, request: JsonObject): string | undefined
   /** What it says of a request itself, so that parameters there would not be heard: where, and what to write instead. */
   reserved?(model: Model, request: JsonObject): { path: string[]; instead: string }[]
   /** What it uses at least and at most; as expected where absent. */
@@ -165,6 +167,8 @@ export interface Tool {
   description: string
   args: z.ZodType
   outputKeys: readonly string[]
+  /** The media type of its file, as far as arguments tell before they are rendered; `image/*` where only the class is known. */
+  makes?(args: JsonObject): string | undefined
   /** A program or library that must be present; its absence is `tool-unavailable` at submit. */
   missing?(): string | null
   run(args: JsonObject, context: StepContext): Promise<JsonValue>

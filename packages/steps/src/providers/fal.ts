@@ -87,6 +87,16 @@ const provider: Provider = {
   },
   expectedUsage: (model, request) => expectedUsage(model, request, expectsOf(model)),
   measure: (model, request, made) => measuredUsage(model, request, expectsOf(model), made),
+  makes({ capability, defaults }, { params, args }) {
+    const said = { ...defaults, ...(isJsonObject(params) ? params : {}), ...(isJsonObject(args) ? args : {}) }
+    const { output_format: format } = said
+    const codec = textOf(isJsonObject(format) ? format.codec : format)
+    const of = (subtypes: Record<string, string>) => (Object.hasOwn(subtypes, codec) ? subtypes[codec] : '*')
+    if (capability === 'image' || capability === 'matte')
+      return `image/${of({ png: 'png', jpeg: 'jpeg', jpg: 'jpeg', webp: 'webp', gif: 'gif' })}`
+    if (capability === 'speech') return `audio/${of({ wav: 'wav', mp3: 'mpeg' })}`
+    return capability === 'video' ? 'video/*' : undefined
+  },
   reserved: (_, { prompt, args }) => [
     ...(prompt === undefined ? [] : [{ path: ['prompt'], instead: 'the promptTemplate is it' }]),
     // A file is sent as `image_url`, by whichever of the two names it is given.

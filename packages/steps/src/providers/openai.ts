@@ -18,6 +18,14 @@ const LEAST_ANSWER_TOKENS = 50
 const MOST_ANSWER_TOKENS = 4_000
 /** What placeholders may add to a prompt that is estimated before they are filled. */
 const INSERTED_TOKENS = 2_000
+const PICTURES = ['png', 'jpeg', 'webp']
+const SOUNDS: Record<string, string> = {
+  wav: 'audio/wav',
+  mp3: 'audio/mpeg',
+  opus: 'audio/ogg',
+  aac: 'audio/aac',
+  flac: 'audio/flac',
+}
 const MODEL = 'the step names its model'
 const PROMPT = 'the promptTemplate is it'
 const WHOLE = 'answers are awaited whole'
@@ -76,6 +84,12 @@ const provider: Provider = {
     }
   },
   usageRange: (model, request) => rangeOf(model, request),
+  makes({ capability }, { params, args }) {
+    const { output_format: format = 'png' } = isJsonObject(params) ? params : {}
+    if (capability === 'image') return `image/${PICTURES.find((known) => known === format) ?? '*'}`
+    const { format: sound, response_format: named = 'wav' } = isJsonObject(args) ? args : {}
+    return capability === 'speech' ? (SOUNDS[textOf(sound ?? named)] ?? 'audio/*') : undefined
+  },
   reserved: ({ capability }, request) => RESERVED[capability as Offered](request),
 }
 

@@ -47,6 +47,7 @@ export const documentAssemble: Tool = {
   description: 'Makes one self-contained HTML page, or a Markdown file, of sections and pictures.',
   args: Args,
   outputKeys: ['artifact', 'words'],
+  makes: ({ format }) => (format === 'html' || format === 'markdown' ? `text/${format}` : undefined),
   async run(args, context) {
     const given = args as z.infer<typeof Args>
     const { format, theme, name } = given

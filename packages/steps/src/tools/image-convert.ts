@@ -38,6 +38,7 @@ export const imageConvert: Tool = {
     error: ({ code }) => (code === 'invalid_union' ? `must be one of ${FORMATS.join(', ')}` : undefined),
   }),
   outputKeys: ['artifact'],
+  makes: ({ format }) => `image/${FORMATS.find((known) => known === format) ?? '*'}`,
   async run(args, context) {
     const { format, widthPx, heightPx, fit, dpi, ...options } = args as Args
     const encoder = ENCODERS.find((one) => one.format === format)

@@ -53,6 +53,7 @@ export const mediaCompose: Tool = {
   description: 'Makes a video of pictures, with captions and sound.',
   args: Args,
   outputKeys: ['artifact', 'duration_ms'],
+  makes: () => 'video/mp4',
   missing: () => ffmpegMissing(),
   async run(args, context) {
     const {

@@ -20,6 +20,7 @@ import type { Clock, IntakeSchemas } from '../../ports.ts'
 import { endsIn, endsOf } from '../model-ends.ts'
 import { placeholdersIn } from '../placeholders.ts'
 import { checkConditions, checkGates } from './conditions.ts'
+import { checkFiles } from './files.ts'
 import { checkParameters } from './parameters.ts'
 import { checkReferences } from './references.ts'
 import { choices, type IndexedStep, issuesOf, providersOf, type Report, stepsOf, type Subject } from './report.ts'
@@ -79,6 +80,7 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   checkConditions(subject)
   checkGates(subject)
   checkArtifacts(document, executability)
+  checkFiles(subject)
   await checkCalls(subject, deps)
   const { rates, models } = await deps.pricing.current()
   await checkParameters(subject, models, deps.intake)

@@ -43,6 +43,7 @@ export const TEMPLATE_PROBLEMS = [
   'item-outside-foreach',
   'cycle',
   'artifact-contract',
+  'unfit-file',
   'unlisted-sub-workflow',
   'cyclic-sub-workflow',
   'invalid-intake-schema',
