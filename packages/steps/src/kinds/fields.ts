@@ -36,21 +36,26 @@ export async function answerReader(
   return async (text) => await fit(parsed(text))
 }
 
-/** Servers without structured output put JSON into a fenced block of Markdown. */
+/** What stands in the first fenced block: servers without structured output answer JSON so, often with words around it. */
 function unfenced(text: string): string {
-  const lines = text
-    .replace(/^\uFEFF/, '')
-    .trim()
-    .split('\n')
-  const isFenced = lines.length > 2 && lines[0]?.startsWith('```') && lines.at(-1)?.trim() === '```'
-  return isFenced ? lines.slice(1, -1).join('\n') : text
+  const lines = text.replace(/^\uFEFF/, '').split('\n')
+  const first = lines.findIndex((line) => line.trimStart().startsWith('```'))
+  const last = lines.findIndex((line, index) => index > first && line.trim() === '```')
+  return first === -1 || last === -1 ? text : lines.slice(first + 1, last).join('\n')
+}
+
+function jsonOf(text: string): JsonValue | undefined {
+  try {
+    return JSON.parse(text) as JsonValue
+  } catch {
+    return undefined
+  }
 }
 
 function parsed(text: string): JsonValue {
-  try {
-    return JSON.parse(unfenced(text)) as JsonValue
-  } catch {
-    // Without the cause, whose message has a piece of the answer.
+  const value = jsonOf(text) ?? jsonOf(unfenced(text))
+  // Without the cause, whose message has a piece of the answer.
+  if (value === undefined)
     throw new StepFailure('bad_output', 'The model answered something that is not JSON.', { billed: 'yes' })
-  }
+  return value
 }

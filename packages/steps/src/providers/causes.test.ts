@@ -77,6 +77,24 @@ describe('the cause of a failed call', () => {
     ['a fault', { status: 500, message: 'billing service is down' }, 'server', 'server'],
     ['an overload', { status: 529, type: 'overloaded_error' }, 'server', 'server'],
     ['a failure inside a success', { code: 'server_error' }, 'server', 'server'],
+    ['a request inside a success', { code: 'invalid_image_format' }, 'provider-rejected', 'invalid'],
+    [
+      'a flagged prompt inside a success',
+      { code: 'invalid_prompt', message: 'Your prompt was flagged as potentially violating our usage policy.' },
+      'content-refused',
+      'refused',
+    ],
+    [
+      'a request that is larger than the limit of the rate',
+      {
+        status: 429,
+        type: 'tokens',
+        code: 'rate_limit_exceeded',
+        message: 'Request too large for gpt-5 on tokens per min (TPM): Limit 30000, Requested 50000.',
+      },
+      'prompt-too-long',
+      'invalid',
+    ],
   ])('%s is told apart', (_, told, code, failureClass) => {
     expect(cause(told)).toMatchObject({ code, failureClass, billed: 'no' })
   })

@@ -140,20 +140,25 @@ const BY_WORDS: [CauseName, readonly string[]][] = [
       'user is locked',
     ],
   ],
-  ['refused', ['content policy', 'content management policy', 'safety system', 'usage policies', 'nsfw']],
-  ['tooLong', ['maximum context length', 'context window', 'too many tokens', 'request too large']],
+  ['refused', ['content policy', 'content management policy', 'safety system', 'usage polic', 'nsfw']],
+  ['tooLong', ['maximum context length', 'context window', 'too many tokens']],
   ['key', ['api key']],
 ]
+
+/** How codes begin that are about what was asked, where no status says so. */
+const OF_REQUEST = ['invalid_', 'unsupported_', 'image_', 'empty_', 'failed_to_download_']
 
 /** The gateway gave up on an answer that may be on its way: nobody knows whether it is charged. */
 const GATEWAY_TIMEOUTS = [504, 520, 522, 523, 524]
 
 function causeName({ status, code, type, message }: Told): CauseName {
+  const words = wordOf(message, MESSAGE_LENGTH).toLowerCase()
+  // Larger than the limit itself: it would be refused for ever.
+  if (words.includes('request too large')) return 'tooLong'
   for (const name of [code, type]) {
     const known = BY_NAME[wordOf(name).toLowerCase().replaceAll('-', '_')]
     if (known !== undefined) return known
   }
-  const words = wordOf(message, MESSAGE_LENGTH).toLowerCase()
   const isClient = status === undefined || (status >= 400 && status < 500)
   const [told] = (isClient ? BY_WORDS : []).find(([, phrases]) => phrases.some((one) => words.includes(one))) ?? []
   // A limit of "requests per minute of your plan" is a rate all the same.
@@ -164,7 +169,9 @@ function causeName({ status, code, type, message }: Told): CauseName {
   if (status === 408) return 'time'
   if (status === 413) return 'tooLong'
   if (status === 429) return 'rate'
-  if (status === 409 || status === undefined) return 'server'
+  // Inside a success only the code tells whose fault it is.
+  if (status === undefined) return OF_REQUEST.some((one) => wordOf(code).startsWith(one)) ? 'request' : 'server'
+  if (status === 409) return 'server'
   if (GATEWAY_TIMEOUTS.includes(status)) return 'time'
   return status >= 500 ? 'server' : 'request'
 }

@@ -12,6 +12,7 @@ import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/sch
 import type OpenAI from 'openai'
 import { causeOf } from './causes.ts'
 import { amount, askedTexts, options, reportedUsage, textTokens, unreadable } from './openai-wire.ts'
+import { decodeDataUrl } from './safe-fetch.ts'
 import { dataUrl } from './adapter.ts'
 
 /** What an error inside a success may be long. */
@@ -35,9 +36,11 @@ export async function draw(client: OpenAI, request: ProviderRequest): Promise<Pr
   const links: FileLink[] = []
   for (const entry of Array.isArray(response.data) ? response.data : []) {
     const { b64_json: encoded, url } = entry ?? {}
-    if (typeof encoded === 'string' && encoded !== '')
+    const here = [encoded, url].find((text) => typeof text === 'string' && text.startsWith('data:'))
+    if (here !== undefined) files.push({ name: 'image', ...decodeDataUrl(here) })
+    else if (typeof encoded === 'string' && encoded !== '')
       files.push({ name: 'image', mimeType: `image/${type}`, bytes: Buffer.from(encoded, 'base64') })
-    else if (typeof url === 'string') links.push({ name: 'image', url })
+    else if (typeof url === 'string' && url !== '') links.push({ name: 'image', url })
   }
   const made = files.length + links.length
   const facts = pictureFacts(response, request, made)

@@ -356,6 +356,13 @@ describe('pictures of OpenAI', () => {
   }
   const encoded = Buffer.from('picture').toString('base64')
 
+  it('come as data URLs too, in either field', async () => {
+    const url = `data:image/webp;base64,${encoded}`
+    const answer = await drawn({ data: [{ url }, { b64_json: url }] })
+    const file = { name: 'image', mimeType: 'image/webp', bytes: Buffer.from('picture') }
+    expect([answer.files, answer.links]).toEqual([[file, file], undefined])
+  })
+
   it('come as bytes or links, as many as there are', async () => {
     const answer = await drawn({ created: 1, data: [{ b64_json: encoded }, { url: 'https://files.example/2.png' }] })
     expect(asked[0]?.body).toMatchObject({ n: 2, size: '1024x1024' })
