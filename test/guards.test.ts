@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { checkTemplate, TEMPLATE_PROBLEMS } from '@fabrique/engine'
+import { adviseOn, checkTemplate, TEMPLATE_PROBLEMS, TEMPLATE_WARNINGS } from '@fabrique/engine'
 import { createFakeClock } from '@fabrique/engine/testing'
 import { createIntakeSchemas } from '@fabrique/intake'
 import {
@@ -48,6 +48,9 @@ async function check(
     intake,
   })
 }
+
+const advise = (document: JsonObject) =>
+  adviseOn(normalizeTemplate(document), { catalog, pricing: { current: async () => shipped.pricing } })
 
 /** A copy of the clip-art template with one thing changed. */
 function changed(change: (document: JsonObject, steps: JsonObject[]) => void): JsonObject {
@@ -337,8 +340,11 @@ const RULES: [code: string, pointer: string, change: (document: JsonObject, step
     '/intakeSchema/properties/prompt/pattern',
     (d) => ((d.intakeSchema as { properties: { prompt: JsonObject } }).properties.prompt.pattern = '(?=a)b'),
   ],
+  ['cap-below-estimate', '/budgetPolicy/maxPerRunUsd', (d) => (d.budgetPolicy = { maxPerRunUsd: 0.001 })],
   ['unknown-rate', '/runtimeSteps/0', (_, steps) => (step(steps, 'render').model = 'openai/gpt-image-99')],
 ]
+
+const ESTIMABILITY = ['unknown-rate', 'cap-below-estimate']
 
 function codes(problems: Problem[]): string[] {
   return problems.map(({ code, pointer }) => `${code} ${pointer}`)
@@ -355,7 +361,7 @@ describe('the publish guards', () => {
     const problems = await check(changed(change))
     expect(codes(problems)).toContain(`${code} ${pointer}`)
     const problem = problems.find((one) => one.code === code && one.pointer === pointer)
-    expect(problem?.guard).toBe(code === 'unknown-rate' ? 'estimability' : 'executability')
+    expect(problem?.guard).toBe(ESTIMABILITY.includes(code) ? 'estimability' : 'executability')
     expect(problem?.detail.length).toBeGreaterThan(10)
   })
 
@@ -1000,6 +1006,89 @@ describe('the publish guards', () => {
     expect(codes(await check(document))).toEqual([])
   })
 
+  const capped = (maxPerRunUsd: number, document: JsonObject): JsonObject => ({
+    ...document,
+    budgetPolicy: { maxPerRunUsd },
+  })
+  const scenes = { type: 'array', minItems: 10, maxItems: 10 }
+  const many = only(
+    {},
+    {
+      runtimeSteps: [
+        { ...telling({ type: 'object', properties: { scenes } }), model: 'openai/gpt-5-mini' },
+        { id: 'draw', ...paint('fal/flux-dev'), forEach: '{steps.tell.output.json.scenes}' },
+      ],
+    },
+  )
+  const chosen = picture('openai/gpt-image-2', { size: '1024x1024', quality: '{intake.quality}' })
+  chosen.intakeSchema = { required: ['prompt', 'quality'], properties: { prompt: {}, quality: { enum: ['low', 'high'] } } }
+  const SQUARES = { image_size: { width: 2048, height: 2048 }, num_images: 4 }
+
+  it.each<[what: string, document: JsonObject, refused: boolean, warned: boolean]>([
+    ['less than one picture', capped(0.02, picture('fal/flux-dev', {})), true, true],
+    ['less than a text', capped(0.0001, text('openai/gpt-5-mini', {})), true, true],
+    ['nothing', capped(0, worked('fal/birefnet-light', { image: FILE })), true, true],
+    ['less than all pictures of a list', capped(0.1, many), true, true],
+    [
+      'less than what the parameters ask for, which an edit may mend',
+      capped(0.05, picture('fal/flux-dev', SQUARES)),
+      false,
+      true,
+    ],
+    ['enough for the cheapest choice', capped(0.01, chosen), false, false],
+    ['enough', capped(0.5, many), false, false],
+    ['nothing, and nothing is paid', capped(0, worked('value.pass', { value: 1 })), false, false],
+    ['not said', text('openai/gpt-5-mini', {}), false, false],
+  ])('a cap of %s', async (_, document, refused, warned) => {
+    const at = 'cap-below-estimate /budgetPolicy/maxPerRunUsd'
+    expect(codes(await check(document))).toEqual(refused ? [at] : [])
+    expect(codes(await advise(document))).toEqual(warned ? [at] : [])
+  })
+
+  it.each<[what: string, document: JsonObject, warnings: string[]]>([
+    [
+      'iterion#67: the same request again for an answer of no use',
+      text('openai/gpt-5-mini', {}, { retry: { on: ['bad_output'] } }),
+      ['blind-retry /runtimeSteps/0/retry/on'],
+    ],
+    [
+      'one that is told what was wrong',
+      text('openai/gpt-5-mini', {}, { retry: { on: ['bad_output'] }, promptTemplate: 'Tell. {retry.problem?}' }),
+      [],
+    ],
+    [
+      'another seed for each attempt',
+      only({ ...paint('fal/flux-dev', { seed: '{retry.attempt}' }), retry: { on: ['bad_output'] } }),
+      [],
+    ],
+    ['no further attempt', text('openai/gpt-5-mini', {}, { retry: { maxAttempts: 1, on: ['bad_output'] } }), []],
+    ['other failures', text('openai/gpt-5-mini', {}, { retry: { on: ['server', 'timeout'] } }), []],
+    [
+      'what costs nothing',
+      only({ kind: 'tool', tool: 'value.pass', args: { value: 1 }, retry: { on: ['bad_output'] } }),
+      [],
+    ],
+    [
+      'Impact-Pack#738: the same seed for all variants',
+      picture('fal/flux-dev', { seed: 42 }),
+      ['fixed-seed /runtimeSteps/0/params/seed'],
+    ],
+    ['one in the arguments of a model', worked('fal/acme/any', { seed: 42 }), ['fixed-seed /runtimeSteps/0/args/seed']],
+    ['a seed of its own', picture('fal/flux-dev', { seed: '{run.seed}' }), []],
+    [
+      'a prompt of its own',
+      only({ ...paint('fal/flux-dev', { seed: 42 }), promptTemplate: 'Picture {run.variant_index}' }),
+      [],
+    ],
+  ])('warn of %s', async (_, document, warnings) => {
+    expect(codes(await check(document)).filter((one) => !one.startsWith('unknown-rate'))).toEqual([])
+    expect(codes(await advise(document))).toEqual(warnings)
+  })
+
+  it('warn of nothing in the shipped templates', async () => {
+    for (const template of shipped.templates) expect(await advise(template), textOf(template.id)).toEqual([])
+  })
+
   it('take nothing amiss where the price list has no rows of models', async () => {
     const problems = await checkTemplate(normalizeTemplate(picture('fal/flux-dev', { size: 'huge' })), {
       catalog,
@@ -1126,6 +1215,7 @@ describe('the publish guards', () => {
 
   it('are documented: every problem code has its row', async () => {
     const page = await readFile(new URL('../docs/reference/template-problems.md', import.meta.url), 'utf8')
+    for (const code of TEMPLATE_WARNINGS) expect(page).toContain(`| \`${code}\` |`)
     for (const code of TEMPLATE_PROBLEMS) {
       expect(page, `docs/reference/template-problems.md describes ${code}`).toContain(`| \`${code}\` |`)
       expect(

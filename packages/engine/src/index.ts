@@ -88,8 +88,8 @@ export {
 } from './template/authoring.ts'
 export { backtest, type BacktestRun, draftSteps } from './template/backtest.ts'
 export { contentHash, type ProviderMode, specificationDocument } from './template/compile.ts'
-export { checkTemplate } from './template/guards/guards.ts'
-export { TEMPLATE_PROBLEMS } from './template/guards/report.ts'
+export { adviseOn, checkTemplate } from './template/guards/guards.ts'
+export { TEMPLATE_PROBLEMS, TEMPLATE_WARNINGS } from './template/guards/report.ts'
 export { valueAt } from './template/placeholders.ts'
 export { resolvedPrompts } from './template/resolved-prompts.ts'
 export {

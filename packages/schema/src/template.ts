@@ -151,7 +151,11 @@ export type WorkflowResource = z.infer<typeof WorkflowResource>
 /** What an edit of a template answers. */
 export const SavedWorkflow = WorkflowResource.extend({
   problems: z.array(Problem).describe('What keeps a draft from being listed; empty for a listed workflow.'),
-  warnings: z.array(Problem).describe('What will keep it from running one day, such as a model that ends soon.'),
+  warnings: z
+    .array(Problem)
+    .describe(
+      'What will keep it from running one day, such as a model that ends soon, and what may be paid for in vain.',
+    ),
 }).meta({ id: 'SavedWorkflow' })
 
 export const CatalogEntry = z

@@ -142,6 +142,21 @@ describe('a failed attempt', () => {
     expect([other.asked.length, other.waits]).toEqual([1, []])
   })
 
+  it('is told to the next, which may ask otherwise then', async () => {
+    const retry = { backoffMs: 1, on: ['bad_output' as const, 'server' as const] }
+    const failures = [new StepFailure('bad_output', 'too short'), new StepFailure('server', 'away')]
+    const prompt = 'try {retry.attempt}: {retry.problem?}'
+    const { execute, asked, read } = await setup(asking([{ id: 'a', prompt, retry: { maxAttempts: 3, ...retry } }]), {
+      async serve({ request }) {
+        const failure = failures.shift()
+        if (failure !== undefined) throw failure
+        return answerTo(request)
+      },
+    })
+    await execute()
+    expect([read()?.status, ...asked]).toEqual(['completed', 'try 1: ', 'try 2: too short', 'try 3: '])
+  })
+
   it('is told with its number, its reason and the wait', async () => {
     const { execute, events } = await setup(asking([{ id: 'a' }]), { serve: failing('server') })
     await execute()

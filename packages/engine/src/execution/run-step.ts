@@ -124,10 +124,11 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
   const { maxAttempts = 3, backoffMs: base = 1000, on = TRANSIENT } = step.retry ?? {}
   const first = newAttempt(state, 1)
   if (!state.suspended.delete(key) && !state.children.has(key)) state.noteStart(unit)
+  let retry: NonNullable<Scope['retry']> = { attempt: 1 }
   for (let number = 1; ; number += 1) {
     const attempt: Attempt = { ...first, number, made: [], settled: [] }
     try {
-      const output = await performAttempt(deps, state, unit, attempt)
+      const output = await performAttempt(deps, state, unit, attempt, retry)
       state.settle(unit, attempt, { status: 'completed', output })
       return
     } catch (error) {
@@ -161,6 +162,7 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
         state.settle(unit, attempt, { status: 'failed', error: { ...reason, node_key: key } })
         return
       }
+      retry = { attempt: number + 1, ...(failed.failureClass === 'bad_output' ? { problem: failed.message } : {}) }
       const delayMs = backoffMs(number, base, failed.retryAfterMs)
       const retrying: NewEvent = {
         kind: 'workflow.node.retrying',
@@ -195,11 +197,17 @@ function bug(deps: Pick<RunStepDeps, 'log'>, state: RunState, key: string, error
   return new StepFailure('internal', 'The step failed for a reason of our own; it is in the log.', { cause: error })
 }
 
-async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, attempt: Attempt): Promise<JsonValue> {
+async function performAttempt(
+  deps: RunStepDeps,
+  state: RunState,
+  unit: Unit,
+  attempt: Attempt,
+  retry: NonNullable<Scope['retry']>,
+): Promise<JsonValue> {
   const { step } = unit
   const kind = deps.catalog.kind(step.kind)
   if (kind === undefined) throw new StepFailure('invalid', `This worker does not know the step kind "${step.kind}".`)
-  const { fields, missing } = renderFields(step, kind.renders, scopeOf(state, unit))
+  const { fields, missing } = renderFields(step, kind.renders, { ...scopeOf(state, unit), retry })
   if (missing.length > 0) throw unresolved(state, step, missing)
   return await withinLimit(deps, step, state.stop.signal, async (signal) => {
     const made = state.checkpoints.get(partKey(unit.key, 'made'))

@@ -16,7 +16,7 @@ import {
   WorkflowId,
 } from '@fabrique/schema'
 import { contentHash } from './compile.ts'
-import { checkTemplate, type GuardDeps } from './guards/guards.ts'
+import { adviseOn, checkTemplate, type GuardDeps } from './guards/guards.ts'
 import { endsIn, endsOf, type NamedEnd } from './model-ends.ts'
 
 export interface StoredTemplate {
@@ -69,7 +69,7 @@ export interface Saved {
   template: StoredTemplate
   /** What would keep a draft from being listed; empty for a listed template. */
   problems: Problem[]
-  /** What will keep it from running one day. */
+  /** What will keep it from running one day, and what it may pay for in vain. */
   warnings: Problem[]
 }
 
@@ -103,8 +103,9 @@ export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }
   async function saved(template: StoredTemplate): Promise<Saved> {
     const { visibility, document } = template
     const problems = visibility === 'draft' ? await check(document) : []
-    const warnings = (await modelEnds())(document).filter(({ end }) => end.daysLeft >= 0)
-    return { template, problems, warnings: warnings.map(({ problem }) => problem) }
+    const ends = (await modelEnds())(document).filter(({ end }) => end.daysLeft >= 0)
+    const advice = problems.length === 0 ? await adviseOn(document, deps) : []
+    return { template, problems, warnings: [...ends.map(({ problem }) => problem), ...advice] }
   }
 
   async function modelEnds() {

@@ -8,7 +8,7 @@ import { choices, type IndexedStep, issuesOf, modelFault, type Report, type Subj
 import type { Shapes } from './shapes.ts'
 
 /** What none of can be a list, whatever is asked of it. */
-const SCALARS = ['lookup', 'run', 'index']
+const SCALARS = ['lookup', 'run', 'retry', 'index']
 const GATE_KEYS = ['id', 'name', 'type', 'after', 'unlocks', 'inputs', 'outputs', 'description']
 
 /** `when` and `forEach` of every step. */

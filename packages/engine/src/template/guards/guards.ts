@@ -20,6 +20,7 @@ import type { Clock, IntakeSchemas } from '../../ports.ts'
 import { endsIn, endsOf } from '../model-ends.ts'
 import { placeholdersIn } from '../placeholders.ts'
 import { checkConditions, checkGates } from './conditions.ts'
+import { capFault } from './cap.ts'
 import { checkFiles } from './files.ts'
 import { checkParameters } from './parameters.ts'
 import { checkReferences } from './references.ts'
@@ -87,7 +88,38 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   for (const { end, problem } of endsIn(document, endsOf(models, deps.clock.nowMs())))
     if (end.daysLeft < 0) executability(problem.pointer, 'model-retired', problem.detail)
   checkPrices({ ...subject, report: report('estimability') }, rates)
+  if (problems.length === 0) {
+    const cap = capFault(document, catalog, { rates, models })
+    if (cap?.isHopeless) report('estimability')(cap.pointer, 'cap-below-estimate', cap.detail)
+  }
   return problems
+}
+
+/** What a template without problems is warned of, as prices are now. */
+export async function adviseOn(document: JsonObject, { catalog, pricing }: Pick<GuardDeps, 'catalog' | 'pricing'>) {
+  const cap = capFault(document, catalog, await pricing.current())
+  const warnings: Problem[] =
+    cap === null ? [] : [{ pointer: cap.pointer, code: 'cap-below-estimate', detail: cap.detail }]
+  for (const { step, at } of stepsOf(document)) {
+    if (catalog.kind(step.kind)?.capability(step) == null) continue
+    const said = placeholdersIn(step).map(({ placeholder: { root, path } }) => `${root}.${path[0]}`)
+    const { on = [], maxAttempts = 3 } = step.retry ?? {}
+    if (on.includes('bad_output') && maxAttempts > 1 && !said.some((name) => name.startsWith('retry.')))
+      warnings.push({
+        pointer: `${at}/retry/on`,
+        code: 'blind-retry',
+        detail:
+          'each attempt is paid for, and asks the same again; tell the model what was wrong by {retry.problem?}, or leave bad_output out',
+      })
+    const isVaried = said.some((name) => name === 'run.seed' || name === 'run.variant_index')
+    for (const field of ['params', 'args']) {
+      const given = step[field]
+      if (isVaried || !isJsonObject(given) || typeof given.seed !== 'number') continue
+      const detail = 'all variants of a run get this seed and may be alike; leave it out, or write "{run.seed}"'
+      warnings.push({ pointer: `${at}/${field}/seed`, code: 'fixed-seed', detail })
+    }
+  }
+  return warnings
 }
 
 /** Fields, types, the version's date, the schema version. */

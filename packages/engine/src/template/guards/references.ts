@@ -75,12 +75,15 @@ export function checkReferences({ document, steps, report, shapes }: Subject): v
       case 'regenerate':
         if (REGENERATE_FIELDS.includes(key)) return undefined
         return ['unknown-run-field', `${text}: regenerate has ${REGENERATE_FIELDS.join(', ')}`]
+      case 'retry':
+        if (path.length === 1 && (key === 'attempt' || (key === 'problem' && optional))) return undefined
+        return ['unknown-run-field', `${text}: write {retry.attempt}, or {retry.problem?}, which is not always there`]
       case 'item':
       case 'index':
         if (forEach !== undefined) return pathFault('unknown-output', 'an item of the list', placeholder, step)
         return ['item-outside-foreach', `${text} has a value only in a step with forEach`]
       default: {
-        const roots = 'placeholders begin with intake, lookup, steps, run or regenerate'
+        const roots = 'placeholders begin with intake, lookup, steps, run, retry or regenerate'
         return ['unknown-root', `${text}: ${roots}; write {{ and }} for literal braces`]
       }
     }

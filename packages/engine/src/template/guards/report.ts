@@ -49,7 +49,11 @@ export const TEMPLATE_PROBLEMS = [
   'invalid-intake-schema',
   'invalid-output-schema',
   'unknown-rate',
+  'cap-below-estimate',
 ] as const
+
+/** What a template is warned of: it can be listed all the same. */
+export const TEMPLATE_WARNINGS = ['model-ending', 'blind-retry', 'fixed-seed', 'cap-below-estimate'] as const
 
 type Code = (typeof TEMPLATE_PROBLEMS)[number]
 
