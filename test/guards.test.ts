@@ -1021,7 +1021,10 @@ describe('the publish guards', () => {
     },
   )
   const chosen = picture('openai/gpt-image-2', { size: '1024x1024', quality: '{intake.quality}' })
-  chosen.intakeSchema = { required: ['prompt', 'quality'], properties: { prompt: {}, quality: { enum: ['low', 'high'] } } }
+  chosen.intakeSchema = {
+    required: ['prompt', 'quality'],
+    properties: { prompt: {}, quality: { enum: ['low', 'high'] } },
+  }
   const SQUARES = { image_size: { width: 2048, height: 2048 }, num_images: 4 }
 
   it.each<[what: string, document: JsonObject, refused: boolean, warned: boolean]>([
