@@ -154,6 +154,7 @@ async function build(
     catalog: createStandardCatalog(),
     mode: createProviderMode({ mode: 'auto', settings: { openai: { apiKey: 'bench', baseUrl: providerUrl } } }),
     ids: { next: nextId },
+    clock: { nowMs: Date.now },
   })
 
   const floorEnv = { ...process.env, REDIS_URL: redisUrl, DATABASE_URL: services.databaseUrl }

@@ -7,7 +7,7 @@ export const SLOW = 'bench-slow'
 
 const STEPS: Record<string, JsonObject> = {
   [FAST]: { id: 'pass', kind: 'tool', tool: 'value.pass', args: { value: '{intake.n}' } },
-  [SLOW]: { id: 'wait', kind: 'llm', model: 'openai/gpt-5-mini', promptTemplate: 'wait {intake.n}' },
+  [SLOW]: { id: 'wait', kind: 'llm', model: 'openai/gpt-6-luna', promptTemplate: 'wait {intake.n}' },
 }
 
 /** A complete template with this one step and no gates. */

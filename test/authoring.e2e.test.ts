@@ -280,6 +280,81 @@ describe('pricing', () => {
     const listed = await post('/v1/workflows', { ...clipArt, id: 'clip-art-free', visibility: 'internal' })
     expect(listed.status, listed.text).toBe(201)
     expect((await post('/v1/pricing', { ...without, version: 'soon' })).status).toBe(422)
+    const bound = { ...free, when: { weather: 'fine' } }
+    const { body } = await post<ProblemBody>('/v1/pricing', { ...without, version: '2026.11.24', rates: [bound] })
+    expect(body).toMatchObject({ status: 422, errors: [{ pointer: '/rates/0/when/weather' }] })
+    expect(body.errors?.[0]?.detail).toContain('service_tier, prompt_tokens')
+    const model = { model: 'acme/one', capability: 'text', assumed: true, parameters: { type: 'objekt' } }
+    const unusable = await post<ProblemBody>('/v1/pricing', { ...without, version: '2026.11.24', models: [model] })
+    expect(unusable.body).toMatchObject({ status: 422, errors: [{ pointer: '/models/0/parameters/type' }] })
+  })
+})
+
+describe('models that end', () => {
+  const ending = (days: number) => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10)
+  const rates = ['soon', 'late', 'gone'].flatMap((name) =>
+    ['input_token', 'output_token'].map((unit) => ({
+      model: `openai/${name}`,
+      unit,
+      unit_price_usd: 0,
+      assumed: true,
+    })),
+  )
+  const row = (name: string, days: number) => ({
+    model: `openai/${name}`,
+    capability: 'text',
+    until: ending(days),
+    successor: 'openai/next',
+    assumed: true,
+  })
+  const writing = (id: string, model: string) => ({
+    ...clipArt,
+    id,
+    runtimeSteps: [{ id: 'tell', kind: 'llm', model, promptTemplate: 'Tell of {intake.prompt}.' }],
+    artifactSchema: { artifactType: 'text', files: [], metadata: {} },
+    outputAliases: {},
+    gates: [],
+    visibility: 'internal',
+  })
+
+  it('are warned of from sixty days before, and neither listed nor run once they have ended', async () => {
+    const current = (await get<JsonObject & { rates: JsonObject[]; models: JsonObject[] }>('/v1/pricing')).body
+    const publish = async (version: string, models: JsonObject[]) =>
+      (await post('/v1/pricing', { ...current, version, rates: [...current.rates, ...rates], models })).status
+    expect(await publish('2026.12.01', [row('soon', 60), row('late', 61), row('gone', 0)])).toBe(201)
+    const warning = (name: string, days: number, code = 'model-ending') => ({
+      pointer: '/runtimeSteps/0/model',
+      code,
+      detail: `"openai/${name}" ${code === 'model-ending' ? 'ends' : 'ended'} on ${ending(days)}; its successor is "openai/next"`,
+    })
+    const saved = await post<JsonObject>('/v1/workflows', writing('models/soon', 'openai/soon'))
+    expect(saved.body, saved.text).toMatchObject({ problems: [], warnings: [warning('soon', 60)] })
+    expect((await post<JsonObject>('/v1/workflows', writing('models/late', 'openai/late'))).body.warnings).toEqual([])
+    expect((await post('/v1/workflows', writing('models/gone', 'openai/gone'))).status).toBe(201)
+
+    expect(await publish('2026.12.02', [row('soon', 30), row('gone', -1)])).toBe(201)
+    const { data } = (await get<{ data: JsonObject[] }>('/v1/workflows')).body
+    const warnings = Object.fromEntries(data.map((one) => [one.id, one.warnings]))
+    expect(warnings).toMatchObject({
+      'models/soon': [warning('soon', 30)],
+      'models/late': [],
+      'models/gone': [warning('gone', -1, 'model-retired')],
+    })
+    expect((await get<JsonObject>('/v1/workflows/models/soon')).body.warnings).toEqual(warnings['models/soon'])
+    const metrics = await get('/metrics')
+    expect(metrics.text).toContain('fabrique_model_days_left{workflow="models/soon",model="openai/soon"} 30')
+    expect(metrics.text).toContain('fabrique_model_days_left{workflow="models/gone",model="openai/gone"} -1')
+
+    const refusal = { status: 422, code: 'model-retired' }
+    const listing = await post<ProblemBody>('/v1/workflows', writing('models/too-late', 'openai/gone'))
+    expect(listing.body).toMatchObject({
+      ...refusal,
+      errors: [{ ...warning('gone', -1, 'model-retired'), guard: 'executability' }],
+    })
+    const run = await post<ProblemBody>('/v1/workflows/runs', { workflow: 'models/gone', input: { prompt: 'a fox' } })
+    expect(run.body).toMatchObject(refusal)
+    expect(run.body.detail).toContain('its successor is "openai/next"')
+    expect((await post('/v1/workflows/runs', { workflow: 'models/soon', input: { prompt: 'a fox' } })).status).toBe(202)
   })
 })
 

@@ -87,9 +87,47 @@ describe('a batch', () => {
     expect(last).toMatchObject({ status: 'pending', input: { n: 3 }, metadata: { n: '3' } })
   })
 
+  it('is taken as programs save it: byte order marks, CR LF, trailing spaces, U+2028 in a text, no end at the end', async () => {
+    const odd = JSON.stringify({ workflow: WORKFLOW, input: { n: 3, text: 'a\u2028b' } })
+    const body = `\ufeff${spec(1)}\r\n${spec(2)} \t\r\n\r\n${odd}\n\ufeff${spec(4)}\n${spec(5)},\n\ufeff\n${spec(8)}`
+    const { answers } = await send(body)
+    expect(answers.map(({ line, error }) => [line, error?.status ?? 'accepted'])).toEqual([
+      [1, 'accepted'],
+      [2, 'accepted'],
+      [4, 'accepted'],
+      [5, 'accepted'],
+      [6, 400],
+      [8, 'accepted'],
+    ])
+    expect((await fabrique.run(answers[2]?.run_id ?? '')).input).toEqual({ n: 3, text: 'a\u2028b' })
+  })
+
+  it.each([
+    ['an array on one line', `[${spec(1)},${spec(2)}]`],
+    ['an array over several lines', `[\n${spec(1)},\n${spec(2)}\n]`],
+    ['a document over several lines', '{\n"workflow": "w"\n}'],
+  ])('that is %s is refused, saying what a batch is', async (_, body) => {
+    const { answers } = await send(body)
+    expect(answers.at(0)).toMatchObject({
+      line: 1,
+      error: { detail: expect.stringMatching(/one whole run-spec a line/) },
+    })
+  })
+
+  it.each([
+    'application/jsonl',
+    'application/x-jsonlines',
+    'application/json-lines',
+    'application/ndjson; charset=UTF-8',
+    'text/x-ndjson',
+  ])('may be called %s', async (type) => {
+    expect(await send(spec(1), { 'content-type': type })).toMatchObject({ status: 200, answers: [{ line: 1 }] })
+  })
+
   it('answers an empty body with nothing, and refuses other content types and keys that are not valid', async () => {
     expect(await send('')).toMatchObject({ status: 200, text: '' })
-    expect((await send(spec(1), { 'content-type': 'application/json' })).status).toBe(415)
+    for (const type of ['application/json', 'text/plain', 'text/csv', 'application/jsonl; charset=utf-16'])
+      expect((await send(spec(1), { 'content-type': type })).status, type).toBe(415)
     expect((await send(spec(1), { 'idempotency-key': 'a b' })).status).toBe(400)
     expect((await send(spec(1), {}, 'fab_nobody')).status).toBe(401)
   })

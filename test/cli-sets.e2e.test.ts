@@ -34,7 +34,7 @@ function writer(id: string, field: string, aliases?: Record<string, string>): ob
     },
     providers: {},
     runtimeSteps: [
-      { id: 'write', kind: 'llm', model: 'openai/gpt-5-mini', promptTemplate: `About {intake.${field}}.` },
+      { id: 'write', kind: 'llm', model: 'openai/gpt-6-luna', promptTemplate: `About {intake.${field}}.` },
     ],
     gates: ['prompt resolution', 'provider execution'],
     budgetPolicy: 'little',
@@ -49,7 +49,7 @@ const HELD = {
   runtimeSteps: ['one', 'two'].map((id) => ({
     id,
     kind: 'llm',
-    model: 'openai/gpt-5-mini',
+    model: 'openai/gpt-6-luna',
     promptTemplate: `About {intake.topic}, text ${id}.`,
   })),
   gates: ['one', 'two'].map((step) => ({ id: `read-${step}`, name: `Read ${step}`, type: 'review', after: step })),
@@ -424,7 +424,9 @@ describe('a spec', { timeout: 120_000 }, () => {
 
     const patch = {
       version: '2026.11.02',
-      runtimeSteps: [{ id: 'write', kind: 'llm', model: 'openai/gpt-5', promptTemplate: 'Only about {intake.topic}.' }],
+      runtimeSteps: [
+        { id: 'write', kind: 'llm', model: 'openai/gpt-6.1-terra', promptTemplate: 'Only about {intake.topic}.' },
+      ],
     }
     expect((await fabrique.request('/v1/workflows/words/make', { method: 'PATCH', body: patch })).status).toBe(200)
     const before = await runCount()
@@ -434,7 +436,7 @@ describe('a spec', { timeout: 120_000 }, () => {
     expect(changes.map((line) => line.replace(/^\S+ /, ''))).toEqual([
       'version was 2026.11.01, is 2026.11.02',
       expect.stringMatching(/^definition_sha256 was [0-9a-f]{64}, is [0-9a-f]{64}$/),
-      'models.write was openai/gpt-5-mini, is openai/gpt-5',
+      'models.write was openai/gpt-6-luna, is openai/gpt-6.1-terra',
       expect.stringMatching(/^prompts_sha256.write was [0-9a-f]{64}, is [0-9a-f]{64}$/),
     ])
     expect(changes[0]).toMatch(/^locked.yaml.lock:3:1: /)

@@ -175,6 +175,27 @@ describe('the table of problem codes', () => {
   })
 })
 
+describe('the table of causes', () => {
+  const rows = tableOf(ERRORS, ['cause', 'class', 'what to do'])
+  const documented = rows.map(({ cause }) => plain(cause ?? ''))
+
+  test('has every cause that is told of a provider', () => {
+    const source = read('packages/steps/src/providers/causes.ts')
+    const told = [...source.matchAll(/^ {4}code: '([a-z-]+)'|code: '([a-z-]+)', says/gm)].map(
+      ([, a, b]) => a ?? b ?? '',
+    )
+    expect(told.length).toBeGreaterThan(7)
+    expect(faults(told, (code) => !documented.includes(code) && code)).toEqual([])
+  })
+
+  test('names classes only that a step can name', () => {
+    const named = rows.flatMap(({ class: of = '' }) => [...of.matchAll(/`([a-z_]+)`/g)].map(([, name = '']) => name))
+    const { retry } = StepCommon.shape
+    expect(named.length).toBeGreaterThan(2)
+    expect(faults(named, (name) => !retry.safeParse({ maxAttempts: 2, on: [name] }).success && name)).toEqual([])
+  })
+})
+
 interface Variable {
   safeParse(value: unknown): { success: boolean; data?: string | number | undefined }
 }

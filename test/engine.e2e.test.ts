@@ -26,7 +26,7 @@ beforeEach(() => providers.forget())
 afterEach(() => fabrique.killWorkers('SIGKILL'))
 
 const QUICK_RETRY = { maxAttempts: 3, backoffMs: 10 }
-const WRITE = { kind: 'llm', model: 'openai/gpt-5-mini', retry: QUICK_RETRY }
+const WRITE = { kind: 'llm', model: 'openai/gpt-6-luna', retry: QUICK_RETRY }
 
 const TEMPLATES: Record<string, Record<string, unknown>> = {
   'engine/each': {
@@ -60,7 +60,7 @@ const TEMPLATES: Record<string, Record<string, unknown>> = {
     ],
   },
   'engine/fallback': {
-    providers: { writer: ['openai/gpt-5', 'openai/gpt-5-mini', 'openai/gpt-5.4-mini'] },
+    providers: { writer: ['openai/gpt-6.1-sol', 'openai/gpt-6-luna', 'openai/gpt-5.4-mini'] },
     runtimeSteps: [
       {
         id: 'line',
@@ -186,7 +186,7 @@ describe('fallback models', () => {
     providers.script('text', { status: 500, body: {} }, { status: 503, body: {} })
     const run = await ended((await submit('engine/fallback')).id)
     expect(run.status, JSON.stringify(run.error)).toBe('completed')
-    expect(providers.asked('text').map(({ body }) => body.model)).toEqual(['gpt-5', 'gpt-5-mini', 'gpt-5.4-mini'])
+    expect(providers.asked('text').map(({ body }) => body.model)).toEqual(['gpt-6.1-sol', 'gpt-6-luna', 'gpt-5.4-mini'])
     const ledger = await expectBooked(run)
     expect(ledger.map(({ outcome }) => outcome)).toEqual(['failed', 'failed', 'succeeded'])
   })

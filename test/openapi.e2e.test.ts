@@ -162,6 +162,9 @@ describe('every route answers as described', () => {
     const id = await idOf('createApiKey', 201, { body })
     await ask('listApiKeys', 200)
     await ask('revokeApiKey', 204, { at: { id } })
+    const token = await idOf('createToken', 201, { body: { scope: 'read', ttl: 60 } })
+    await ask('createToken', 422, { body: { run_id: UNKNOWN } })
+    await ask('revokeToken', 204, { at: { id: token } })
   })
 
   it('workflows', async () => {
@@ -263,6 +266,7 @@ describe('every route answers as described', () => {
   it('runs of every shape', async () => {
     await seeThrough({ workflow: 'described/tree', input: { words: ['a', 'b'] } })
     await seeThrough(FOX, 'reject')
+    await ask('getLedgerTotals', 200, { at: { from: '2026-01-01', until: '2027-01-01' } })
     const { id } = await fabrique.submit({ ...FOX, input: { ...FOX.input, variants: 2 }, fail_fast: false })
     const waits = ({ kind }: { kind: string }) => kind === 'workflow.run.waiting'
     await fabrique.waitFor(id, waits)
@@ -279,6 +283,10 @@ describe('every route answers as described', () => {
     const id = await idOf('createSchedule', 201, { body })
     await ask('listSchedules', 200, { at: { limit: 1 } })
     await ask('getSchedule', 200, { at: { id } })
+    await ask('changeSchedule', 200, { at: { id }, body: { enabled: false, name: null } })
+    await ask('changeSchedule', 422, { at: { id }, body: { run_spec: { workflow: 'no/such' } } })
+    const headers = { 'idempotency-key': 'described-schedule' }
+    for (const _ of ['first', 'again']) await ask('fireSchedule', 202, { at: { id }, headers })
     await ask('deleteSchedule', 204, { at: { id } })
     const prices = await ask('getPricing', 200)
     await ask('publishPricing', 201, { body: { ...prices, version: '2026.11.28.9' } })

@@ -243,7 +243,7 @@ const TEXT_ANSWER = {
   object: 'response',
   created_at: 1_700_000_000,
   status: 'completed',
-  model: 'gpt-5-mini',
+  model: 'gpt-6-luna',
   usage: {
     input_tokens: 20,
     input_tokens_details: { cached_tokens: 0 },

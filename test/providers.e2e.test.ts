@@ -1,6 +1,6 @@
 // How Fabrique speaks to OpenAI and fal: what is sent, how often, what is made of their refusals and silences, and what
 // the ledger says of it. The providers are a stand-in on loopback; its record, not ours, is the evidence.
-import type { LedgerEntry } from '@fabrique/schema'
+import type { LedgerEntry, RateTable } from '@fabrique/schema'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Fabrique, FOX, startFabrique } from './harness.ts'
 import { createProviderStandIn, FAL_KEY, OPENAI_KEY, type ProviderStandIn, saying } from './provider-stand-in.ts'
@@ -105,6 +105,11 @@ describe('a run with live providers', () => {
   })
 
   it('speaks the text and speech operations too', async () => {
+    const { body: prices } = await fabrique.request<RateTable>('/v1/pricing')
+    // No model of OpenAI's speech endpoint outlives January 2027, and the operation is what is tried here.
+    const rate = { model: 'openai/gpt-next-tts', unit: 'character', unit_price_usd: 0.00001, assumed: true }
+    const list = { ...prices, version: '2026.12.24', rates: [...prices.rates, rate] }
+    expect((await fabrique.request('/v1/pricing', { method: 'POST', body: list })).status).toBe(201)
     await addTemplate({
       ...PLAIN,
       id: 'say-it',
@@ -114,11 +119,11 @@ describe('a run with live providers', () => {
         {
           id: 'words',
           kind: 'llm',
-          model: 'openai/gpt-5-mini',
+          model: 'openai/gpt-6-luna',
           promptTemplate: 'Say {intake.topic}.',
           system: 'Be brief.',
         },
-        { id: 'voice', kind: 'tool', tool: 'openai/gpt-4o-mini-tts', args: { text: '{steps.words.output.text}' } },
+        { id: 'voice', kind: 'tool', tool: 'openai/gpt-next-tts', args: { text: '{steps.words.output.text}' } },
       ],
       artifactSchema: { artifactType: 'speech', files: [], metadata: {} },
     })
@@ -127,11 +132,11 @@ describe('a run with live providers', () => {
     expect(providers.asked('text')).toMatchObject([
       {
         headers: { authorization: `Bearer ${OPENAI_KEY}` },
-        body: { model: 'gpt-5-mini', input: 'Say hello.', instructions: 'Be brief.', stream: false },
+        body: { model: 'gpt-6-luna', input: 'Say hello.', instructions: 'Be brief.', stream: false },
       },
     ])
     expect(providers.asked('speech')).toMatchObject([
-      { body: { model: 'gpt-4o-mini-tts', input: 'Five words from a stand-in.', response_format: 'wav' } },
+      { body: { model: 'gpt-next-tts', input: 'Five words from a stand-in.', response_format: 'wav' } },
     ])
     const [file] = await fabrique.artifacts(run.id)
     expect(file).toMatchObject({ mime_type: 'audio/wav', duration_ms: 100 })
@@ -152,7 +157,7 @@ describe('a structured answer', () => {
       ['list-words', {}],
       ['list-words-again', { retry }],
     ] as const) {
-      const step = { id: 'list', kind: 'llm', model: 'openai/gpt-5-mini', promptTemplate: 'List words.', outputSchema }
+      const step = { id: 'list', kind: 'llm', model: 'openai/gpt-6-luna', promptTemplate: 'List words.', outputSchema }
       await addTemplate({ ...PLAIN, id, name: id, runtimeSteps: [{ ...step, ...more }] })
     }
   })
@@ -183,7 +188,7 @@ describe('a structured answer', () => {
 })
 
 describe('a provider that fails', () => {
-  it('by 429 is asked again, by the engine alone and no earlier than it said', async () => {
+  it('by 429 is waited for without an attempt, and asked by the engine alone, no earlier than it said', async () => {
     providers.script('image', {
       status: 429,
       headers: { 'retry-after': '3' },
@@ -195,9 +200,10 @@ describe('a provider that fails', () => {
     expect(more).toEqual([])
     expect((second?.atMs ?? 0) - (first?.atMs ?? 0)).toBeGreaterThanOrEqual(3000)
     expect(first?.headers['idempotency-key']).not.toBe(second?.headers['idempotency-key'])
-    expect(log.find(({ kind }) => kind === 'workflow.node.retrying')).toMatchObject({
+    expect(log.map(({ kind }) => kind)).not.toContain('workflow.node.retrying')
+    expect(log.find(({ kind }) => kind === 'workflow.node.progress')).toMatchObject({
       node_key: 'render',
-      payload: { attempt: 1, delay_ms: 3000 },
+      payload: { waits_for: 'rate-limit', retry_after_ms: 3000 },
     })
     expect(log.at(-1)?.kind).toBe('workflow.run.completed')
     expect(outcomes(await fabrique.ledger(run.id))).toEqual([
@@ -226,8 +232,26 @@ describe('a provider that fails', () => {
       kind: 'workflow.run.failed',
       payload: { status: 'failed', error: { code: 'content-refused', node_key: 'render' } },
     })
+    expect(JSON.stringify(log)).not.toMatch(/was rejected/)
     expect(JSON.stringify(log.at(-1)?.payload.error)).not.toMatch(/fox|outlines/)
     expect(outcomes(await fabrique.ledger(run.id))).toEqual([['render', 'failed', 0]])
+  })
+
+  it("keeps the provider's words on step and ledger for admins, without the prompt, and from operators", async () => {
+    const message = 'Your prompt a fox wearing a scarf was rejected'
+    const { key } = await fabrique.createOperator('words')
+    const told = async (by?: string) => {
+      providers.script('image', { status: 400, body: { error: { message, code: 'moderation_blocked' } } })
+      const run = await fabrique.submit(FOX, by === undefined ? {} : { key: by })
+      await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.failed', by === undefined ? {} : { key: by })
+      const paths = ['steps', 'ledger'].map((what) => `/v1/workflows/runs/${run.id}/${what}`)
+      const answers = await Promise.all(
+        paths.map((path) => fabrique.request(path, by === undefined ? {} : { key: by })),
+      )
+      return answers.map(({ text }) => text)
+    }
+    for (const text of await told()) expect(text).toMatch(/"code":"moderation_blocked".*Your prompt \[…\] was rejected/)
+    for (const text of await told(key)) expect(text).not.toMatch(/moderation_blocked|was rejected/)
   })
 
   it("by a 500 at fal's submit is asked again by the engine alone, and the finished step is not", async () => {
@@ -269,18 +293,19 @@ describe('a provider that fails', () => {
   )
 
   it.each([
-    ['HTML', '<html>maintenance</html>'],
-    ['no picture', { created: 1, data: [] }],
+    ['HTML', '<html>maintenance</html>', 'unreadable'],
+    ['no picture', { created: 1, data: [] }, 'bad-output'],
     [
       'bytes that are no picture',
       { created: 1, data: [{ b64_json: Buffer.from('not a picture').toString('base64') }] },
+      'bad-output',
     ],
-  ])('to make sense (%s) fails the run honestly, and its cost is booked', async (_, body) => {
+  ])('to make sense (%s) fails the run honestly, and its cost is booked', async (_, body, code) => {
     providers.script('image', { body })
     const run = await fabrique.submit()
     const log = await fabrique.finish(run.id)
     expect(providers.asked('image')).toHaveLength(1)
-    expect(log.at(-1)).toMatchObject({ kind: 'workflow.run.failed', payload: { error: { code: 'bad-output' } } })
+    expect(log.at(-1)).toMatchObject({ kind: 'workflow.run.failed', payload: { error: { code } } })
     const ledger = await fabrique.ledger(run.id)
     expect(ledger).toHaveLength(1)
     expect(ledger[0]?.actualCostUsd).toBeGreaterThan(0)
@@ -326,10 +351,10 @@ describe('a cancel', () => {
     expect(log.at(-1)?.kind).toBe('workflow.run.cancelled')
   })
 
-  it('of a run that waits between two attempts ends it at once', async () => {
+  it('of a run that waits for a limit ends it at once', async () => {
     providers.script('image', { status: 429, headers: { 'retry-after': '600' }, body: { error: { message: 'later' } } })
     const run = await fabrique.submit()
-    await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.node.retrying')
+    await fabrique.waitFor(run.id, ({ payload }) => payload.waits_for === 'rate-limit')
     await cancel(run.id)
     await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.cancelled')
     expect(providers.asked('image')).toHaveLength(1)

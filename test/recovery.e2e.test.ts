@@ -275,7 +275,7 @@ describe('Redis', () => {
       await other.stop()
       await proxy.cut()
     }
-  })
+  }, 60_000)
 })
 
 /** Saves a test the seconds until the reconciler looks for the delivery of a pending run again. */

@@ -142,6 +142,94 @@ describe('a schedule', () => {
   })
 })
 
+describe('a change', () => {
+  function patch<Body = ScheduleResource>(id: string, body: object, key = operator.key) {
+    return fabrique.request<Body>(`/v1/schedules/${id}`, { method: 'PATCH', key, body })
+  }
+
+  it('pauses and resumes, and the next times follow', async () => {
+    const { id } = await create({ cron: '0 9 * * *', enabled: false })
+    const resumed = await patch(id, { enabled: true })
+    expect([resumed.status, resumed.body.enabled, resumed.body.next_runs.length]).toEqual([200, true, 5])
+    expect(await read(id)).toEqual(resumed.body)
+    const paused = await patch(id, { enabled: false, name: 'kept', timezone: 'Asia/Tokyo' })
+    expect(paused.body).toMatchObject({ enabled: false, next_runs: [], name: 'kept', timezone: 'Asia/Tokyo' })
+    expect((await patch(id, { name: null, run_spec: { priority: 7 } })).body).toMatchObject({
+      name: null,
+      cron: '0 9 * * *',
+      run_spec: { ...FOX, priority: 7 },
+    })
+  })
+
+  it('fires by the new expression, and makes up for nothing', async () => {
+    const { id } = await create({ cron: NEVER_NOW })
+    await looked(id)
+    await rewind(id, 3_000)
+    expect((await patch(id, { cron: '*/10 * * * *' })).status).toBe(200)
+    await patch(id, { cron: EVERY_SECOND })
+    const { last_run_id: made } = await until(
+      () => read(id),
+      ({ last_run_id: run }) => run !== null,
+    )
+    expect((await runsOf(id)).map((run) => run.id)).toEqual([made])
+  })
+
+  it.each([
+    [{ cron: null }, '/cron'],
+    [{ cron: '0 0 30 2 *' }, '/cron'],
+    [{ timezone: 'Mars/Base' }, '/timezone'],
+    [{ enabled: 'yes' }, '/enabled'],
+    [{ run_spec: { input: { prompt: null } } }, '/run_spec/input/prompt'],
+    [{ run_spec: { workflow: 'no/such' } }, '/run_spec/workflow'],
+    [{ next_runs: [] }, '/next_runs'],
+    [[], ''],
+  ])('is refused with the place of the fault, and changes nothing, %#: $1', async (change, pointer) => {
+    const made = await create({ cron: NEVER_NOW })
+    const { status, body } = await patch<ProblemDocument>(made.id, change)
+    expect([status, body.errors?.map((problem) => problem.pointer)]).toEqual([422, [pointer]])
+    expect(await read(made.id)).toEqual(made)
+  })
+
+  it('cannot add up to more than a document may hold', async () => {
+    const { id } = await create({ cron: NEVER_NOW })
+    const half = {
+      run_spec: { input: Object.fromEntries(Array.from({ length: 9 }, (_, n) => [`a${n}`, 'x'.repeat(60_000)])) },
+    }
+    const other = {
+      run_spec: { input: Object.fromEntries(Array.from({ length: 9 }, (_, n) => [`b${n}`, 'x'.repeat(60_000)])) },
+    }
+    expect((await patch(id, half)).status).toBe(200)
+    expect((await patch(id, other)).status).toBe(413)
+  })
+
+  it('and a firing by hand are for its own organization only', async () => {
+    const { id } = await create({ cron: NEVER_NOW })
+    const stranger = await fabrique.createOperator('Changers')
+    const fire = () => fabrique.request(`/v1/schedules/${id}/fire`, { method: 'POST', key: stranger.key })
+    expect([(await patch(id, { enabled: false }, stranger.key)).status, (await fire()).status]).toEqual([404, 404])
+  })
+})
+
+describe('a firing by hand', () => {
+  it('makes a run at once, also of a schedule that is paused, once per Idempotency-Key', async () => {
+    const { id } = await create({ cron: NEVER_NOW, enabled: false, run_spec: { ...FOX, metadata: { team: 'art' } } })
+    const fire = (key: string) =>
+      fabrique.request<RunResource>(`/v1/schedules/${id}/fire`, {
+        method: 'POST',
+        key: operator.key,
+        headers: { 'idempotency-key': `by-hand:${id}:${key}` },
+      })
+    const first = await fire('1')
+    expect([first.status, first.body.metadata]).toEqual([202, { team: 'art', schedule_id: id }])
+    expect(first.headers.get('location')).toBe(`/v1/workflows/runs/${first.body.id}`)
+    const again = await fire('1')
+    expect([again.body.id, again.headers.get('idempotent-replayed')]).toEqual([first.body.id, 'true'])
+    const second = await fire('2')
+    expect((await runsOf(id)).map((run) => run.id)).toEqual([first.body.id, second.body.id])
+    expect(await read(id)).toMatchObject({ enabled: false, next_runs: [], last_run_id: second.body.id })
+  })
+})
+
 describe('a firing', () => {
   it('submits the spec, with the id of the schedule in the metadata of the run', async () => {
     const { id } = await create({ run_spec: { ...FOX, metadata: { team: 'art' } } })

@@ -2,6 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkTemplate, parseRunSpec } from '@fabrique/engine'
+import { createFakeClock } from '@fabrique/engine/testing'
 import { createIntakeSchemas } from '@fabrique/intake'
 import {
   BUNDLE_WORKFLOW,
@@ -12,6 +13,7 @@ import {
   parseDocument,
   readInputSource,
   scaffoldRunSpec,
+  type Step,
   textOf,
   WorkflowSet,
 } from '@fabrique/schema'
@@ -74,10 +76,20 @@ describe('the shipped templates', () => {
     const problems = await checkTemplate(templates.get(id) as JsonObject, {
       catalog,
       pricing: { current: async () => shipped.pricing },
+      clock: createFakeClock(),
       templates: { listed: async (ids) => new Map([...templates].filter(([one]) => ids.includes(one))) },
       intake,
     })
     expect(problems).toEqual([])
+  })
+
+  it.each(PROMISED)('%s names models that live on', (id) => {
+    const { providers, runtimeSteps } = templates.get(id) as { providers: JsonObject; runtimeSteps: Step[] }
+    for (const step of runtimeSteps) {
+      const tool = textOf(step.tool).includes('/') ? step.tool : undefined
+      for (const name of [step.model ?? tool ?? providers[textOf(step.provider)] ?? []].flat().map(textOf))
+        expect(shipped.pricing.models?.find(({ model }) => model === name)?.until, name).toBeUndefined()
+    }
   })
 
   it.each(PROMISED)('%s says what it costs at most, and names every field of its form', (id) => {
@@ -117,7 +129,42 @@ describe('the shipped templates', () => {
     const speaker = { name: 'A', actor: 'a person in a green coat', topics: ['rain'] }
     const { problems, value } = await look('video/daily-drop', { roster: [speaker, speaker] })
     expect(problems).toEqual([])
-    expect(value).toMatchObject({ slot_offset: 0, roster: [{ voice_id: 'alloy' }, { voice_id: 'alloy' }] })
+    expect(value).toMatchObject({ slot_offset: 0, roster: [{ voice_id: 'sal' }, { voice_id: 'sal' }] })
+  })
+})
+
+describe('the price list', () => {
+  const { rates, models = [] } = shipped.pricing
+  const rowOf = (name: string) => models.find(({ model }) => model === name)
+
+  it('has a row for each model that it prices, successors too, with what it takes as a schema that compiles', async () => {
+    for (const name of new Set(rates.map(({ model }) => model))) expect(rowOf(name), name).toBeDefined()
+    for (const { model, capability, endpoint, operation, parameters, successor } of models) {
+      if (successor !== undefined) expect(rowOf(successor)?.until, successor).toBeUndefined()
+      expect(catalog.model(model), model).toMatchObject({ capability, endpoint, operation })
+      expect(await intake.check(parameters), model).toEqual([])
+    }
+  })
+
+  it('names each rate once', () => {
+    const keys = rates.map(({ model, unit, when }) => JSON.stringify([model, unit, when ?? null]))
+    expect(new Set(keys).size).toBe(keys.length)
+  })
+
+  it('has pictures of gpt-image-2 as the formula of their maker says, and nothing dearer', () => {
+    const pictures = rates.filter(({ model, unit }) => model === 'openai/gpt-image-2' && unit === 'image')
+    const edge: Record<string, number> = { low: 16, medium: 48, high: 96 }
+    for (const { unit_price_usd: price, when = {}, assumed } of pictures) {
+      expect(price).toBeLessThanOrEqual(0.7116)
+      const [long = 0, short = 0] = (when.size ?? '')
+        .split('x')
+        .map(Number)
+        .sort((a, b) => b - a)
+      const factor = edge[when.quality ?? '']
+      if (assumed || factor === undefined) continue
+      const tokens = Math.ceil((factor * Math.round((factor * short) / long) * (2_000_000 + long * short)) / 4_000_000)
+      expect(Math.abs(price - tokens * 0.00003), JSON.stringify(when)).toBeLessThan(0.0005)
+    }
   })
 })
 

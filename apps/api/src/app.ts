@@ -5,10 +5,11 @@ import type { Principal } from '@fabrique/db'
 import { errorRow, FabriqueError } from '@fabrique/schema'
 import { Hono } from 'hono'
 import { type Authorize, createAuthorizer } from './authenticate.ts'
+import { cors } from './cors.ts'
 import type { AppDeps } from './deps.ts'
 import { asFabriqueError, problemResponse } from './errors.ts'
 import { notFound } from './found.ts'
-import { type ApiContext, parseQuery, type Route } from './route.ts'
+import { type ApiContext, type Call, parseQuery, type Route, URL_CREDENTIAL } from './route.ts'
 import { mountOps } from './ops-board.ts'
 import { createRoutes } from './routes/index.ts'
 
@@ -30,6 +31,8 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
     await next()
   })
 
+  app.use(cors(deps.corsOrigins))
+
   app.onError((error, c) => {
     const known = asFabriqueError(error)
     if (errorRow(known.code).status >= 500)
@@ -39,20 +42,45 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
   app.notFound((c) => problemResponse(c, notFound('address')))
 
   mountOps(app, deps.queue, authorize)
-  for (const route of createRoutes(deps)) mount(app, route, authorize)
+  for (const route of createRoutes(deps)) mount(app, route, authorize, deps)
   return app
 }
 
-const NOBODY: Principal = { keyId: '', organizationId: '', role: 'operator' }
+const NOBODY: Principal = { keyId: '', organizationId: '', role: 'operator', token: null }
 
-function mount(app: Hono<ApiContext>, route: Route, authorize: Authorize): void {
+function mount(app: Hono<ApiContext>, route: Route, authorize: Authorize, deps: Pick<AppDeps, 'reader'>): void {
   const { access } = route
   app.on(route.method.toUpperCase(), route.path, async (c) => {
-    const principal = access === 'public' ? NOBODY : await authorize(c.req.header('authorization'), access)
+    const header = c.req.header('authorization') ?? urlCredential(route, c.req.url)
+    const principal = access === 'public' ? NOBODY : await authorize(header, access)
+    if (principal.token !== null && route.method !== 'get')
+      throw new FabriqueError('forbidden', 'A token only reads; this needs a key.')
     // PostgreSQL has no text with a NUL, so nothing that we keep is called that.
     if (Object.values(c.req.param() as Record<string, string>).some((value) => value.includes('\0')))
       throw notFound('address')
     const query = parseQuery(route.query, c.req.url)
-    return await route.handle({ c, principal, query: query as never, param: (name) => c.req.param(name) ?? '' })
+    const call: Call<never> = { c, principal, query: query as never, param: (name) => c.req.param(name) ?? '' }
+    await checkRun(route, call, deps)
+    return await route.handle(call)
   })
+}
+
+function urlCredential({ query }: Route, url: string): string | undefined {
+  if (!('access_token' in query.shape)) return undefined
+  const given = new URL(url).searchParams
+  const found = Object.keys(URL_CREDENTIAL).flatMap((name) => given.get(name) ?? [])[0]
+  return found === undefined ? undefined : `Bearer ${found}`
+}
+
+/** A token of one run finds nothing but that run and what is below it. */
+async function checkRun(route: Route, call: Call<never>, { reader }: Pick<AppDeps, 'reader'>): Promise<void> {
+  const { organizationId, token } = call.principal
+  if (token === null || token.runId === null) return
+  const isOfRun = route.path.startsWith('/v1/workflows/runs/:id')
+  if (!isOfRun && route.runOf === undefined)
+    throw new FabriqueError('forbidden', 'This token reads one run; this needs a key, or a token of the scope "read".')
+  const asked = isOfRun ? call.param('id') : await route.runOf?.(call)
+  if (asked === token.runId) return
+  const run = typeof asked === 'string' ? await reader.get(organizationId, asked) : null
+  if (run?.root_run_id !== token.runId) throw notFound('run')
 }

@@ -1,4 +1,4 @@
-// Says who sends a request, by its API key, and whether they may.
+// Says who sends a request, by its API key or access token, and whether they may.
 // Hides the cache of keys, because of which a revoked key works for up to two seconds more.
 import type { AccountStore, Principal } from '@fabrique/db'
 import { FabriqueError } from '@fabrique/schema'
@@ -24,8 +24,8 @@ export function createAuthorizer(accounts: AccountStore): Authorize {
     const principal = accounts.authenticate(secret)
     remembered.set(secret, principal)
     principal.then(
-      // Unknown keys are not cached: a key must work as soon as it is made.
-      (found) => found === null && remembered.delete(secret),
+      // Unknown keys are not cached: a key must work as soon as it is made. Nor are tokens, which live for seconds.
+      (found) => found?.token !== null && remembered.delete(secret),
       () => remembered.delete(secret),
     )
     return principal
@@ -41,10 +41,10 @@ export function createAuthorizer(accounts: AccountStore): Authorize {
   }
 }
 
-/** The key in `Bearer fab_…`, or in HTTP Basic as the password, for browsers. */
+/** The key or token in `Bearer fab_…`, or in HTTP Basic as the password, for browsers. */
 function secretOf(header: string | undefined): string | null {
   const [, scheme = '', value = ''] = /^(Bearer|Basic) +([^\s]{1,1024})$/i.exec(header ?? '') ?? []
   const secret =
     scheme.toLowerCase() === 'basic' ? Buffer.from(value, 'base64').toString().split(':').slice(1).join(':') : value
-  return secret.startsWith('fab_') && secret.length <= 256 ? secret : null
+  return /^fabt?_/.test(secret) && secret.length <= 256 ? secret : null
 }

@@ -6,6 +6,7 @@ import {
   type DocumentOutcome,
   FabriqueError,
   formatOfMediaType,
+  hiddenBelow,
   type ParsedDocument,
   parseDocument,
   type Problem,
@@ -74,7 +75,10 @@ export const locatedIn =
   (error: unknown): never => {
     // A `not-runnable` error's problems point into a stored draft, not into this document.
     if (!FabriqueError.is(error) || error.code === 'not-runnable') throw error
-    const problems = error.problems.map((problem): Problem => ({ ...problem, ...document.locate(problem.pointer) }))
+    const problems = error.problems.map(({ detail, ...problem }): Problem => {
+      const hidden = hiddenBelow(document.value, problem.pointer)
+      return { ...problem, ...document.locate(problem.pointer), detail: `${detail}${hidden}` }
+    })
     throw new FabriqueError(error.code, error.message, {
       problems,
       cause: error.cause,

@@ -2,18 +2,21 @@
 import type { Assembly } from '@fabrique/assembly'
 import type { AccountStore, ArtifactReader, RunReader, RunSteering, WebhookStore } from '@fabrique/db'
 import type { ArtifactStore, Clock, Log, ScheduleStore } from '@fabrique/engine'
+import type { LedgerTotal } from '@fabrique/schema'
 import type { BullRunQueue, News } from '@fabrique/queue'
 import type { EventStreams } from './event-streams.ts'
 import type { OrganizationFeeds } from './organization-feeds.ts'
 import type { RunFeeds } from './run-feeds.ts'
 
-type Assembled = 'authoring' | 'catalog' | 'ids' | 'pricing' | 'queue' | 'runs' | 'submitter' | 'templates'
+type Assembled = 'authoring' | 'catalog' | 'ids' | 'intake' | 'pricing' | 'queue' | 'runs' | 'submitter' | 'templates'
 
 export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   accounts: AccountStore
   artifacts: ArtifactReader
   artifactStore: ArtifactStore
   clock: Pick<Clock, 'nowMs'>
+  /** What calls of a time came to, of one organization or of all (null). */
+  ledgerTotals(organizationId: string | null, time: { from: Date; before: Date }): Promise<LedgerTotal[]>
   log: Log
   news: News
   organizationFeeds: OrganizationFeeds
@@ -27,4 +30,6 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   webhookUrlProblem(url: string): Promise<string | null>
   /** True while PostgreSQL answers. */
   databaseReachable(): Promise<boolean>
+  /** Origins whose pages may use the API from browsers; `*` for all. */
+  corsOrigins: readonly string[]
 }

@@ -12,6 +12,14 @@ export const ApiEnv = {
   /** Event streams open at once in this process, and of these by one key. */
   SSE_STREAMS_MAX: integerVariable(5_000, 1, 100_000),
   SSE_STREAMS_PER_KEY_MAX: integerVariable(2_500, 1, 100_000),
+  /** Origins whose pages may use the API from browsers. */
+  FABRIQUE_CORS_ORIGINS: z
+    .string()
+    .transform((text) => text.split(/[\s,]+/).filter(Boolean))
+    .refine((origins) => origins.every((one) => one === '*' || (URL.canParse(one) && new URL(one).origin === one)), {
+      message: 'must be origins such as https://app.example, or *',
+    })
+    .optional(),
   /** The bootstrap admin's key, taken at the first start only. */
   FABRIQUE_ADMIN_KEY: z
     .string()

@@ -34,6 +34,13 @@ describe('a body of lines', () => {
     ])
   })
 
+  it('counts a line of nothing but a byte order mark as empty', async () => {
+    expect(await linesOf(['\ufeff\r\na\n\ufeff \nb\n\ufeff'])).toEqual([
+      [2, 'a'],
+      [4, 'b'],
+    ])
+  })
+
   it('ends with or without a line end', async () => {
     expect(await linesOf(['a\n'])).toEqual(await linesOf(['a']))
     expect(await linesOf([])).toEqual([])

@@ -51,6 +51,8 @@ export async function* readLines(
   if (last !== null) yield last
 }
 
+/** Files that begin with a byte order mark may stand behind each other, so it counts as nothing on any line. */
 function isBlank(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0x20 || byte === 0x09 || byte === RETURN)
+  const isMarked = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf
+  return bytes.subarray(isMarked ? 3 : 0).every((byte) => byte === 0x20 || byte === 0x09 || byte === RETURN)
 }

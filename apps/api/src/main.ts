@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createArtifactStore } from '@fabrique/artifacts'
-import { assemble } from '@fabrique/assembly'
+import { type Assembly, assemble } from '@fabrique/assembly'
 import {
   type AccountStore,
   createAccountStore,
@@ -15,6 +15,7 @@ import {
   createScheduleStore,
   createWebhookStore,
   migrate,
+  readLedgerTotals,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
@@ -59,6 +60,7 @@ await runService(log, async (life) => {
   const assembly = assemble({ env, db, queue, ids, killpoint })
   life.own(assembly.intake, (it) => it.close())
   await seed(assembly, await readShippedDocuments())
+  await warnOfModelEnds(assembly)
   await makeFirstKey(accounts, env.FABRIQUE_ADMIN_KEY, home)
   const reader = createRunReader(db)
   const eventLog = createEventLog(db)
@@ -68,6 +70,7 @@ await runService(log, async (life) => {
     artifacts: createArtifactReader(db),
     artifactStore,
     clock: systemClock,
+    ledgerTotals: (organizationId, time) => readLedgerTotals(db, organizationId, time),
     log,
     news,
     organizationFeeds: createOrganizationFeeds({ eventLog, news }),
@@ -78,9 +81,11 @@ await runService(log, async (life) => {
     streams: createEventStreams(
       { streamsMax: env.SSE_STREAMS_MAX, streamsPerKeyMax: env.SSE_STREAMS_PER_KEY_MAX },
       life.stopping,
+      (ids) => accounts.valid(ids),
     ),
     webhooks: createWebhookStore(db, ids),
     webhookUrlProblem: (url) => urlProblem(url, { allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }),
+    corsOrigins: env.FABRIQUE_CORS_ORIGINS ?? [],
     databaseReachable: () =>
       db.query('health', 'select 1', []).then(
         () => true,
@@ -93,6 +98,13 @@ await runService(log, async (life) => {
   )
   life.own(server, (it) => it[Symbol.asyncDispose]())
 })
+
+/** Says which listed workflows name models that end soon, or have ended. */
+async function warnOfModelEnds({ authoring, templates }: Assembly): Promise<void> {
+  const endsIn = await authoring.modelEnds()
+  for (const { id, document } of await templates.list({ drafts: false }))
+    for (const { problem } of endsIn(document)) log.warn({ workflow: id, at: problem.pointer }, problem.detail)
+}
 
 /** The bootstrap admin's key: from the environment, or made, printed once and kept in `<home>/admin-key`. */
 async function makeFirstKey(accounts: AccountStore, given: string | undefined, home: string): Promise<void> {

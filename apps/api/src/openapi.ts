@@ -22,7 +22,11 @@ const TAGS = [
   { name: 'schedules', at: /^\/v1\/schedules\b/, description: 'Run-specs that are submitted again and again.' },
   { name: 'webhooks', at: /^\/v1\/webhooks\b/, description: 'Where events are sent.' },
   { name: 'pricing', at: /^\/v1\/pricing\b/, description: 'What calls of providers cost.' },
-  { name: 'accounts', at: /^\/v1\/(organizations|api-keys)\b/, description: 'Organizations and their keys.' },
+  {
+    name: 'accounts',
+    at: /^\/v1\/(organizations|api-keys|tokens)\b/,
+    description: 'Organizations, their keys and tokens.',
+  },
   { name: 'operations', at: /^\//, description: 'Health, figures for dashboards, and this description.' },
 ]
 

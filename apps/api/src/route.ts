@@ -33,6 +33,11 @@ export interface Route {
   access: Access
   query: z.ZodObject
   summary: string
+  /**
+   * The run that is read where the path does not begin with it; null for none in particular. Tokens of one run can use
+   * only routes that name theirs, or one below it.
+   */
+  runOf?(call: Call<never>): Promise<string | null> | string | null
   /** Of the request's document, for the description only; handlers parse by the front door. */
   body?: z.ZodType | JsonObject | undefined
   /** Of a body that is not JSON, YAML or TOML. */
@@ -46,8 +51,12 @@ export interface Route {
   handle(call: Call<never>): Promise<Response> | Response
 }
 
-type Row<Query extends z.ZodObject> = Omit<Route, 'id' | 'method' | 'path' | 'access' | 'query' | 'handle'> & {
+type Row<Query extends z.ZodObject> = Omit<
+  Route,
+  'id' | 'method' | 'path' | 'access' | 'query' | 'runOf' | 'handle'
+> & {
   query?: Query
+  runOf?(call: Call<z.infer<Query>>): Promise<string | null> | string | null
   handle(call: Call<z.infer<Query>>): Promise<Response> | Response
 }
 
@@ -61,7 +70,8 @@ function routesFor(access: Access) {
       row: Row<Query>,
     ): Route => {
       const query = row.query ?? z.strictObject({})
-      return { ...row, id, method, path, access, query, handle: row.handle as Route['handle'] }
+      const { runOf, handle, ...rest } = row as typeof row & Pick<Route, 'runOf' | 'handle'>
+      return { ...rest, id, method, path, access, query, handle, ...(runOf === undefined ? {} : { runOf }) }
     }
   return { get: of('get'), post: of('post'), patch: of('patch'), delete: of('delete') }
 }
@@ -69,6 +79,12 @@ function routesFor(access: Access) {
 export const anyone = routesFor('public')
 export const operator = routesFor('operator')
 export const admin = routesFor('admin')
+
+/** Parameters of what browsers open without headers (event streams, pictures): a token, or else a key. */
+export const URL_CREDENTIAL = {
+  access_token: z.string().max(256).optional().describe('A token, where no Authorization header can be sent.'),
+  token: z.string().max(256).optional().describe('The same by another name.'),
+}
 
 /** The query by its schema; a name given twice counts as odd, `metadata[k]` is one parameter per key. */
 export function parseQuery(schema: z.ZodObject, url: string): Record<string, unknown> {

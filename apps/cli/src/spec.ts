@@ -6,6 +6,7 @@ import {
   DOCUMENT_LIMITS,
   FabriqueError,
   formatOfPath,
+  hiddenBelow,
   isJsonObject,
   type JsonObject,
   type JsonValue,
@@ -88,7 +89,8 @@ export function placed(
 }
 
 function invalidAt(layers: readonly Layer[], pointer: string, detail: string): InvalidRequest {
-  return new InvalidRequest(`${placeIn(layers, pointer)[1]}: ${detail}`)
+  const [layer, place] = placeIn(layers, pointer)
+  return new InvalidRequest(`${place}: ${detail}${hiddenBelow(layer?.value, pointer)}`)
 }
 
 /** The highest layer that says something at the pointer and its place there; else the lowest, at the nearest place. */

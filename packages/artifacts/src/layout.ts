@@ -32,11 +32,10 @@ export function stagingPlaceOf(callId: string): string {
 }
 
 /** One file per answer: a length, a JSON head that names the sizes, then the files' bytes one after another. */
-export function encodeAnswer({ output, usage, files }: StagedAnswer): Uint8Array {
+export function encodeAnswer({ files, ...rest }: StagedAnswer): Uint8Array {
   const head = Buffer.from(
     JSON.stringify({
-      output,
-      usage,
+      ...rest,
       files: files.map(({ name, mimeType, bytes }) => ({ name, mimeType, size: bytes.byteLength })),
     }),
   )
@@ -56,5 +55,5 @@ export function decodeAnswer(data: Buffer): StagedAnswer {
     at += size
     return { name, mimeType, bytes: data.subarray(at - size, at) }
   })
-  return { output: head.output, usage: head.usage, files }
+  return { ...head, files }
 }

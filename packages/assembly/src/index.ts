@@ -59,7 +59,7 @@ export function assemble<Queue extends RunQueue>(deps: AssemblyDeps<Queue>): Ass
   const intake = createIntakeSchemas()
   const pricing = createPricingStore(db)
   const templates = createTemplateStore(db)
-  const authoring = createAuthoring({ catalog, intake, pricing, templates })
+  const authoring = createAuthoring({ catalog, intake, pricing, templates, clock: systemClock })
   const runs = createRunStore(db, deps.ids, (events) => queue.publish(events))
   const submitter = createSubmitter({
     ...deps,
@@ -67,6 +67,7 @@ export function assemble<Queue extends RunQueue>(deps: AssemblyDeps<Queue>): Ass
     sources: { findRunnable: authoring.runnable, pricing: pricing.current, earlierRun: earlierRuns(db) },
     intake,
     catalog,
+    clock: systemClock,
     mode: createProviderMode(providerConfig(env)),
     missing: providers.missing,
   })

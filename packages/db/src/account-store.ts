@@ -1,9 +1,9 @@
-// Organizations and API keys. Keys are random, stored as SHA-256 and a short prefix, and shown once.
+// Organizations, API keys and access tokens. Keys and tokens are random, stored as SHA-256 and a short prefix, and shown once.
 // Hides how a key is made and found; a revoked or expired key is found by nobody.
 import { createHash, randomBytes, randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Ids } from '@fabrique/engine'
-import type { ApiKey, NewApiKey, Organization, Role } from '@fabrique/schema'
+import type { ApiKey, NewAccessToken, NewApiKey, Organization, Role } from '@fabrique/schema'
 import { sql } from 'kysely'
 import type { Db } from './client.ts'
 import { snakeCased, withTimesAsText } from './row-shape.ts'
@@ -14,15 +14,22 @@ export interface Principal {
   keyId: string
   organizationId: string
   role: Role
+  /** The token that it came with instead of the key: it only reads, and only this run where it names one. */
+  token: { id: string; runId: string | null } | null
 }
 
 const KEY_COLUMNS = ['id', 'organization_id', 'role', 'name', 'prefix', 'expires_at', 'created_at'] as const
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
-/** A new secret: `fab_`, 32 random base62 characters (190 bits), and a checksum that spots a truncated copy. */
-export function newSecret(): string {
+const TOKENS_PER_KEY_MAX = 10_000
+
+const KEY_IS_VALID = 'k.revoked_at is null and (k.expires_at is null or k.expires_at > now())'
+const TOKENS = `access_tokens t join api_keys k on k.id = t.key_id where t.expires_at > now() and ${KEY_IS_VALID}`
+
+/** A new secret: `fab_`, or `fabt_` for a token, 32 random base62 characters (190 bits), and a checksum that spots a truncated copy. */
+export function newSecret(prefix: 'fab_' | 'fabt_' = 'fab_'): string {
   const body = Array.from({ length: 32 }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')
-  return `fab_${body}${crc32(body).toString(16).padStart(8, '0')}`
+  return `${prefix}${body}${crc32(body).toString(16).padStart(8, '0')}`
 }
 
 function digestOf(secret: string): string {
@@ -93,13 +100,63 @@ export function createAccountStore(db: Db, ids: Ids) {
     },
     /** Who holds this secret now, or null; one answer for unknown, revoked and expired. */
     async authenticate(secret: string): Promise<Principal | null> {
-      const [row] = await db.query<{ id: string; organization_id: string; role: Role }>(
-        'keys.authenticate',
-        `select id, organization_id, role from api_keys
-         where digest = $1 and revoked_at is null and (expires_at is null or expires_at > now())`,
+      const isToken = secret.startsWith('fabt_')
+      type Row = { id: string; organization_id: string; role: Role; token_id?: string; run_id?: string | null }
+      const [row] = await db.query<Row>(
+        isToken ? 'tokens.authenticate' : 'keys.authenticate',
+        isToken
+          ? `select k.id, k.organization_id, k.role, t.id as token_id, t.run_id from ${TOKENS} and t.digest = $1`
+          : `select k.id, k.organization_id, k.role from api_keys k where k.digest = $1 and ${KEY_IS_VALID}`,
         [digestOf(secret)],
       )
-      return row === undefined ? null : { keyId: row.id, organizationId: row.organization_id, role: row.role }
+      if (row === undefined) return null
+      const { id: keyId, organization_id: organizationId, role, token_id: id, run_id: runId = null } = row
+      if (id === undefined) return { keyId, organizationId, role, token: null }
+      return { keyId, organizationId, role: 'operator', token: { id, runId } }
+    },
+    /** Which of these keys and tokens are neither revoked nor expired. */
+    async valid(credentialIds: readonly string[]): Promise<Set<string>> {
+      const rows = await db.query<{ id: string }>(
+        'keys.valid',
+        `select k.id from api_keys k where k.id = any($1) and ${KEY_IS_VALID}
+         union all select t.id from ${TOKENS} and t.id = any($1)`,
+        [credentialIds],
+      )
+      return new Set(rows.map(({ id }) => id))
+    },
+    /** A token of the key; null where the key has its maximum of unexpired ones. */
+    async createToken({
+      keyId,
+      runId,
+      ttlS,
+    }: {
+      keyId: string
+      runId: string | null
+      ttlS: number
+    }): Promise<NewAccessToken | null> {
+      await db.query('tokens.forget', 'delete from access_tokens where expires_at < now()', [])
+      const token = newSecret('fabt_')
+      const [row] = await db.query<{ id: string; expires_at: Date }>(
+        'tokens.create',
+        `insert into access_tokens (id, key_id, run_id, digest, expires_at)
+         select $1, $2, $3, $4, now() + $5::int * interval '1 s'
+         where (select count(*) from access_tokens where key_id = $2) < ${TOKENS_PER_KEY_MAX}
+         returning id, expires_at`,
+        [`tok_${ids.next()}`, keyId, runId, digestOf(token), ttlS],
+      )
+      if (row === undefined) return null
+      const scope = runId === null ? 'read' : 'run'
+      return { id: row.id, token, scope, run_id: runId, expires_at: row.expires_at.toISOString() }
+    },
+    /** False where the organization has no such token. */
+    async revokeToken(organizationId: string, id: string): Promise<boolean> {
+      const rows = await db.query(
+        'tokens.revoke',
+        `delete from access_tokens t using api_keys k
+         where t.id = $2 and k.id = t.key_id and k.organization_id = $1 returning t.id`,
+        [organizationId, id],
+      )
+      return rows.length > 0
     },
     /** True when no admin key was ever made: the moment to make the first. */
     async needsBootstrap(): Promise<boolean> {

@@ -10,6 +10,7 @@ export {
 export { type ArtifactReader, createArtifactReader } from './artifact-reader.ts'
 export { createDb, type Db, migrate } from './client.ts'
 export { createEventLog, type EventLog, isBehind, type LogEntry, type LogPlace, widened } from './event-log.ts'
+export { readLedgerTotals } from './ledger-totals.ts'
 export { createPricingStore, type PricingStore } from './pricing-store.ts'
 export { earlierRuns } from './runs/earlier-run.ts'
 export type { RunFilter } from './runs/filter.ts'

@@ -33,14 +33,24 @@ export function createPricingStore(db: Db) {
       known = row.document
       return row.document
     },
-    /** Adds a version, which becomes current; false if that version exists already. */
-    async add(table: RateTable): Promise<boolean> {
+    /** Adds a version, which becomes current; null if it exists already. One without models takes over those before it. */
+    async add(table: RateTable): Promise<RateTable | null> {
+      const [before] =
+        table.models === undefined
+          ? await db.query<{ models: RateTable['models'] }>(
+              'pricing.models',
+              `select document -> 'models' as models from pricing_versions where document -> 'models' is not null
+               order by created_at desc, version desc limit 1`,
+              [],
+            )
+          : []
+      const whole = { ...table, ...before }
       const { numInsertedOrUpdatedRows = 0n } = await db.kysely
         .insertInto('pricing_versions')
-        .values({ version: table.version, document: JSON.stringify(table) })
+        .values({ version: table.version, document: JSON.stringify(whole) })
         .onConflict((conflict) => conflict.doNothing())
         .executeTakeFirst()
-      return numInsertedOrUpdatedRows > 0n
+      return numInsertedOrUpdatedRows > 0n ? whole : null
     },
   }
 }

@@ -81,4 +81,42 @@ describe('a schedule in PostgreSQL', () => {
     await runs.requestCancel(run.id)
     expect((await look())?.previousFinished).toBe(true)
   })
+
+  it('that is paused never comes due, and resumed or edited makes up for nothing that came due before', async () => {
+    const { db, store, create } = await setup()
+    const { id } = await create()
+    const old = new Date('2026-01-01T00:00:00Z')
+    const due = async () => (await db.kysely.selectFrom('schedules').select('due_at').executeTakeFirstOrThrow()).due_at
+    const [held] = await store.claimDue(1, LEASE_MS)
+    await store.update(id, held?.fence ?? 0, { dueAt: old, doneUntil: old, firingAt: old })
+    const paused = await store.change('system', id, { enabled: false })
+    expect([paused?.enabled, paused?.firingAt, await due()]).toEqual([false, null, null])
+    expect(await store.change('system', id, { name: 'still' })).toMatchObject({ name: 'still', enabled: false })
+    expect(await store.claimDue(20, LEASE_MS)).toEqual([])
+    for (const edit of [{ enabled: true }, { cron: '0 10 * * *' }, { timezone: 'Asia/Tokyo' }]) {
+      await db.kysely.updateTable('schedules').set({ done_until: old }).execute()
+      const changed = await store.change('system', id, edit)
+      expect(changed).toMatchObject(edit)
+      expect(changed?.doneUntil.getTime()).toBeGreaterThan(old.getTime())
+      const [given] = await store.claimDue(1, LEASE_MS)
+      expect(given?.schedule.id).toBe(id)
+    }
+    expect(await store.change('others', id, { enabled: true })).toBeNull()
+  })
+
+  it('that is changed is taken from the worker at it, which then writes nothing; its firing goes on', async () => {
+    const { store, create } = await setup()
+    const { id } = await create()
+    const [held] = await store.claimDue(1, LEASE_MS)
+    const at = new Date('2026-03-01T09:00:00Z')
+    await store.update(id, held?.fence ?? 0, { dueAt: null, firingAt: at })
+    await store.change('system', id, { runSpec: { workflow: 'v', z: 1, a: 2 }, overlap: 'queue', drafts: true })
+    expect(await store.update(id, held?.fence ?? 0, { dueAt: null, firingAt: null })).toBe(false)
+    const [next] = await store.claimDue(1, LEASE_MS)
+    expect(next?.schedule).toMatchObject({ firingAt: at, overlap: 'queue', drafts: true })
+    expect(JSON.stringify(next?.schedule.runSpec)).toBe('{"workflow":"v","z":1,"a":2}')
+    await store.noteRun('others', id, 'foreign')
+    await store.noteRun('system', id, 'r9')
+    expect(await store.get('system', id)).toMatchObject({ lastRunId: 'r9', lastError: null })
+  })
 })

@@ -51,6 +51,34 @@ export function createScheduleStore(db: Db): ScheduleStore {
       if (before !== null) query = query.where('id', '<', before)
       return (await query.execute()).map(stored)
     },
+    async change(organizationId, id, { runSpec, enabled, ...change }) {
+      const isOver = enabled !== undefined || change.cron !== undefined || change.timezone !== undefined
+      const row = await db.kysely
+        .updateTable('schedules')
+        .set({
+          ...change,
+          ...(runSpec === undefined ? {} : { run_spec: JSON.stringify(runSpec) }),
+          ...(enabled === undefined ? {} : { enabled }),
+          ...(isOver ? { done_until: sql<Date>`now()` } : {}),
+          // A firing that was taken up goes on under its key; a pause ends it.
+          ...(enabled === false ? { firing_at: null } : {}),
+          due_at: sql<Date | null>`case when ${enabled ?? sql.ref('enabled')} then now() end`,
+          fence: sql<number>`fence + 1`,
+        })
+        .where('organization_id', '=', organizationId)
+        .where('id', '=', id)
+        .returningAll()
+        .executeTakeFirst()
+      return row === undefined ? null : stored(row)
+    },
+    async noteRun(organizationId, id, runId) {
+      await db.kysely
+        .updateTable('schedules')
+        .set({ last_run_id: runId, last_fired_at: sql<Date>`now()`, last_error: JSON.stringify(null) })
+        .where('organization_id', '=', organizationId)
+        .where('id', '=', id)
+        .execute()
+    },
     async remove(organizationId, id) {
       const { numDeletedRows } = await db.kysely
         .deleteFrom('schedules')

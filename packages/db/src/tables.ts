@@ -47,6 +47,14 @@ export interface Tables {
     revoked_at: NullableTime
     created_at: Time
   }
+  access_tokens: {
+    id: string
+    key_id: string
+    run_id: string | null
+    digest: string
+    expires_at: Time
+    created_at: Time
+  }
   pricing_versions: { version: string; document: Json<RateTable>; created_at: Time }
   templates: {
     id: string

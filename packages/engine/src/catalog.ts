@@ -1,10 +1,21 @@
 // What the engine can do, as a value: step kinds, tools, providers and gates, each one file and one line to register.
 // Hides the look-up; templates are checked against the same catalog that workers run.
-import type { ArtifactSchema, Gate, JsonObject, JsonValue, Lookup, Step, Usage } from '@fabrique/schema'
+import type {
+  ArtifactSchema,
+  Gate,
+  JsonObject,
+  JsonValue,
+  Lookup,
+  ModelRow,
+  Rate,
+  Step,
+  Unit,
+  Usage,
+} from '@fabrique/schema'
 import type { z } from 'zod'
-import type { ArtifactRecord, StagedAnswer } from './ports.ts'
+import type { ArtifactRecord, FileLink, Inspect, StagedAnswer } from './ports.ts'
 
-export type Capability = 'moderation' | 'text' | 'image' | 'speech' | 'video' | 'matte' | 'media'
+export type Capability = ModelRow['capability']
 
 /** A model that a provider offers under `provider/name`. */
 export interface Model {
@@ -18,6 +29,14 @@ export interface Model {
   operation: string
   /** Parameters that the name implies, below what a template says. */
   defaults?: JsonObject
+  /** The units that the price list has rates in; absent where it is not known, or has none. */
+  pricedIn?: readonly Unit[]
+}
+
+/** A model with the units that these rates price it in. */
+export function pricedBy(rates: readonly Rate[], model: Model): Model {
+  const units = new Set(rates.flatMap((rate) => (rate.model === model.name ? [rate.unit] : [])))
+  return units.size === 0 ? model : { ...model, pricedIn: [...units] }
 }
 
 /** A file that a call or tool made, before the engine verifies, hashes and stores it. */
@@ -43,7 +62,11 @@ export interface ProviderRequest {
   /** Stable across retries of the same attempt: providers that know idempotency keys get it. */
   callId: string
   signal: AbortSignal
-  /** Set when an earlier execution got this far: ask for this request's result instead of sending a new one. */
+  /** The step's own time limit, else the model's; absent: what is usual for the provider. The signal ends the call in any case. */
+  timeLimitMs?: number | undefined
+  /** How long the result has been asked for before; a provider's usual limit is for all of it. */
+  askedForMs?: number
+  /** Set where the provider has accepted this request before: ask for its result, and never send a new one. */
   resumeId: string | null
   /** Makes the provider's own name of the request durable before anything is waited for. */
   onRequestId(requestId: string): Promise<void>
@@ -60,18 +83,34 @@ export interface Provider {
   model(name: string): Model | undefined
   /** What one request is expected to use, before it is sent; priced by the rate table. */
   expectedUsage(model: Model, request: JsonObject): Usage[]
+  /** As `Tool.makes`, of the files that it answers a request with. */
+  makes?(model: Model, request: JsonObject): string | undefined
+  /** What it says of a request itself, so that parameters there would not be heard: where, and what to write instead. */
+  reserved?(model: Model, request: JsonObject): { path: string[]; instead: string }[]
   /** What it uses at least and at most; as expected where absent. */
   usageRange?(model: Model, request: JsonObject): { low: Usage[]; high: Usage[] }
+  /** What a request used whose answer is only `expected` to have used something, by all that it made; null where that does not tell. */
+  measure?(model: Model, request: JsonObject, made: readonly MadeFile[]): Usage[] | null
 }
 
-/** One way to reach a provider, live or simulated. Never retries on its own: the engine is the only retrier. */
+/** What a file turned out to be. */
+export type MadeFile = Awaited<ReturnType<Inspect>>
+
+/**
+ * One way to reach a provider, live or simulated. Never repeats a request that may cost something: the engine is the
+ * only one who does. A failure after `onRequestId` makes it call again with `resumeId`, unless the failure is final.
+ */
 export interface ProviderClient {
   call(request: ProviderRequest): Promise<ProviderAnswer>
+  /** Fetches a file that an answer links to; fails with the code `file-gone` where it exists no more. */
+  fetch?(link: FileLink, signal: AbortSignal): Promise<ProducedFile>
 }
 
 /** The live or the simulated twin of a provider, as a binding asks; the engine does not know which. */
 export interface Providers {
   call(simulated: boolean, request: ProviderRequest): Promise<ProviderAnswer>
+  /** As `ProviderClient.fetch`, by the client of this model. */
+  fetch?(simulated: boolean, model: Model, link: FileLink, signal: AbortSignal): Promise<ProducedFile>
   /** Why a model cannot be called here, for want of a program; null where it can. */
   missing?(model: Model, simulated: boolean): string | null
 }
@@ -128,6 +167,8 @@ export interface Tool {
   description: string
   args: z.ZodType
   outputKeys: readonly string[]
+  /** The media type of its file, as far as arguments tell before they are rendered; `image/*` where only the class is known. */
+  makes?(args: JsonObject): string | undefined
   /** A program or library that must be present; its absence is `tool-unavailable` at submit. */
   missing?(): string | null
   run(args: JsonObject, context: StepContext): Promise<JsonValue>

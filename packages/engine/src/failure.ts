@@ -1,6 +1,10 @@
 // Why a step did not succeed, in the classes that decide whether the engine tries again.
 // Hides the rule "retry what is known unbilled or transient, never what would fail again".
 
+import type { ProviderError } from '@fabrique/schema'
+import type { CallFacts } from './ports.ts'
+
+/** `undelivered`: made and paid for, and the provider does not hand it over. It is never made again for that. */
 export const FAILURE_CLASSES = [
   'rate_limit',
   'timeout',
@@ -12,6 +16,7 @@ export const FAILURE_CLASSES = [
   'budget',
   'sub_workflow',
   'unknown_outcome',
+  'undelivered',
   'internal',
 ] as const
 export type FailureClass = (typeof FAILURE_CLASSES)[number]
@@ -31,11 +36,25 @@ export class StepFailure extends Error {
   readonly billed: 'no' | 'yes' | 'unknown'
   readonly retryAfterMs: number | undefined
   readonly code: string
+  /** What the failed call used all the same; absent where the provider does not say. */
+  readonly facts: CallFacts | undefined
+  /** The provider's own words: for admins and the log. */
+  readonly provider: ProviderError | undefined
+  /** The provider has said its last word on a request that it had accepted: asking for that request again is no use. */
+  readonly isFinal: boolean
 
   constructor(
     failureClass: FailureClass,
     message: string,
-    options: { billed?: 'no' | 'yes' | 'unknown'; retryAfterMs?: number; code?: string; cause?: unknown } = {},
+    options: {
+      billed?: 'no' | 'yes' | 'unknown'
+      retryAfterMs?: number
+      code?: string
+      cause?: unknown
+      facts?: CallFacts
+      provider?: ProviderError
+      isFinal?: boolean
+    } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'StepFailure'
@@ -43,6 +62,9 @@ export class StepFailure extends Error {
     this.billed = options.billed ?? 'no'
     this.retryAfterMs = options.retryAfterMs
     this.code = options.code ?? failureClass.replaceAll('_', '-')
+    this.facts = options.facts
+    this.provider = options.provider
+    this.isFinal = options.isFinal ?? false
   }
 
   static is(error: unknown): error is StepFailure {

@@ -14,8 +14,11 @@ export {
   createCatalog,
   type GateKind,
   type InputFile,
+  type MadeFile,
   type Model,
+  pricedBy,
   type Provider,
+  type ProducedFile,
   type ProviderAnswer,
   type ProviderClient,
   type ProviderRequest,
@@ -34,9 +37,11 @@ export { cancelRun } from './oversight/cancel-run.ts'
 export { receiptOf, type RecordedRun } from './oversight/receipt.ts'
 export { createReconciler } from './oversight/reconcile.ts'
 export {
+  changeSchedule,
   createSchedule,
   createScheduler,
   type DueSchedule,
+  fireSchedule,
   type NewSchedule,
   scheduleResource,
   type ScheduleStore,
@@ -45,6 +50,8 @@ export {
 export type {
   ArtifactRecord,
   ArtifactStore,
+  Bill,
+  CallFacts,
   CallRecord,
   Checkpoint,
   ChildRecord,
@@ -52,6 +59,7 @@ export type {
   Clock,
   CommitOutcome,
   Delivery,
+  FileLink,
   GateRecord,
   Ids,
   Inheritance,
@@ -80,8 +88,8 @@ export {
 } from './template/authoring.ts'
 export { backtest, type BacktestRun, draftSteps } from './template/backtest.ts'
 export { contentHash, type ProviderMode, specificationDocument } from './template/compile.ts'
-export { checkTemplate } from './template/guards/guards.ts'
-export { TEMPLATE_PROBLEMS } from './template/guards/report.ts'
+export { adviseOn, checkTemplate } from './template/guards/guards.ts'
+export { TEMPLATE_PROBLEMS, TEMPLATE_WARNINGS } from './template/guards/report.ts'
 export { valueAt } from './template/placeholders.ts'
 export { resolvedPrompts } from './template/resolved-prompts.ts'
 export {

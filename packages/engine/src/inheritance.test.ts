@@ -2,6 +2,7 @@ import type { JsonObject, JsonValue, Step, Template } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { textOf } from '@fabrique/schema'
 import { createSubmitter } from './admission/submit.ts'
+import { createFakeClock } from './testing/fake-clock.ts'
 import { createSequentialIds } from './testing/sequential-ids.ts'
 import { answerTo, createTestEngine, drive } from './testing/test-engine.ts'
 
@@ -60,6 +61,7 @@ function setup(steps: Step[] = STEPS, over: Partial<Template> = {}) {
     createSubmitter({
       store,
       queue: world.deps.queue,
+      clock: createFakeClock(),
       sources: {
         findRunnable: async (id) => templates.get(id) ?? null,
         pricing: async () => ({

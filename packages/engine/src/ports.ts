@@ -4,12 +4,16 @@ import type {
   JsonObject,
   JsonValue,
   Lane,
+  LedgerLine,
   LedgerStatus,
   Problem,
+  ProviderError,
   RunError,
   RunEvent,
   RunStatus,
+  Spending,
   Unit,
+  Usage,
   EventKind,
 } from '@fabrique/schema'
 import type { DayCap, Definition, Instance } from './specification.ts'
@@ -100,7 +104,7 @@ export interface ChildRecord {
   /** Its open gates, and those of the runs that it calls itself. */
   openGates: { id: string; name: string; runId: string }[]
   /** What it and its own children cost so far. */
-  spentUsd: number
+  spent: Spending
   /** What was reserved for it when it was called. */
   capUsd: number
 }
@@ -158,7 +162,7 @@ export interface CallRecord {
   model: string
   outcome: 'pending' | 'succeeded' | 'failed' | 'unknown' | 'cancelled'
   status: LedgerStatus
-  /** The provider's own name for the request, once known: fal's queue can be asked again by it. */
+  /** The provider's own name for the request, once known. While the call is pending it can be asked for by it. */
   requestId: string | null
   quantity: number | null
   unit: Unit
@@ -167,6 +171,19 @@ export interface CallRecord {
   actualUsd: number | null
   simulated: boolean
   pricingVersion: string
+  /** How the amount came about; null until the outcome is known. */
+  bill: Bill | null
+}
+
+/** How an amount came about, so that anybody can compute it again. */
+export interface Bill {
+  /** Their sum is the amount. Empty where the estimate is all that is known. */
+  lines: LedgerLine[]
+  servedModel?: string
+  tier?: string
+  /** The provider's own usage, as it came. */
+  usage?: JsonObject
+  error?: ProviderError
 }
 
 export interface ArtifactRecord {
@@ -320,27 +337,63 @@ export interface ArtifactStore {
   unstage(callId: string): Promise<void>
 }
 
+/** What is known of a call's use, also of one that failed. */
+export interface CallFacts {
+  usage: Usage[]
+  /** Absent: the provider reported it. `measured`: by what it made. `expected`: as estimated beforehand. */
+  basis?: 'measured' | 'expected'
+  servedModel?: string
+  tier?: string
+  requestId?: string
+  /** The provider's own usage, as it came. */
+  reported?: JsonObject
+}
+
 /** A provider's answer, stored until its step is committed. */
-export interface StagedAnswer {
+export interface StagedAnswer extends CallFacts {
   output: JsonObject
   files: { name: string; mimeType: string; bytes: Uint8Array }[]
-  usage: { unit: Unit; quantity: number; facts?: Record<string, string> }[]
+  /** Files that the provider made and still holds, to be put behind `files`. */
+  links?: FileLink[]
+}
+
+/** A file that a provider made and has not handed over yet. */
+export interface FileLink {
+  name: string
+  url: string
 }
 
 /** Limits over all workers on what a provider is asked at once and per time, and a breaker for models that keep failing. */
 export interface Limits {
   /**
-   * Waits for a place for one live call; rejects with a `server` failure while the model's circuit is open.
+   * Waits for a place for one live call. While the model pauses or its circuit is open, the `patient` wait, and the
+   * others get the failure at once, to ask another model. Absent: patient, for an hour at most. `sinceMs` is when the
+   * call asked first, by the clock: one that was limited and comes again goes before those that came after it.
    * The answer gives the place back and says how the call went: null, or its failure.
    */
-  enter(model: { provider: string; name: string }, signal: AbortSignal): Promise<(failure: Error | null) => void>
+  enter(
+    model: { provider: string; name: string },
+    signal: AbortSignal,
+    wait?: { patient: boolean; sinceMs?: number },
+  ): Promise<(failure: Error | null) => void>
 }
 
-/** What a produced file turned out to be; rejects with a `bad_output` failure what does not decode. */
+/**
+ * What a produced file is by its bytes. Texts are told apart by the type that it came with (`saidType`), and where that
+ * says too little by the `promisedType` of the template. Its `problem` is a sentence about what does not
+ * decode, or is nothing that is kept. Rejects with a `bad_output` failure where there is nothing to keep.
+ */
 export type Inspect = (
   bytes: Uint8Array,
-  promisedType: string,
-) => Promise<{ mimeType: string; width: number | null; height: number | null; durationMs: number | null }>
+  saidType: string,
+  promisedType?: string,
+) => Promise<{
+  mimeType: string
+  width: number | null
+  height: number | null
+  durationMs: number | null
+  problem?: string
+}>
 
 /** Checks values against a template's own schemas, each compiled once; see the intake package. */
 export interface IntakeSchemas {

@@ -7,6 +7,7 @@ import type {
   Gate,
   JsonObject,
   JsonValue,
+  ModelRow,
   Rate,
   Step,
 } from '@fabrique/schema'
@@ -15,7 +16,16 @@ import type {
 export interface Binding {
   /** The role in the template's `providers` that led here, if the step named one. */
   role?: string
-  models: { model: string; provider: string; endpoint: string; simulated: boolean }[]
+  models: {
+    model: string
+    provider: string
+    endpoint: string
+    simulated: boolean
+    /** How it understands the parameters of the others. */
+    mapped?: NonNullable<ModelRow['mapped']>
+    /** How long it may take for one request where the step has no limit of its own. */
+    timeLimitMs?: number
+  }[]
 }
 
 /** A called workflow, pinned: everything that a run of it needs. */

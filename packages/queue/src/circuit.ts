@@ -1,71 +1,68 @@
-// A model's circuit breaker: after repeated outages it fails all calls for 30 s, then lets a single one probe the model.
+// A model's circuit in this process: after repeated outages it lets nothing through for a while, then one call as a probe.
 // Hides which failures are outages: a model that refuses, limits or answers badly is there.
 import { type FailureClass, type Log, StepFailure } from '@fabrique/engine'
-import { CircuitState, circuitBreaker, ConsecutiveBreaker, handleWhen } from 'cockatiel'
 
 export interface Circuit {
-  /** Throws the failure `circuit-open` while the breaker is open, and while a probe is under way. */
-  check(): void
+  /** Milliseconds until a call may begin: 0 where one may. While a probe is under way, until the next one may. */
+  waitMs(): number
   /**
-   * Begins a call; its caller reports the outcome, null for success, to the returned function. Throws as `check` does.
-   * The outcome of an aborted call counts for nothing.
+   * Begins a call, which is the probe where the circuit is open; its caller reports the outcome, null for success. The
+   * outcome of an aborted call counts for nothing, nor does that of a call that began before the circuit last changed.
    */
   begin(signal: AbortSignal): (failure: Error | null) => void
 }
 
 const FAILURES_TO_OPEN = 5
-const OPEN_MS = 30_000
+/** Open for 1 s, and twice as long after each probe that failed, up to half a minute; or for what the provider asks. */
+const OPEN_MIN_MS = 1_000
+const OPEN_MAX_MS = 30_000
+/** A probe that takes longer lets another one try: some models take minutes, and a dead one answers never. */
+const PROBE_MS = 10_000
 
-/** Failures that come from the model: the first two are outages, the others show that it answers. */
-const FROM_MODEL: readonly FailureClass[] = ['server', 'timeout', 'rate_limit', 'refused', 'invalid', 'bad_output']
+const OUTAGES: readonly FailureClass[] = ['server', 'timeout']
+/** Failures that show that the model answers. */
+const ANSWERS: readonly FailureClass[] = ['rate_limit', 'refused', 'invalid', 'bad_output']
 
-/** Replaces a failure that says nothing about the model: one of ours, or of a call that was aborted. */
-class NoEvidence extends Error {}
-
-/** A closed circuit breaker of this process alone. */
+/** A closed circuit. */
 export function createCircuit(model: string, log: Log): Circuit {
-  let openUntilMs = 0
-  const breaker = circuitBreaker(
-    // A probe without evidence must open the breaker again, or it would close; an ordinary call without evidence must not.
-    handleWhen(
-      (error: unknown) => isOutage(error) || (error instanceof NoEvidence && breaker.state === CircuitState.HalfOpen),
-    ),
-    { breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN), halfOpenAfter: OPEN_MS },
-  )
-  breaker.onBreak(() => {
-    openUntilMs = Date.now() + OPEN_MS
-    log.warn({ model, for_ms: OPEN_MS }, 'a model kept failing; its circuit breaker is open')
-  })
+  let failures = 0
+  /** How often it opened in a row; 0 while it is closed. */
+  let openings = 0
+  let blockedUntilMs = 0
+  /** Counts how often it opened or closed. */
+  let changes = 0
 
-  function check(): void {
-    const isProbed = breaker.state === CircuitState.HalfOpen
-    const leftMs = isProbed ? OPEN_MS : openUntilMs - Date.now()
-    if (breaker.state === CircuitState.Closed || leftMs <= 0) return
-    const seconds = Math.ceil(leftMs / 1_000)
-    throw new StepFailure('server', `The model "${model}" kept failing; it is tried again in ${seconds} s.`, {
-      code: 'circuit-open',
-      retryAfterMs: leftMs,
-    })
+  function open(askedMs: number): void {
+    const forMs = Math.max(askedMs, Math.min(OPEN_MIN_MS * 2 ** openings, OPEN_MAX_MS))
+    blockedUntilMs = performance.now() + forMs
+    openings += 1
+    changes += 1
+    log.warn({ model, for_ms: forMs }, 'a model keeps failing; its circuit is open')
+  }
+
+  function close(): void {
+    failures = 0
+    if (openings === 0) return
+    openings = 0
+    blockedUntilMs = 0
+    changes += 1
+    log.info({ model }, 'a model answers again; its circuit is closed')
   }
 
   return {
-    check,
+    waitMs: () => Math.max(0, blockedUntilMs - performance.now()),
     begin(signal) {
-      check()
-      const call = Promise.withResolvers<void>()
-      breaker.execute(() => call.promise).catch(() => {})
+      const begunAt = changes
+      if (openings > 0) blockedUntilMs = performance.now() + PROBE_MS
       return (failure) => {
-        if (failure === null) call.resolve()
-        else call.reject(isFromModel(failure) && !signal.aborted ? failure : new NoEvidence())
+        if (begunAt !== changes) return
+        const told = StepFailure.is(failure) && !signal.aborted ? failure : null
+        if (failure === null || (told && ANSWERS.includes(told.failureClass))) close()
+        else if (told && OUTAGES.includes(told.failureClass)) {
+          failures += 1
+          if (failures >= FAILURES_TO_OPEN) open(told.retryAfterMs ?? 0)
+        } else if (openings > 0) blockedUntilMs = 0
       }
     },
   }
-}
-
-function isFromModel(error: Error): boolean {
-  return StepFailure.is(error) && FROM_MODEL.includes(error.failureClass)
-}
-
-function isOutage(error: unknown): boolean {
-  return StepFailure.is(error) && (error.failureClass === 'server' || error.failureClass === 'timeout')
 }

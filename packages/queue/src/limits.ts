@@ -1,5 +1,5 @@
-// Limits on live provider calls over all workers: calls at once, starts per window, pauses that a provider asked for.
-// Hides Redis: while it is away each process keeps the same limits for itself, and no call waits for Redis.
+// Limits on live provider calls over all workers: calls at once, starts per window, and the pace that the provider sets by
+// its 429s. Hides Redis: while it is away each process keeps the same limits for itself, and no call waits for it.
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -7,6 +7,7 @@ import { type Limits, type Log, StepFailure } from '@fabrique/engine'
 import type { Redis } from 'ioredis'
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import { type Circuit, createCircuit } from './circuit.ts'
+import { begun, FRESH_PACE, limited, type Pace, spacingMs, succeeded, waitMs } from './pace.ts'
 import { connectForCommands } from './redis.ts'
 import { queueNames } from './run-queue.ts'
 
@@ -35,33 +36,36 @@ export interface ClosableLimits extends Limits {
 }
 
 const LEASE_MS = 30_000
-/** A longer pause fails the call: the run suspends, or goes on with another model. */
-const PAUSE_WAITED_MAX_MS = 60_000
+/** A pause, or a circuit that stays open, is waited for so long. */
+const PATIENCE_MS = 3_600_000
+/** A call that could ask another model waits only so long for its turn among calls that are spaced out. */
+const TURN_WAITED_MS = 1_000
+/** Longer than any pause: after that nothing is known of a model's pace. */
+const PACE_KEPT_MS = 2 * PATIENCE_MS
 /** After a failure Redis is not asked for so long: otherwise each call would wait for it to fail again. */
 const AWAY_MS = 2_000
 const FIRST_CONNECTION_MS = 500
 const POLL_MIN_MS = 50
 const POLL_MAX_MS = 250
+/** The longest sleep: whose patience is over learns it by then. */
+const SLEEP_MAX_MS = 30_000
 
 /**
- * Answers 0 with a permit under every rule, -1 where a rule has none left, or how many milliseconds the model pauses.
- * `KEYS`: the pause, then each rule's set of holders, scored by expiry on Redis' clock. `ARGV`: the permits' lease, the
- * holder, then the limit of each set.
+ * Answers 1 with a permit under every rule, 0 where a rule has none left. `KEYS`: each rule's set of holders, scored by
+ * expiry on Redis' clock. `ARGV`: the permits' lease, the holder, then the limit of each set.
  */
 const ACQUIRE = `
-local paused = redis.call('PTTL', KEYS[1])
-if paused > 0 then return paused end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 2, #KEYS do
+for i = 1, #KEYS do
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
-  if redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[i + 1]) then return -1 end
+  if redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[i + 2]) then return 0 end
 end
-for i = 2, #KEYS do
+for i = 1, #KEYS do
   redis.call('ZADD', KEYS[i], now + ARGV[1], ARGV[2])
   redis.call('PEXPIRE', KEYS[i], ARGV[1])
 end
-return 0`
+return 1`
 
 /** Also adds holders that Redis has lost, because their calls are under way. */
 const RENEW = `
@@ -70,14 +74,22 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])`
 
-/** A pause is never made shorter by a later, smaller answer. */
-const PAUSE = `
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end`
+/** A model's pace, and the time on Redis' clock. */
+const READ_PACE = `
+local time = redis.call('TIME')
+return {redis.call('GET', KEYS[1]), time[1] * 1000 + math.floor(time[2] / 1000)}`
+
+/** Replaces a pace by another unless a process has changed it meanwhile; says whether. */
+const SWAP_PACE = `
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1`
 
 interface Scripts {
   acquirePermit(keys: number, ...keysAndArguments: (string | number)[]): Promise<number>
   renewPermits(keys: number, ...keysAndArguments: (string | number)[]): Promise<void>
-  lengthenPause(keys: number, ...keysAndArguments: (string | number)[]): Promise<void>
+  readPace(keys: 1, key: string): Promise<[pace: string | null, nowMs: number]>
+  swapPace(keys: 1, key: string, before: string, after: string, keptMs: number): Promise<number>
 }
 
 interface Rule {
@@ -90,18 +102,36 @@ interface Rule {
   rate: { shared: RateLimiterRedis | null; own: RateLimiterMemory; fullUntilMs: number } | null
 }
 
+/** A call that waits for its turn. */
+interface Waiter {
+  signal: AbortSignal
+  isPatient: boolean
+  /** Its place in line: when it asked first, which may have been an earlier call of `enter`. */
+  sinceMs: number
+  untilMs: number
+  begin(leave: (failure: Error | null) => void): void
+  reject(failure: unknown): void
+}
+
 /** The calls of one model in this process. Only the first in line asks Redis for a permit, the others wait behind it. */
 interface Line {
   model: string
   rules: Rule[]
   circuit: Circuit
-  pauseKey: string
-  pausedUntilMs: number
-  /** Resolves when the last call in line has begun or given up. */
-  last: Promise<void>
+  /** The pace as this process knows it, which is the truth while Redis is away. */
+  pace: Pace
+  paceKey: string
+  /** Resolves when no change of the pace is under way. */
+  paced: Promise<unknown>
+  waiters: Waiter[]
+  isServed: boolean
 }
 
-type Acquisition = { acquired: true } | { acquired: false; why: 'full' | 'paused'; waitMs: number }
+/** Why the first in line may not begin, and for how long: others use all permits, the provider, or its outage. */
+interface Hindrance {
+  why: 'full' | 'pause' | 'turn' | 'outage'
+  forMs: number
+}
 
 /** The limits of this process' calls, shared with all processes that use the same Redis and prefix. */
 export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: LimitsOptions): ClosableLimits {
@@ -110,9 +140,13 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
   const rules = new Map(given.map((rule) => [rule.scope, createRule(rule, root, redis)]))
   const lines = new Map<string, Line>()
   const held = new Map<string, Line>()
-  const sleepers = new Set<AbortController>()
+  /** Resolves when a permit is released, a circuit may have changed, or a line has emptied. */
+  let wakeUp = Promise.withResolvers<void>()
   let awayUntilMs = 0
 
+  /** Redis' clock as far as it is known, so that instants mean the same in all processes. */
+  let clockAheadMs = Date.now() - performance.now()
+  const nowMs = () => performance.now() + clockAheadMs
   const isAway = () => redis?.status !== 'ready' || Date.now() < awayUntilMs
 
   /** The answer of Redis; undefined while it is away. */
@@ -135,9 +169,11 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
       model,
       rules: [rules.get(provider), rules.get(model)].filter((rule) => rule !== undefined),
       circuit: createCircuit(model, log),
-      pauseKey: `${root}:pause:${model}`,
-      pausedUntilMs: 0,
-      last: Promise.resolve(),
+      pace: FRESH_PACE,
+      paceKey: `${root}:pace:${model}`,
+      paced: Promise.resolve(),
+      waiters: [],
+      isServed: false,
     }
     lines.set(model, line)
     return line
@@ -145,10 +181,46 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
 
   const holderSets = (line: Line) => line.rules.filter(({ atOnce }) => atOnce < Infinity)
 
-  /** Acquires a permit under every rule of the line, or none at all. */
-  async function acquire(line: Line, holder: string): Promise<Acquisition> {
-    const pausedMs = line.pausedUntilMs - Date.now()
-    if (pausedMs > 0) return { acquired: false, why: 'paused', waitMs: pausedMs }
+  /**
+   * Changes a model's pace for all processes; null where `change` does not allow it. The changes of one process follow
+   * each other. After Redis came back empty, and while it is away, what this process knows is the best there is.
+   */
+  function changePace(line: Line, change: (pace: Pace, nowMs: number) => Pace | null): Promise<Pace | null> {
+    const attempt = async () => {
+      for (;;) {
+        const known = await ask(async (it) => {
+          const [text, redisMs] = await it.readPace(1, line.paceKey)
+          clockAheadMs = redisMs - performance.now()
+          if (text !== null) line.pace = JSON.parse(text) as Pace
+          return { text: text ?? '', redisMs }
+        })
+        const after = change(line.pace, known?.redisMs ?? nowMs())
+        if (after === null || after === line.pace) return after
+        const next = JSON.stringify(after)
+        const isOurs =
+          known !== undefined && (await ask((it) => it.swapPace(1, line.paceKey, known.text, next, PACE_KEPT_MS)))
+        if (isOurs === 0) continue
+        line.pace = after
+        return after
+      }
+    }
+    const changed = line.paced.then(attempt)
+    line.paced = changed
+    return changed
+  }
+
+  /** What keeps every call of the model back at present, as far as this process knows. */
+  function hindranceOf({ circuit, pace }: Line): Hindrance | null {
+    const outageMs = circuit.waitMs()
+    if (outageMs > 0) return { why: 'outage', forMs: outageMs }
+    const forMs = waitMs(pace, nowMs())
+    return forMs === 0 ? null : { why: pace.until > nowMs() ? 'pause' : 'turn', forMs }
+  }
+
+  /** Acquires a permit under every rule of the line and a start at its pace, or none at all. */
+  async function acquire(line: Line, holder: string): Promise<Hindrance | { phase: number }> {
+    const known = hindranceOf(line)
+    if (known !== null) return known
     if (line.rules.some(({ running, atOnce }) => running >= atOnce)) return full()
     const fullMs = Math.max(0, ...line.rules.map(({ rate }) => (rate?.fullUntilMs ?? 0) - Date.now()))
     if (fullMs > 0) return full(fullMs)
@@ -156,24 +228,26 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
     // Counted before Redis answers, because lines of other models are under the same provider's rule.
     for (const rule of line.rules) rule.running += 1
     const sets = holderSets(line)
-    const keys = [line.pauseKey, ...sets.map(({ key }) => key)]
+    const keys = sets.map(({ key }) => key)
     const limits = sets.map(({ atOnce }) => atOnce)
-    const answer = (await ask((it) => it.acquirePermit(keys.length, ...keys, leaseMs, holder, ...limits))) ?? 0
-    if (answer !== 0) {
+    if ((await ask((it) => it.acquirePermit(keys.length, ...keys, leaseMs, holder, ...limits))) === 0) {
       for (const rule of line.rules) rule.running -= 1
-      if (answer < 0) return full()
-      line.pausedUntilMs = Date.now() + answer
-      return { acquired: false, why: 'paused', waitMs: answer }
+      return full()
     }
     held.set(holder, line)
-    // After the permit, not before: a start that is counted must happen now, not once a permit is free.
-    for (const { scope, rate } of line.rules) {
-      const waitMs = rate === null ? 0 : await countStart(scope, rate, isAway())
-      if (waitMs === 0) continue
+    const paced = await changePace(line, begun)
+    if (paced === null) {
       release(holder)
-      return full(waitMs)
+      return hindranceOf(line) ?? full()
     }
-    return { acquired: true }
+    // Last of all: a start that is counted must happen now, not once a permit is free.
+    for (const { scope, rate } of line.rules) {
+      const forMs = rate === null ? 0 : await countStart(scope, rate, isAway())
+      if (forMs === 0) continue
+      release(holder)
+      return full(forMs)
+    }
+    return { phase: paced.pausedAt }
   }
 
   function release(holder: string): void {
@@ -183,53 +257,90 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
     for (const rule of line.rules) rule.running -= 1
     const sets = holderSets(line)
     if (sets.length > 0) void ask((it) => Promise.all(sets.map(({ key }) => it.zrem(key, holder))))
-    for (const sleeper of sleepers) sleeper.abort()
+    wake()
   }
 
-  /** Sleeps for the time, or until this process releases a permit. Rejects with the signal's reason. */
-  async function sleep(ms: number, signal: AbortSignal): Promise<void> {
-    const sleeper = new AbortController()
-    sleepers.add(sleeper)
-    await delay(ms, undefined, { signal: AbortSignal.any([signal, sleeper.signal]) }).catch(() => {})
-    sleepers.delete(sleeper)
-    signal.throwIfAborted()
+  function wake(): void {
+    wakeUp.resolve()
+    wakeUp = Promise.withResolvers()
   }
 
-  /** Begins the call at the head of the line as soon as it has a permit; answers how to report its outcome. */
-  async function begin(line: Line, signal: AbortSignal): Promise<(failure: Error | null) => void> {
-    const holder = randomUUID()
-    for (;;) {
-      line.circuit.check()
-      const outcome = await acquire(line, holder)
-      if (outcome.acquired) {
-        try {
-          signal.throwIfAborted()
-          const report = line.circuit.begin(signal)
-          return (failure) => end(line, holder, report, failure)
-        } catch (error) {
-          release(holder)
-          throw error
+  /** Sleeps for the time, or until `wake`. */
+  async function sleep(ms: number, woken: Promise<void>): Promise<void> {
+    const timer = new AbortController()
+    const isOver = delay(Math.min(ms, SLEEP_MAX_MS), undefined, { signal: timer.signal }).catch(() => {})
+    await Promise.race([isOver, woken])
+    timer.abort()
+  }
+
+  /** Begins the calls in line, one after the other, as soon as each may. */
+  async function serve(line: Line): Promise<void> {
+    if (line.isServed) return
+    line.isServed = true
+    await opened
+    for (let holder = randomUUID(); line.waiters.length > 0; holder = randomUUID()) {
+      // From before the look at what hinders, so that no change is missed.
+      const woken = wakeUp.promise
+      try {
+        const acquired = await acquire(line, holder)
+        if ('why' in acquired) {
+          dismiss(line, acquired)
+          if (line.waiters.length > 0) await sleep(acquired.forMs, woken)
+          continue
         }
+        // Meanwhile the line may have emptied, or the circuit opened.
+        const next = line.circuit.waitMs() > 0 ? undefined : line.waiters.shift()
+        if (next === undefined) release(holder)
+        else next.begin(entered(line, holder, acquired.phase, next.signal))
+      } catch (error) {
+        release(holder)
+        line.waiters.shift()?.reject(error)
       }
-      if (outcome.why === 'paused' && outcome.waitMs > PAUSE_WAITED_MAX_MS) {
-        const seconds = Math.ceil(outcome.waitMs / 1_000)
-        throw new StepFailure(
-          'rate_limit',
-          `The provider of "${line.model}" asked for a pause; the model is called again in ${seconds} s.`,
-          { retryAfterMs: outcome.waitMs },
-        )
-      }
-      await sleep(outcome.waitMs, signal)
+    }
+    line.isServed = false
+  }
+
+  /** Rejects whoever has waited for the provider too long, and whoever could ask another model instead. */
+  function dismiss(line: Line, hindrance: Hindrance | null): void {
+    if (hindrance === null || hindrance.why === 'full') return
+    const { why, forMs } = hindrance
+    const spacing = spacingMs(line.pace, nowMs())
+    const isOver = ({ isPatient, untilMs }: Waiter, turnMs: number) =>
+      isPatient ? nowMs() > untilMs : why !== 'turn' || turnMs > TURN_WAITED_MS
+    line.waiters = line.waiters.filter((waiter, index) => {
+      const turnMs = forMs + index * spacing
+      if (!isOver(waiter, turnMs)) return true
+      waiter.reject(failureOf(line.model, why, turnMs))
+      return false
+    })
+  }
+
+  /** How a call that begins now, in this phase of its model's pace, is left. */
+  function entered(line: Line, holder: string, phase: number, signal: AbortSignal): (failure: Error | null) => void {
+    const report = line.circuit.begin(signal)
+    let hasLeft = false
+    return (failure) => {
+      if (hasLeft) return
+      hasLeft = true
+      report(failure)
+      const isLimited = StepFailure.is(failure) && failure.failureClass === 'rate_limit'
+      if (isLimited || (failure === null && line.pace.isGuess)) void learn(line, holder, phase, failure)
+      else release(holder)
     }
   }
 
-  function end(line: Line, holder: string, report: (failure: Error | null) => void, failure: Error | null): void {
-    if (!held.has(holder)) return
-    report(failure)
-    const pauseMs = pauseAskedBy(failure)
-    if (pauseMs > 0) {
-      line.pausedUntilMs = Math.max(line.pausedUntilMs, Date.now() + pauseMs)
-      void ask((it) => it.lengthenPause(1, line.pauseKey, pauseMs))
+  /** Changes the pace by an outcome, and only then releases the permit: whoever gets it knows of the pause. */
+  async function learn(line: Line, holder: string, phase: number, limit: StepFailure | null): Promise<void> {
+    const hintMs = Math.min(limit?.retryAfterMs ?? 0, PATIENCE_MS)
+    let isNewPause = false
+    const after = await changePace(line, (pace, now) => {
+      const changed = limit === null ? succeeded(pace, phase) : limited(pace, phase, hintMs, now)
+      isNewPause = changed.pausedAt !== pace.pausedAt
+      return changed
+    })
+    if (isNewPause && after !== null) {
+      const forMs = Math.round(after.until - after.pausedAt)
+      log.info({ model: line.model, for_ms: forMs, asked: hintMs > 0 }, 'the provider limits a model; its calls pause')
     }
     release(holder)
   }
@@ -245,22 +356,21 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
 
   const opened = redis === null ? Promise.resolve() : firstConnection(redis)
   return {
-    async enter({ provider, name }, signal) {
+    async enter({ provider, name }, signal, { patient, sinceMs = Date.now() } = { patient: true }) {
       signal.throwIfAborted()
       const line = lineOf(provider, name)
-      const before = line.last
-      const { promise, resolve: leaveLine } = Promise.withResolvers<void>()
-      line.last = promise
-      try {
-        await orAborted(
-          before.then(() => opened),
-          signal,
-        )
-        return await begin(line, signal)
-      } finally {
-        // A call that gives up early must not let the next one overtake those before it.
-        void before.then(leaveLine)
+      const { promise, resolve: begin, reject } = Promise.withResolvers<(failure: Error | null) => void>()
+      const waiter: Waiter = { signal, isPatient: patient, sinceMs, untilMs: nowMs() + PATIENCE_MS, begin, reject }
+      const giveUp = () => {
+        line.waiters = line.waiters.filter((other) => other !== waiter)
+        reject(signal.reason)
+        if (line.waiters.length === 0) wake()
       }
+      signal.addEventListener('abort', giveUp, { once: true })
+      line.waiters.splice(line.waiters.findLastIndex((other) => other.sinceMs <= sinceMs) + 1, 0, waiter)
+      dismiss(line, hindranceOf(line))
+      void serve(line)
+      return await promise.finally(() => signal.removeEventListener('abort', giveUp))
     },
     async close() {
       clearInterval(renewing)
@@ -274,7 +384,8 @@ function connectWithScripts(redisUrl: string, log: Log): Redis & Scripts {
   const redis = connectForCommands(redisUrl, log)
   redis.defineCommand('acquirePermit', { lua: ACQUIRE })
   redis.defineCommand('renewPermits', { lua: RENEW })
-  redis.defineCommand('lengthenPause', { lua: PAUSE })
+  redis.defineCommand('readPace', { lua: READ_PACE })
+  redis.defineCommand('swapPace', { lua: SWAP_PACE })
   return redis as Redis & Scripts
 }
 
@@ -303,27 +414,30 @@ async function countStart(scope: string, rate: NonNullable<Rule['rate']>, isAway
     return 0
   } catch (error) {
     if (!(error instanceof RateLimiterRes)) throw error
-    const waitMs = Math.max(error.msBeforeNext, 1)
-    rate.fullUntilMs = Date.now() + waitMs
-    return waitMs
+    const fullMs = Math.max(error.msBeforeNext, 1)
+    rate.fullUntilMs = Date.now() + fullMs
+    return fullMs
   }
 }
 
 /** With jitter, so that processes do not all ask at the same moment. */
-function full(waitMs = 0): Acquisition {
-  return { acquired: false, why: 'full', waitMs: waitMs + POLL_MIN_MS + Math.random() * (POLL_MAX_MS - POLL_MIN_MS) }
+function full(forMs = 0): Hindrance {
+  return { why: 'full', forMs: forMs + POLL_MIN_MS + Math.random() * (POLL_MAX_MS - POLL_MIN_MS) }
 }
 
-function pauseAskedBy(failure: Error | null): number {
-  if (!StepFailure.is(failure) || failure.failureClass !== 'rate_limit') return 0
-  return Math.ceil(failure.retryAfterMs ?? 0)
-}
-
-/** As the promise, or a rejection with the signal's reason as soon as it is aborted. */
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason)
-    signal.addEventListener('abort', abort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
+function failureOf(model: string, why: Hindrance['why'], forMs: number): StepFailure {
+  const retryAfterMs = Math.ceil(forMs)
+  const seconds = Math.ceil(forMs / 1_000)
+  return why === 'outage'
+    ? new StepFailure('server', `The model "${model}" kept failing; it is tried again in ${seconds} s.`, {
+        code: 'circuit-open',
+        retryAfterMs,
+      })
+    : new StepFailure(
+        'rate_limit',
+        `The provider of "${model}" limits its calls; the next one may begin in ${seconds} s.`,
+        {
+          retryAfterMs,
+        },
+      )
 }

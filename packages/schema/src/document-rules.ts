@@ -1,5 +1,6 @@
 // What every document must satisfy, whatever its format: the limits, the keys, the text and the numbers, with one wording.
 // Hides how findings are collected: what cannot be parsed (400) ends the reading, what is refused (422) is gathered.
+import { hiddenInKey } from './hidden-characters.ts'
 import { isPrototypeKey, type JsonValue } from './json.ts'
 import { pointerTo } from './json-schema/pointer.ts'
 
@@ -182,6 +183,8 @@ export function toTree(
     if (typeof key === 'string') {
       checkText(key, 'key')
       if (isPrototypeKey(key)) refuse('key', `the key "${key}" is not allowed anywhere; choose another name`)
+      const hidden = hiddenInKey(key)
+      if (hidden !== undefined) refuse('key', `the key "${clip(key, 80)}" ${hidden}`)
     }
     const given = owner[key]
     const value = toValue(given)

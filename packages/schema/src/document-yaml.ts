@@ -12,6 +12,7 @@ import {
   Lexer,
   type Node,
   Parser,
+  type Scalar,
   type YAMLMap,
   type YAMLSeq,
 } from 'yaml'
@@ -27,6 +28,7 @@ import {
   type Reading,
   Unparsable,
 } from './document-rules.ts'
+import { hiddenInScalar } from './hidden-characters.ts'
 import { pointerTo } from './json-schema/pointer.ts'
 
 /** Tokens a value may take with its key, indentation, comment and line end; plain `  key: value` takes eight. */
@@ -190,6 +192,7 @@ function expand(root: Node, limits: DocumentLimits, places?: Map<string, Place>)
     if (node.anchor && expanding === 0) anchors.set(node.anchor, node)
     if (isScalar(node)) {
       if (typeof node.value === 'string') spend(node.value, offset)
+      checkPlain(node, offset)
       return node.value
     }
     open.add(node)
@@ -218,6 +221,7 @@ function expand(root: Node, limits: DocumentLimits, places?: Map<string, Place>)
         fail(path, offset, `a key is missing before ":" in ${placeOf(path)}; write one`)
       }
       path.push(key)
+      checkPlain(node, offset)
       if (node.type === 'PLAIN' && key === '<<') {
         fail(path, offset, 'merge keys ("<<") are not supported; write the members out')
       }
@@ -227,6 +231,11 @@ function expand(root: Node, limits: DocumentLimits, places?: Map<string, Place>)
       path.pop()
     }
     return Object.fromEntries(members)
+  }
+
+  function checkPlain({ type, value }: Scalar, offset: number | undefined): void {
+    const hidden = type === 'PLAIN' && typeof value === 'string' ? hiddenInScalar(value) : undefined
+    if (hidden !== undefined) fail(path, offset, hidden)
   }
 
   /** What the alias names; an anchor counts from where it was written last. */

@@ -15,6 +15,7 @@ import {
 } from './document-rules.ts'
 import { readToml } from './document-toml.ts'
 import { readYaml } from './document-yaml.ts'
+import { hiddenAt } from './hidden-characters.ts'
 import type { JsonValue } from './json.ts'
 import { pointerTo } from './json-schema/pointer.ts'
 
@@ -83,7 +84,11 @@ export function parseDocument(
     if (refused.length > 0) return refusal(422, text, refused)
     return { ok: true, document: { format, value, locate: createLocator(text, reading) } }
   } catch (error) {
-    if (error instanceof Unparsable) return refusal(400, text, [error.finding])
+    if (error instanceof Unparsable) {
+      const { detail, offset, ...finding } = error.finding
+      const hidden = offset === undefined || !detail.startsWith('this is not ') ? '' : hiddenAt(text, offset)
+      return refusal(400, text, [{ ...finding, offset, detail: `${detail}${hidden}` }])
+    }
     // A parser met something that its authors did not foresee; its own words could hold anything.
     const detail = `this cannot be read as ${format}; simplify it`
     return refusal(400, text, [{ path: [], offset: undefined, detail }])

@@ -25,6 +25,7 @@ const CODES = {
   'unsupported-media-type': { status: 415, title: 'The content type is not one of JSON, YAML, TOML', retry: false },
   'validation-failed': { status: 422, title: 'The document is not valid', retry: false },
   'not-publishable': { status: 422, title: 'The template cannot be listed yet', retry: false },
+  'model-retired': { status: 422, title: 'A model is no longer offered', retry: false },
   'not-runnable': { status: 422, title: 'The workflow cannot run as it stands', retry: false },
   'budget-exceeded': { status: 422, title: 'The estimate is over the budget', retry: false },
   'provider-key-missing': { status: 422, title: 'A provider has no key', retry: false },

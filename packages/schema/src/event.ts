@@ -43,13 +43,13 @@ export function endEvent(
     outputs: EndOutput[]
     error: RunError | null
   },
-  cost: Omit<RunCost, 'currency'>,
+  cost: RunCost,
 ): { kind: EventKind; payload: JsonObject } {
   const { status, partial, outputs, error } = end
   const { state, metadata } = run
   return {
     kind: `workflow.run.${status}`,
-    payload: { status, partial, state, metadata, outputs, cost: { currency: 'USD', ...cost }, error },
+    payload: { status, partial, state, metadata, outputs, cost, error },
   }
 }
 

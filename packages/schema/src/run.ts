@@ -28,7 +28,10 @@ export const RunCost = z
   .object({
     currency: z.literal('USD'),
     estimated: z.number().describe('What was expected when the run was accepted.'),
-    actual: z.number().describe('What the ledger says so far; calls of unknown outcome count as spent.'),
+    actual: z.number().describe('What the ledger says so far: `billed`, `simulated` and `unknown` together.'),
+    billed: z.number().describe('What providers charge.'),
+    simulated: z.number().describe('What simulated calls would have cost; nobody charges it.'),
+    unknown: z.number().describe('Of calls whose outcome nobody knows: they may have been charged.'),
     pricing_version: z.string(),
   })
   .meta({ id: 'RunCost' })

@@ -48,6 +48,11 @@ export const ScheduleRequest = z.strictObject({
 })
 export type ScheduleRequest = z.infer<typeof ScheduleRequest>
 
+/** What a merge-patch of a schedule may name; what comes of it is a `ScheduleRequest`. */
+export const ScheduleChange = ScheduleRequest.partial().extend({
+  name: ScheduleRequest.shape.name.nullable().describe('null removes it.'),
+})
+
 /** Why the latest firing made no run. */
 export const ScheduleFault = z.object({
   code: z.string(),

@@ -20,7 +20,17 @@ export const Specification = z
         z.object({
           role: z.string().exactOptional(),
           models: z.array(
-            z.object({ model: z.string(), provider: z.string(), endpoint: z.string(), simulated: z.boolean() }),
+            z.object({
+              model: z.string(),
+              provider: z.string(),
+              endpoint: z.string(),
+              simulated: z.boolean(),
+              mapped: JsonRecord.exactOptional().describe('How it understands the parameters of the others.'),
+              timeLimitMs: z
+                .int()
+                .exactOptional()
+                .describe('How long it may take for one request of a step without `timeoutMs`.'),
+            }),
           ),
         }),
       )

@@ -1,6 +1,7 @@
 // A step of a run as the API shows it: how far it is. A run with slots has those for steps.
 import { z } from 'zod'
 import { Instant } from './json.ts'
+import { ProviderError } from './ledger.ts'
 import { RUN_STATUSES, RunError, RunStatusSchema } from './run.ts'
 
 export const RunStep = z
@@ -15,6 +16,9 @@ export const RunStep = z
     model: z.string().nullable().exactOptional().describe('The last model that it has called.'),
     cost_usd: z.number().exactOptional().describe('With the runs that it has called.'),
     error: RunError.nullable(),
+    provider_error: ProviderError.exactOptional().describe(
+      'Of a step that failed: what its last call was told. Admins see it.',
+    ),
     started_at: Instant.nullable(),
     finished_at: Instant.nullable(),
     items: z

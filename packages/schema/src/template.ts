@@ -132,7 +132,14 @@ const Shown = {
 
 /** A template as the API shows it; what a draft holds besides was never checked. */
 export const WorkflowResource = z
-  .object({ id: WorkflowId, ...Shown })
+  .object({
+    id: WorkflowId,
+    ...Shown,
+    warnings: z
+      .array(Problem)
+      .exactOptional()
+      .describe('Models in it that end within 60 days (`model-ending`), or have ended (`model-retired`).'),
+  })
   .catchall(Json)
   .meta({
     id: 'Workflow',
@@ -144,6 +151,11 @@ export type WorkflowResource = z.infer<typeof WorkflowResource>
 /** What an edit of a template answers. */
 export const SavedWorkflow = WorkflowResource.extend({
   problems: z.array(Problem).describe('What keeps a draft from being listed; empty for a listed workflow.'),
+  warnings: z
+    .array(Problem)
+    .describe(
+      'What will keep it from running one day, such as a model that ends soon, and what may be paid for in vain.',
+    ),
 }).meta({ id: 'SavedWorkflow' })
 
 export const CatalogEntry = z

@@ -4,35 +4,42 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 
 export interface ContainerFacts {
-  /** The media type without its family. */
-  subtype: 'ogg' | 'flac' | 'mpeg' | 'mp4' | 'webm'
-  /** Null where the file does not say, as streams that were written while they were made. */
+  /** Null for a kind that is not known. */
+  mimeType: string | null
+  /** Of what is there, whatever the header says. */
   durationMs: number | null
-  /** The size of the first picture track; null without one. */
-  picture: { width: number; height: number } | null
-  hasSound: boolean
+  /** Of the film as it is seen: turned, and with its pixels square. */
+  width: number | null
+  height: number | null
+  /** Whether every packet that it announces is there. */
+  isWhole: boolean
 }
 
-/** A file of 256 MiB takes a second; the rest is for the thread's start on a busy machine. */
+/** A file of 256 MiB takes two seconds; the rest is for the thread's start on a busy machine. */
 const READ_LIMIT_MS = 20_000
 const READER_HEAP_MB = 256
 
-/** The facts of a file; null for an unknown kind, for one that is damaged, and for one not read within `limitMs`. */
-export async function readContainer(bytes: Uint8Array, limitMs = READ_LIMIT_MS): Promise<ContainerFacts | null> {
+const UNKNOWN: ContainerFacts = { mimeType: null, durationMs: null, width: null, height: null, isWhole: false }
+
+/** The facts of a file; of an unknown kind also what is not read within `limitMs`. Never rejects. */
+export async function readContainer(bytes: Uint8Array, limitMs = READ_LIMIT_MS): Promise<ContainerFacts> {
   const reader = new Worker(new URL('./container-reader.ts', import.meta.url), {
     workerData: bytes,
     // Nothing of the process's environment, which holds keys, is of use to a file.
     env: {},
     execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: READER_HEAP_MB },
+    // It warns of codecs that it does not know.
+    stdout: true,
+    stderr: true,
   })
   // An error after the deadline would have no listener, and end the process.
   reader.on('error', () => undefined)
   try {
-    const [facts] = (await once(reader, 'message', { signal: AbortSignal.timeout(limitMs) })) as [ContainerFacts | null]
+    const [facts] = (await once(reader, 'message', { signal: AbortSignal.timeout(limitMs) })) as [ContainerFacts]
     return facts
   } catch {
-    return null
+    return UNKNOWN
   } finally {
     await reader.terminate()
   }

@@ -51,6 +51,7 @@ export function createProviders(config: ProviderConfig, simulators: Simulators):
   return createProvidersFrom(PROVIDERS, config, simulators)
 }
 
-export { IMAGE_PIXELS_MAX, inspect } from './inspect.ts'
+export { inspect } from './inspect.ts'
 export type { AgentTurn, ToolCall } from './kinds/agent.ts'
+export { IMAGE_PIXELS_MAX } from './pictures.ts'
 export { createProviderMode, type ProviderConfig } from './providers.ts'

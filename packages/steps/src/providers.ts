@@ -62,5 +62,10 @@ export function createProvidersFrom(
     async call(simulated, request) {
       return await clientOf(request.model.provider, simulated).call(request)
     },
+    async fetch(simulated, model, link, signal) {
+      const client = clientOf(model.provider, simulated)
+      if (client.fetch === undefined) throw new StepFailure('bad_output', `${model.provider} hands over no links.`)
+      return await client.fetch(link, signal)
+    },
   }
 }

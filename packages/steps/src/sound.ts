@@ -9,8 +9,8 @@ const PCM = 1
 const FLOAT = 3
 const EXTENSIBLE = 0xfffe
 
-/** Sizes from here on are what writers of streams put where they could not know the length. */
-const STREAMED_BYTES = 0x7fff_0000
+/** No file is larger: from here on sizes are what writers of streams put where they could not know the length. */
+const STREAMED_BYTES = 256 * 1024 * 1024
 
 interface WavFacts {
   format: number
@@ -54,7 +54,9 @@ export function wavFacts(bytes: Uint8Array): WavFacts | null {
     }
     if (id === 'data') {
       const rest = data.length - start
-      const length = size >= STREAMED_BYTES ? rest : size
+      // Others leave the header of an empty file.
+      const isStreamed = size > STREAMED_BYTES || (size === 0 && data.readUInt32LE(4) <= start - 8)
+      const length = isStreamed ? rest : size
       if (form === null || form.bytesPerSecond === 0 || form.channels === 0 || length === 0 || length > rest)
         return null
       return { ...form, offset: start, bytes: length, durationMs: Math.round((length / form.bytesPerSecond) * 1000) }

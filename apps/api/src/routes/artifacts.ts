@@ -5,27 +5,33 @@ import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { isKnown } from '../request-headers.ts'
 import { found, orNotFound } from '../found.ts'
-import { operator, type Route } from '../route.ts'
+import { type Call, operator, type Route, URL_CREDENTIAL } from '../route.ts'
 
 const Bytes = z.unknown()
 const INLINE = /^(image\/(png|webp|jpeg|gif|avif)|audio\/|video\/)/
 
 export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'artifacts' | 'artifactStore'>): Route[] {
+  const runOf = async ({ principal, param }: Pick<Call<never>, 'principal' | 'param'>) =>
+    (await artifacts.get(principal.organizationId, param('id')))?.run_id ?? null
   return [
     operator.get('listArtifacts', '/v1/artifacts', {
       query: z.strictObject({ run_id: RunId.optional().describe('With the artifacts of its slots.') }),
       summary: 'The artifacts of a run, or the newest ones',
       answers: { 200: list(Artifact) },
+      runOf: ({ query }) => query.run_id ?? null,
       handle: async ({ c, principal, query }) =>
         c.json({ data: await artifacts.list(principal.organizationId, query.run_id ?? null) }),
     }),
     operator.get('getArtifact', '/v1/artifacts/:id', {
       summary: 'An artifact',
       answers: { 200: Artifact },
+      runOf,
       handle: found('artifact', artifacts.get),
     }),
     operator.get('getArtifactContent', '/v1/artifacts/:id/content', {
+      query: z.strictObject(URL_CREDENTIAL),
       summary: "An artifact's bytes, whole or a range of them",
+      runOf,
       answers: { 200: { '*/*': Bytes }, 206: { '*/*': Bytes }, 304: null, 416: null },
       headers: [
         'If-None-Match',

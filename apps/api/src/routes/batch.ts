@@ -12,6 +12,11 @@ import { type Line, readLines } from '../lines.ts'
 import { type ApiContext, type Call, operator, type Route } from '../route.ts'
 
 const MEDIA_TYPE = 'application/x-ndjson'
+/** What programs call files of JSON lines; there is no registered name. `text/plain` is not one: forms can send that. */
+const MEDIA_TYPES =
+  /^(?:application|text)\/(?:x-)?(?:ndjson|jsonl|json-?lines|json-l|ldjson) *(?:; *charset="?utf-?8"? *)?$/i
+const ONE_A_LINE =
+  "A batch is one whole run-spec a line, without brackets around them or commas between them; jq -c '.[]' makes lines of an array."
 /** Enough lines to fill the multi-row writes, which take a hundred; fewer where they are long. */
 const WINDOW = {
   itemsMax: 256,
@@ -33,7 +38,7 @@ export function batchRoutes(deps: BatchDeps): Route[] {
     operator.post('submitBatch', '/v1/workflows/runs/batch', {
       summary: 'Submit many run-specs, one a line; answers one line for each, in order',
       body: z.string().describe('One run-spec a line, as JSON, at most 1 MiB each.'),
-      bodyTypes: [MEDIA_TYPE],
+      bodyTypes: [MEDIA_TYPE, 'application/jsonl'],
       answers: { 200: { [MEDIA_TYPE]: BatchLine } },
       headers: ['Idempotency-Key'],
       handle: ({ c, principal }) => batch(deps, c, principal),
@@ -42,9 +47,11 @@ export function batchRoutes(deps: BatchDeps): Route[] {
 }
 
 function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['principal']): Response {
-  if (!/^application\/(?:x-)?ndjson *(?:; *charset="?utf-?8"? *)?$/i.test(c.req.header('content-type') ?? '')) {
-    throw new FabriqueError('unsupported-media-type', `Send ${MEDIA_TYPE} in UTF-8: one run-spec a line, as JSON.`)
-  }
+  if (!MEDIA_TYPES.test(c.req.header('content-type') ?? ''))
+    throw new FabriqueError(
+      'unsupported-media-type',
+      `Send ${MEDIA_TYPE} or application/jsonl, in UTF-8. ${ONE_A_LINE}`,
+    )
   const key = idempotencyKeyOf(c)
 
   async function submit({ number, bytes }: Line): Promise<string> {
@@ -64,7 +71,9 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
   async function submitLine(bytes: Uint8Array | null, number: number) {
     if (bytes === null) throw new FabriqueError('body-too-large', 'The line is larger than 1 MiB.')
     const parsed = parseDocument(bytes, 'json')
-    if (!parsed.ok) throw unreadable(parsed)
+    if (!parsed.ok) throw explained(unreadable(parsed))
+    if (Array.isArray(parsed.document.value))
+      throw explained(new FabriqueError('validation-failed', 'The line is a list.'))
     const outcome = await deps.submitter
       .submit({
         organizationId: principal.organizationId,
@@ -82,6 +91,11 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
   if (body === null) return c.body('', 200, headers)
   const answers = answersInOrder(readLines(body, DOCUMENT_LIMITS.bodyBytes), submit, WINDOW)
   return c.body(toStream(answers), 200, headers)
+}
+
+/** Where a line is no document at all, the file is often an array, or documents over several lines. */
+function explained({ code, message, problems }: FabriqueError): FabriqueError {
+  return new FabriqueError(code, `${message}${message.endsWith('.') ? '' : '.'} ${ONE_A_LINE}`, { problems })
 }
 
 function answer(line: BatchLine): string {

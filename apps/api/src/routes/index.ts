@@ -6,11 +6,13 @@ import { artifactRoutes } from './artifacts.ts'
 import { batchRoutes } from './batch.ts'
 import { eventRoutes } from './events.ts'
 import { docsRoutes, healthRoutes } from './health.ts'
+import { ledgerRoutes } from './ledger.ts'
 import { opsRoutes } from './ops.ts'
 import { pricingRoutes } from './pricing.ts'
 import { runLifecycleRoutes } from './run-lifecycle.ts'
 import { runRoutes } from './runs.ts'
 import { scheduleRoutes } from './schedules.ts'
+import { tokenRoutes } from './tokens.ts'
 import { webhookRoutes } from './webhooks.ts'
 import { workflowRoutes } from './workflows.ts'
 
@@ -19,12 +21,14 @@ export function createRoutes(deps: AppDeps): Route[] {
   const routes: Route[] = [
     ...healthRoutes(deps),
     ...accountRoutes(deps),
+    ...tokenRoutes(deps),
     ...eventRoutes(deps),
     ...runRoutes(deps),
     ...runLifecycleRoutes(deps),
     ...batchRoutes(deps),
     ...scheduleRoutes(deps),
     ...artifactRoutes(deps),
+    ...ledgerRoutes(deps),
     ...opsRoutes(deps),
     ...pricingRoutes(deps),
     ...webhookRoutes(deps),

@@ -1,10 +1,25 @@
 // The price list: dated versions, each rate with its source or marked as assumed.
-import { FabriqueError, RateTable } from '@fabrique/schema'
+import { FabriqueError, pointerTo, type Problem, RateTable } from '@fabrique/schema'
 import type { AppDeps } from '../deps.ts'
-import { parseBody, readDocument } from '../body.ts'
+import { locatedIn, parseBody, readDocument } from '../body.ts'
 import { admin, operator, type Route } from '../route.ts'
 
-export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {
+export function pricingRoutes({ intake, pricing }: Pick<AppDeps, 'intake' | 'pricing'>): Route[] {
+  /** What models take is compiled once here, or every template that names one would be at fault. */
+  async function checkParameters({ models = [] }: RateTable): Promise<void> {
+    const problems: Problem[] = []
+    for (const [index, { parameters }] of models.entries()) {
+      if (parameters === undefined) continue
+      for (const { pointer, detail } of await intake.check(parameters))
+        problems.push({
+          pointer: pointerTo('models', index, 'parameters') + pointer,
+          detail,
+          code: 'invalid-parameters',
+        })
+    }
+    if (problems.length > 0) throw new FabriqueError('validation-failed', 'The price list is not valid.', { problems })
+  }
+
   return [
     operator.get('getPricing', '/v1/pricing', {
       summary: 'The current price list, with the source of every rate',
@@ -17,14 +32,17 @@ export function pricingRoutes({ pricing }: Pick<AppDeps, 'pricing'>): Route[] {
       answers: { 201: RateTable },
       problems: ['already-exists'],
       async handle({ c }) {
-        const table = parseBody(RateTable, await readDocument(c))
-        if (!(await pricing.add(table))) {
+        const document = await readDocument(c)
+        const table = parseBody(RateTable, document)
+        await checkParameters(table).catch(locatedIn(document))
+        const added = await pricing.add(table)
+        if (added === null) {
           throw new FabriqueError(
             'already-exists',
             `There is a price list ${table.version} already, and none ever changes; name a new version.`,
           )
         }
-        return c.json(table, 201)
+        return c.json(added, 201)
       },
     }),
   ]

@@ -43,6 +43,7 @@ export const SUBMIT_PROBLEMS: readonly ErrorCode[] = [
   'budget-exceeded',
   'provider-key-missing',
   'tool-unavailable',
+  'model-retired',
   'idempotency-mismatch',
 ]
 
@@ -151,12 +152,16 @@ export function runRoutes(deps: RunDeps): Route[] {
     operator.get('listSteps', '/v1/workflows/runs/:id/steps', {
       summary: 'The steps of a run in template order, and how far each is',
       answers: { 200: list(RunStep) },
-      handle: found('run', reader.steps, (data) => ({ data })),
+      handle: found('run', reader.steps, (data, { role }) => ({
+        data: role === 'admin' ? data : data.map(withoutProvidersWords),
+      })),
     }),
     operator.get('getLedger', '/v1/workflows/runs/:id/ledger', {
       summary: 'Every provider call of a run, with its price',
       answers: { 200: list(LedgerEntry) },
-      handle: found('run', reader.ledger, (data) => ({ data })),
+      handle: found('run', reader.ledger, (data, { role }) => ({
+        data: role === 'admin' ? data : data.map((entry) => ({ ...entry, error: null })),
+      })),
     }),
     operator.get('getReceipt', '/v1/workflows/runs/:id/receipt', {
       summary: 'What became of each step, what it cost, and what stopping the run has saved',
@@ -223,11 +228,18 @@ function noOpenGate({ gates }: RunResource, asked: string | undefined): Fabrique
   )
 }
 
-function acceptedHeaders({ outcome, runId }: { outcome: string; runId: string }): Record<string, string> {
+/** Where the run of a submit is, and whether it had been accepted before. */
+export function acceptedHeaders({ outcome, runId }: { outcome: string; runId: string }): Record<string, string> {
   return { location: runUrls(runId).self, ...(outcome === 'replayed' ? { 'idempotent-replayed': 'true' } : {}) }
 }
 
 function preferredWait(c: Context<ApiContext>): number {
   const seconds = /(?:^|,)\s*wait\s*=\s*"?(\d{1,4})/.exec(c.req.header('prefer') ?? '')?.[1]
   return Math.min(Number(seconds ?? 0), 60)
+}
+
+/** They may quote what the template asks. */
+function withoutProvidersWords(step: RunStep): RunStep {
+  const { provider_error: _told, ...shown } = step
+  return shown
 }

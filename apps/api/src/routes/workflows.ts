@@ -71,8 +71,17 @@ export function workflowRoutes({
     return found
   }
 
-  function saved(c: Call<never>['c'], { template, problems }: Saved, status: 200 | 201): Response {
-    const body = { ...templateResource(template, true), problems }
+  /** The templates, each with the models in it that end soon or have ended. */
+  async function warned(found: StoredTemplate[], admin: boolean): Promise<WorkflowResource[]> {
+    const ends = await authoring.modelEnds()
+    return found.map((one) => {
+      const warnings = ends(one.document).map(({ problem }) => problem)
+      return { ...templateResource(one, admin), warnings }
+    })
+  }
+
+  function saved(c: Call<never>['c'], { template, ...found }: Saved, status: 200 | 201): Response {
+    const body = { ...templateResource(template, true), ...found }
     return c.json(body, status, { etag: etagOf(template), location: `/v1/workflows/${template.id}` })
   }
 
@@ -82,16 +91,14 @@ export function workflowRoutes({
       answers: { 200: list(WorkflowResource) },
       async handle({ c, principal }) {
         const isAdmin = principal.role === 'admin'
-        return c.json({
-          data: (await templates.list({ drafts: isAdmin })).map((one) => templateResource(one, isAdmin)),
-        })
+        return c.json({ data: await warned(await templates.list({ drafts: isAdmin }), isAdmin) })
       },
     }),
     admin.post('createWorkflow', '/v1/workflows', {
       summary: 'Create a workflow: a draft, unless it names a listed rung',
       body: publishedSchema('workflow-schema-v1'),
       answers: { 201: SavedWorkflow },
-      problems: ['already-exists', 'not-publishable'],
+      problems: ['already-exists', 'not-publishable', 'model-retired'],
       headers: ['Location', 'ETag'],
       async handle({ c }) {
         const document = await readDocument(c)
@@ -205,17 +212,26 @@ export function workflowRoutes({
         const isAdmin = principal.role === 'admin'
         const template = await visible(param('id'), isAdmin)
         if (query.version === undefined || query.version === template.document.version) {
-          return c.json(templateResource(template, isAdmin), 200, { etag: etagOf(template) })
+          const [shown] = await warned([template], isAdmin)
+          return c.json(shown, 200, { etag: etagOf(template) })
         }
         const document = orNotFound(await templates.version(template.id, query.version), 'workflow')
-        return c.json(templateResource({ ...template, document }, isAdmin))
+        const [shown] = await warned([{ ...template, document }], isAdmin)
+        return c.json(shown)
       },
     }),
     admin.patch('changeWorkflow', '/v1/workflows/:id{.+}', {
       summary: 'Change a workflow by JSON merge-patch (RFC 7396); `visibility` promotes and demotes',
       body: JsonRecord.describe('What changes; null removes a field.'),
       answers: { 200: SavedWorkflow },
-      problems: ['id-immutable', 'version-immutable', 'workflow-in-use', 'version-conflict', 'not-publishable'],
+      problems: [
+        'id-immutable',
+        'version-immutable',
+        'workflow-in-use',
+        'version-conflict',
+        'not-publishable',
+        'model-retired',
+      ],
       headers: ['If-Match', 'ETag', 'Location'],
       async handle({ c, param }) {
         const id = param('id')

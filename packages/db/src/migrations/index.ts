@@ -7,6 +7,8 @@ import * as schedules from './0004-schedules.ts'
 import * as runLists from './0005-run-lists.ts'
 import * as eventOrder from './0006-event-order.ts'
 import * as runPhases from './0007-run-phases.ts'
+import * as callBills from './0008-call-bills.ts'
+import * as accessTokens from './0009-access-tokens.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -16,4 +18,6 @@ export const migrations: Record<string, Migration> = {
   '0005-run-lists': runLists,
   '0006-event-order': eventOrder,
   '0007-run-phases': runPhases,
+  '0008-call-bills': callBills,
+  '0009-access-tokens': accessTokens,
 }

@@ -97,10 +97,11 @@ const TABLES = {
       actual_usd: 'numeric',
       simulated: 'bool',
       pricing_version: 'text',
+      bill: 'json',
     },
     onConflict: `(id) do update set outcome = excluded.outcome, status = excluded.status, request_id = excluded.request_id,
       quantity = excluded.quantity, unit = excluded.unit, unit_price_usd = excluded.unit_price_usd,
-      actual_usd = excluded.actual_usd`,
+      actual_usd = excluded.actual_usd, bill = excluded.bill`,
     returning: 'id, actual_usd, estimated_usd',
   },
   artifacts: {

@@ -4,11 +4,13 @@ import type { NewRun } from '@fabrique/engine'
 import { isItem, slotKey, stepIdOf } from '@fabrique/engine/unit-key'
 import {
   LedgerEntry,
+  NOTHING_SPENT,
   type RunOutput,
   RunResource,
   type RunStatus,
   type RunStep,
   roundUsd,
+  runCost,
   runUrls,
 } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
@@ -29,7 +31,7 @@ type RunRow = Selectable<Tables['runs']>
 interface Findings {
   outputs: RunOutput[]
   gates: RunResource['gates']
-  cost: Omit<RunResource['cost'], 'currency'>
+  cost: RunResource['cost']
 }
 
 const NEAREST_RUNS = 5_000
@@ -74,11 +76,10 @@ export function createRunReader(db: Db) {
           ...gate,
           ...(run_id === top ? {} : { run_id }),
         })),
-        cost: {
+        cost: runCost(costOf(row.id).actual, {
           estimated: Number(row.estimated_usd),
-          actual: roundUsd(costOf(row.id).actual),
           pricing_version: pricingVersionOf(row),
-        },
+        }),
       })
     })
   }
@@ -135,6 +136,7 @@ export function createRunReader(db: Db) {
         const own = calls.filter(({ step_id }) => step_id === step.id)
         const isOfStep = (key: string | null) => key !== null && stepIdOf(key) === step.id
         const items = rows.filter(({ key }) => isOfStep(key) && isItem(key))
+        const told = row?.status === 'failed' ? own.at(-1)?.bill?.error : undefined
         const runs = called.filter(({ caller_step_id }) => isOfStep(caller_step_id))
         const isBegun = items.length + runs.length > 0 || own.some(({ outcome }) => outcome === 'pending')
         return {
@@ -151,6 +153,7 @@ export function createRunReader(db: Db) {
               spent.rows.filter(({ key }) => isOfStep(key)).reduce((sum, { usd }) => sum + Number(usd ?? 0), 0),
           ),
           error: row?.error ?? null,
+          ...(told === undefined ? {} : { provider_error: told }),
           started_at: row?.started_at.toISOString() ?? null,
           finished_at: row?.finished_at.toISOString() ?? null,
           items: items.map(({ key, status, attempt }) => ({ key, status, attempt })),
@@ -174,6 +177,11 @@ export function createRunReader(db: Db) {
           providerOperation: call.operation,
           estimatedCostUsd: call.estimatedUsd,
           actualCostUsd: call.actualUsd,
+          lines: call.bill?.lines ?? [],
+          servedModel: call.bill?.servedModel ?? null,
+          tier: call.bill?.tier ?? null,
+          usage: call.bill?.usage ?? null,
+          error: call.bill?.error ?? null,
           createdAt: row.created_at.toISOString(),
         })
       })
@@ -241,7 +249,7 @@ export function acceptedResource(run: NewRun, createdAt: string, pricingVersion:
   return runResource(row, {
     outputs: [outputOf(row, [])],
     gates: [],
-    cost: { estimated: run.estimatedUsd, actual: 0, pricing_version: pricingVersion },
+    cost: runCost(NOTHING_SPENT, { estimated: run.estimatedUsd, pricing_version: pricingVersion }),
   })
 }
 
@@ -259,7 +267,7 @@ function runResource(
       failed: count('failed'),
       cancelled: count('cancelled'),
     },
-    cost: { currency: 'USD' as const, ...cost },
+    cost,
     urls: runUrls(row.id),
   })
 }

@@ -52,7 +52,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       callerKey: callerKey ?? '',
       artifacts: artifacts.filter(({ run_id }) => run_id === run.id).map(artifactRecord),
       openGates: gates.filter(({ top }) => top === run.id).map(({ id, name, run_id }) => ({ id, name, runId: run_id })),
-      spentUsd: costOf(run.id).spent,
+      spent: costOf(run.id).spent,
       capUsd: instance.capUsd ?? 0,
     }))
   }

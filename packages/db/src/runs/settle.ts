@@ -9,7 +9,15 @@ import {
   type SlotState,
   type FollowUp,
 } from '@fabrique/engine'
-import { endEvent, isTerminal, type RunError, type RunEvent, type RunStatus, waitingEvent } from '@fabrique/schema'
+import {
+  endEvent,
+  isTerminal,
+  type RunError,
+  type RunEvent,
+  type RunStatus,
+  runCost,
+  waitingEvent,
+} from '@fabrique/schema'
 import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import { type Db, inTransaction, queryIn } from '../client.ts'
 import type { Tables } from '../tables.ts'
@@ -229,11 +237,10 @@ async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends:
     const end = endEvent(
       run,
       { status, partial, outputs: outputs(ended[index] as RunRow), error },
-      {
+      runCost(costOf(run.id).spent, {
         estimated: Number(run.estimated_usd),
-        actual: costOf(run.id).spent,
         pricing_version: pricingVersionOf(run),
-      },
+      }),
     )
     return { run, base: (row?.last_seq ?? run.last_seq + 1) - 1, at: row?.at ?? new Date(), events: [end] }
   })

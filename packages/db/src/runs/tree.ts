@@ -1,4 +1,5 @@
 // Runs below runs: slots and called workflows, by who waits for whom, and what a run and those below it come to.
+import { NOTHING_SPENT, type Spending } from '@fabrique/schema'
 import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
@@ -24,16 +25,29 @@ export async function slotsOf(
   return await slots.where('slot_index', 'is not', null).orderBy('slot_index').execute()
 }
 
+/** A column for each part of a spending; the aggregate is of the calls of that part. */
+const parts = (name: string, usd: string) =>
+  sql.raw(`sum(${usd}) filter (where not simulated and outcome <> 'unknown') as ${name}_billed,
+    sum(${usd}) filter (where simulated) as ${name}_simulated,
+    sum(${usd}) filter (where not simulated and outcome = 'unknown') as ${name}_unknown`)
+
 /** What each of these runs costs with everything below it: `actual` by the ledger, `spent` with open calls as estimated. */
 export async function costsOf(
   kysely: Kysely<Tables>,
   runIds: readonly string[],
-): Promise<(runId: string) => { actual: number; spent: number }> {
-  const { rows } = await sql<{ top: string; actual: string | null; spent: string }>`${treesOf(runIds)}
-    select top, sum(actual_usd) as actual, sum(coalesce(actual_usd, estimated_usd)) as spent
+): Promise<(runId: string) => { actual: Spending; spent: Spending }> {
+  const { rows } = await sql<Record<string, string | null>>`${treesOf(runIds)}
+    select top, ${parts('actual', 'actual_usd')}, ${parts('spent', 'coalesce(actual_usd, estimated_usd)')}
     from provider_calls c join tree on tree.id = c.run_id group by top`.execute(kysely)
-  const costs = new Map(rows.map(({ top, actual, spent }) => [top, { actual: Number(actual), spent: Number(spent) }]))
-  return (runId) => costs.get(runId) ?? { actual: 0, spent: 0 }
+  const spending = (row: (typeof rows)[number], name: string): Spending => ({
+    billed: Number(row[`${name}_billed`]),
+    simulated: Number(row[`${name}_simulated`]),
+    unknown: Number(row[`${name}_unknown`]),
+  })
+  const costs = new Map(
+    rows.map((row) => [row.top, { actual: spending(row, 'actual'), spent: spending(row, 'spent') }]),
+  )
+  return (runId) => costs.get(runId) ?? { actual: NOTHING_SPENT, spent: NOTHING_SPENT }
 }
 
 /** The open gates of these runs and of everything below them, each with the one of these runs that it is below. */

@@ -5,6 +5,7 @@ import type { EarlierRun } from '../inheritance.ts'
 import type { Estimate } from '../specification.ts'
 import { contentHash } from '../template/compile.ts'
 import { aCheckpoint, aDefinition, anArtifact } from '../testing/factories.ts'
+import { createFakeClock } from '../testing/fake-clock.ts'
 import { createSequentialIds } from '../testing/sequential-ids.ts'
 import { createTestCatalog } from '../testing/test-engine.ts'
 import { checkDay, checkRun, createPreparer, type PrepareDeps, type RunRequest } from './prepare.ts'
@@ -62,6 +63,7 @@ function setup(templates: Template[], over: Partial<PrepareDeps> = {}) {
     catalog: catalogOf(),
     mode: () => 'live',
     ids: createSequentialIds(),
+    clock: createFakeClock(),
     ...over,
   })
   const prepare = (wanted: Partial<RunRequest> = {}) =>
@@ -218,6 +220,36 @@ describe('what is compiled', () => {
       priced: [{ once: { expected: 1 } }],
     })
     expect(await definition()).toBe(before)
+  })
+
+  it('leaves out a model from the day after its end, and refuses a step that has no other', async () => {
+    const clock = createFakeClock(Date.UTC(2026, 0, 1, 23, 59))
+    const providers = { writer: ['acme/one', 'acme/two'] }
+    const alone = setup([aTemplate([{ id: 'a' }])], { clock })
+    const listed = setup([aTemplate([{ id: 'a', model: undefined, provider: 'writer' }], { providers })], { clock })
+    const models = [
+      { model: 'acme/one', capability: 'text', until: '2026-01-01', successor: 'acme/two', assumed: true },
+    ]
+    const pricing = { ...PRICING, models } as RateTable
+    const modelsOf = async ({ definition }: typeof alone) =>
+      (await definition({ pricing })).providerBindings.a?.models.map(({ model }) => model)
+    expect(await modelsOf(alone)).toEqual(['acme/one'])
+    expect(await modelsOf(listed)).toEqual(['acme/one', 'acme/two'])
+    clock.advance(60_000)
+    expect(await modelsOf(listed)).toEqual(['acme/two'])
+    await expect(alone.prepare({ pricing })).rejects.toMatchObject({
+      code: 'model-retired',
+      message: expect.stringContaining('"acme/one" ended on 2026-01-01; its successor is "acme/two"'),
+    })
+  })
+
+  it('binds a model with the time that its row gives it for a request', async () => {
+    const { definition } = setup([aTemplate([{ id: 'a' }])])
+    const models = [{ model: 'acme/one', capability: 'text', time_limit_s: 90, assumed: true }]
+    expect((await definition()).providerBindings.a?.models[0]).not.toHaveProperty('timeLimitMs')
+    const bound = (await definition({ pricing: { ...PRICING, version: '2026.02.03', models } as RateTable }))
+      .providerBindings
+    expect(bound.a?.models).toMatchObject([{ model: 'acme/one', timeLimitMs: 90_000 }])
   })
 
   it('is compiled anew for steps that were edited under the same version', async () => {

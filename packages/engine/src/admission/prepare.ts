@@ -24,7 +24,8 @@ import {
 import { estimateSteps, pricedFor, stepsPricedByIntake, sumOf } from '../template/estimate.ts'
 import { type EarlierRun, inherit, stepsToReuse } from '../inheritance.ts'
 import { placeholdersIn, runScope, type Scope } from '../template/placeholders.ts'
-import type { Ids, IntakeSchemas, NewSlot, RunStore } from '../ports.ts'
+import { endsOf, type ModelEnd } from '../template/model-ends.ts'
+import type { Clock, Ids, IntakeSchemas, NewSlot, RunStore } from '../ports.ts'
 import type { Definition, Estimate, SubWorkflow } from '../specification.ts'
 
 export interface PrepareDeps {
@@ -36,6 +37,7 @@ export interface PrepareDeps {
   /** Why a model cannot be called here, for want of a program. */
   missing?: Providers['missing']
   ids: Ids
+  clock: Pick<Clock, 'nowMs'>
 }
 
 export interface RunRequest {
@@ -91,6 +93,10 @@ export function createPreparer(deps: PrepareDeps): Preparer {
     return hash
   }
 
+  function retiredBy({ models }: RateTable): Map<string, ModelEnd> {
+    return new Map([...endsOf(models, deps.clock.nowMs())].filter(([, { daysLeft }]) => daysLeft < 0))
+  }
+
   /** The template bound to models, prices and the workflows that it calls, as they are for this intake. */
   async function bind(
     template: Template,
@@ -104,10 +110,12 @@ export function createPreparer(deps: PrepareDeps): Preparer {
       if (step.kind === 'workflow') subWorkflows.set(step.id, await pin(step, pricing, drafts, depth))
     }
     const called = [...subWorkflows.values()].map(({ hash }) => hash).join(' ')
-    const key = [template.id, template.version, pricing.version, modelChoices(template, intake), called].join('#')
+    const retired = retiredBy(pricing)
+    const choices = [modelChoices(template, intake), called, ...retired.keys()]
+    const key = [template.id, template.version, pricing.version, ...choices].join('#')
     const known = compiled.get(key)
     if (known?.template.runtimeSteps === template.runtimeSteps) return known
-    const done = compile(template, { ...deps, pricing, subWorkflows, intake })
+    const done = compile(template, { ...deps, pricing, subWorkflows, intake, retired })
     const ready = { ...done, template, pricedByIntake: stepsPricedByIntake(done.definition) }
     compiled.set(key, ready)
     return ready

@@ -49,6 +49,7 @@ function setup(unitPriceUsd: number | null = 0.25, template: Template = TEMPLATE
   const earlierAsked: [string, string, number | null][] = []
   const submitter = createSubmitter({
     store,
+    clock: createFakeClock(),
     queue: {
       async enqueue(given) {
         deliveries.push(...given)

@@ -137,7 +137,7 @@ describe('a called run', () => {
 describe('what a called run may spend', () => {
   it.each<[string, number | undefined, Parameters<typeof calling>[0], number | undefined]>([
     ['without end where its caller may', undefined, {}, undefined],
-    ['what it needs at most', 9, { estimate: usd(0.25, 3) }, 3],
+    ['what it needs at most, and half as much for prompts that get longer', 9, { estimate: usd(0.25, 3) }, 4.5],
     ['twice what it is expected to need, where that is more', 9, { estimate: usd(0.25, 0.3) }, 0.5],
     ['what is left', 2, { estimate: usd(0.25, 3) }, 2],
     ['what is left beside the other steps', 2, { estimate: usd(0.25, 3), beside: { x: usd(0.5), y: usd(0.25) } }, 1.25],

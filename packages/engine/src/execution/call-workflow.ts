@@ -18,6 +18,9 @@ export interface SubWorkflowDeps {
   killpoint?: (name: string) => void
 }
 
+/** How much more than the estimate's highest a called run may spend, for prompts that are longer once they are filled. */
+const FILLED_PROMPTS = 1.5
+
 /** Thrown out of a step that waits for a run that it called. */
 export class Suspended extends Error {
   constructor(runId: string) {
@@ -67,7 +70,9 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
   if (left < expected) state.admit(expected)
   // The called run gets what is left, less what the caller's other work is expected to spend.
   const spare = Math.max(left - expectedElsewhereUsd(state, unit), Math.min(left, expected))
-  const capUsd = left === Number.POSITIVE_INFINITY ? null : Math.min(spare, Math.max(high, 2 * expected))
+  // Its calls are held against what they may cost with their prompts filled, which the estimate could not know.
+  const enough = Math.max(FILLED_PROMPTS * high, 2 * expected)
+  const capUsd = left === Number.POSITIVE_INFINITY ? null : Math.min(spare, enough)
   const dayCaps = dayCapsOf(run, definition)
   const continues = run.instance.earlierCalls?.[unit.key]
   const id = deps.ids.next()

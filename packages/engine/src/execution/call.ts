@@ -1,18 +1,58 @@
-// The discipline of a paid call: intent durable before it is sent, answer staged before it is used, outcome booked
-// with the step. Hides recovery: an interrupted call is adopted, looked up, or booked as unknown, never just repeated.
-import { FabriqueError, findRate, type JsonObject, priceOf, type Rate, type Usage } from '@fabrique/schema'
-import type { Catalog, InputFile, Model, ProviderAnswer, Providers } from '../catalog.ts'
-import { StepFailure } from '../failure.ts'
-import type { ArtifactStore, CallRecord, Clock, Limits } from '../ports.ts'
+// A paid call, stage by stage: admitted (priced, within the caps, its intent on record), sent, accepted (the provider's
+// id is on record), made (its answer or its links are staged), fetched (its files are ours), booked (with the step).
+// Hides what is tried again where: each stage repeats itself, and none goes back to an earlier one that costs money.
+import {
+  FabriqueError,
+  findRate,
+  isQuantity,
+  type JsonObject,
+  linesOf,
+  priceOf,
+  type Facts,
+  type ProviderError,
+  type Rate,
+  roundUsd,
+  type Usage,
+} from '@fabrique/schema'
+import {
+  type Catalog,
+  type InputFile,
+  type MadeFile,
+  type Model,
+  pricedBy,
+  type ProducedFile,
+  type ProviderAnswer,
+  type Providers,
+} from '../catalog.ts'
+import { backoffMs, type FailureClass, StepFailure, TRANSIENT } from '../failure.ts'
+import type { ArtifactStore, Bill, CallFacts, CallRecord, Clock, FileLink, Inspect, Limits } from '../ports.ts'
 import type { Binding, Definition } from '../specification.ts'
+import { requestFor } from '../template/parameters.ts'
 import { callId } from '../unit-key.ts'
 
 /** How often an answer is staged again while the store cannot be reached. */
 const STAGE_AGAIN_MS = 1_000
+/** The first pause before the provider is asked again for what it has accepted or made: 0.25 s, 0.5 s … 30 s. */
+const ASK_AGAIN_MS = 250
+const ASK_AGAIN_MS_MAX = 30_000
+/** How long that goes on where the step has no time limit of its own. */
+const ASK_FOR_MS = 10 * 60_000
+/** A request that was asked for this long had good answers, so that a failure begins a new series; not for ever. */
+const CALM_MS = 2 * 60_000
+const CALM_FOR_MS = 30 * 60_000
+/** How often the provider may say that it has no such request, or no such file, before that is believed. */
+const DENIALS_MAX = 5
+/** After these no other model is asked: it would be refused too, or be paid for the same again. */
+const LAST: readonly FailureClass[] = ['refused', 'budget', 'undelivered']
+/** How often a provider may limit one call before it fails, whatever the limits say: a last resort. */
+const LIMITED_MAX = 1_000
+/** No call costs more: a usage that comes to more is not believed. */
+const CALL_USD_MAX = 100_000
+const STATUS_OF = { reported: 'provider_reported', measured: 'measured', expected: 'estimated' } as const
 
 /** The ledger's three columns for what was used: one usage as it is, several as one request of their sum. */
-function bookedAs(rates: readonly Rate[], model: string, usages: readonly Usage[], totalUsd: number | null) {
-  const [only, ...more] = usages
+function bookedAs(rates: readonly Rate[], model: string, usages: readonly Usage[], totalUsd: number) {
+  const [only, ...more] = usages.filter(({ quantity }) => quantity > 0)
   if (only === undefined || more.length > 0) return { quantity: 1, unit: 'request' as const, unitPriceUsd: totalUsd }
   const rate = findRate(rates, model, only)
   return { quantity: only.quantity, unit: only.unit, unitPriceUsd: rate?.unit_price_usd ?? null }
@@ -28,9 +68,10 @@ export interface CallDeps {
   providers: Providers
   artifacts: ArtifactStore
   limits: Limits
-  clock: Pick<Clock, 'sleep'>
+  inspect: Inspect
+  clock: Pick<Clock, 'nowMs' | 'sleep'>
   /** Throws a `budget` failure where the run may not spend this much more. */
-  admit(estimatedUsd: number): void
+  admit(mostUsd: number): void
   /** Makes the call's row durable under the run's fence; rejects when another worker has the run. */
   record(call: CallRecord): Promise<void>
   /** Where a test kills the process. */
@@ -46,6 +87,8 @@ export interface CallSite {
   attempt: number
   seed: number
   signal: AbortSignal
+  /** The step's, within which `signal` aborts. */
+  timeLimitMs?: number | undefined
   /** Whether a call that may have been charged is simply made again. */
   asksAgain: boolean
   /** Calls of this step key that earlier executions or attempts left on the books. */
@@ -59,8 +102,34 @@ export interface SettledCall {
   answer: ProviderAnswer
 }
 
+type Wait = NonNullable<Parameters<Limits['enter']>[2]>
+
+/** What a call is made of, at every stage. */
+interface Asked {
+  model: Model
+  request: JsonObject
+  files: Record<string, InputFile>
+  /** The model's own; a step's comes before it. */
+  timeLimitMs: number | undefined
+}
+
+/** What a bound model is asked, in its own words; undefined for a model that this worker does not know. */
+function askedOf(
+  { catalog }: Pick<CallDeps, 'catalog'>,
+  { definition }: Pick<CallSite, 'definition'>,
+  bound: Pick<Binding['models'][number], 'model' | 'mapped' | 'timeLimitMs'>,
+  request: JsonObject,
+  files: Record<string, InputFile>,
+): Asked | undefined {
+  const model = catalog.model(bound.model)
+  if (model === undefined) return undefined
+  const { timeLimitMs } = bound
+  return { model: pricedBy(definition.rates, model), request: requestFor(bound, request), files, timeLimitMs }
+}
+
 /**
- * Makes one call of a binding, trying its models in order; each attempt is a ledger row.
+ * Makes one call of a binding, trying its models in order; each attempt is a ledger row. A provider that limits the rate
+ * of requests is waited for, unless another model can be asked.
  * Throws `StepFailure` of the last model, with the failed rows already durable.
  */
 export async function callModel(
@@ -79,31 +148,54 @@ export async function callModel(
     if (recovered !== null) return recovered
   }
   if (!asksAgain && site.earlier.some(({ outcome }) => outcome === 'unknown')) throw unknownOutcome()
+  const asked = binding.models.map((bound) => {
+    const one = askedOf(deps, site, bound, request, files)
+    if (one === undefined) throw new StepFailure('invalid', `This worker does not know the model "${bound.model}".`)
+    return { asked: one, simulated: bound.simulated }
+  })
   let failure: StepFailure | undefined
-  for (const { model: name, simulated } of binding.models) {
-    const model = deps.catalog.model(name)
-    if (model === undefined) throw new StepFailure('invalid', `This worker does not know the model "${name}".`)
-    const record = intent(site, model, simulated, request, deps)
-    deps.admit(record.estimatedUsd)
-    // Reserved before it is recorded, so that concurrent calls see what is left.
-    site.earlier.push(record)
-    let isRecorded = false
+  let limited = 0
+  const sinceMs = deps.clock.nowMs()
+  for (let index = 0; index < asked.length; ) {
+    const { asked: one, simulated } = asked[index] as (typeof asked)[number]
+    const isLast = index === asked.length - 1
     try {
-      return await withPermit(deps, site, model, simulated, async () => {
-        await deps.record(record)
-        isRecorded = true
-        deps.killpoint?.('W3')
-        return await send(deps, site, model, record, null, request, files)
-      })
+      return await makeCall(deps, site, one, simulated, { patient: isLast, sinceMs })
     } catch (error) {
-      if (!isRecorded) site.earlier.splice(site.earlier.indexOf(record), 1)
       if (!StepFailure.is(error)) throw error
-      if (error.billed === 'unknown' && !asksAgain) throw unknownOutcome(error)
+      // Stopped, and to be asked for by its id: its outcome is not unknown, only not there yet.
+      if (site.earlier.some(({ outcome }) => outcome === 'pending')) throw error
+      if (error.billed === 'unknown' && !asksAgain && error.failureClass !== 'undelivered') throw unknownOutcome(error)
       failure = error
-      if (error.failureClass === 'refused' || error.failureClass === 'budget') break
+      const isPaidMistake = error.failureClass === 'invalid' && error.billed === 'yes'
+      if (site.signal.aborted || isPaidMistake || LAST.includes(error.failureClass)) break
+      const waits = isLast && error.failureClass === 'rate_limit' && limited < LIMITED_MAX
+      if (waits) site.onProgress({ waits_for: 'rate-limit', retry_after_ms: error.retryAfterMs ?? null })
+      if (waits) limited += 1
+      else index += 1
     }
   }
   throw failure ?? new StepFailure('internal', 'The call had no outcome.')
+}
+
+/** One call of one model: its own row, from the intent to the answer. */
+async function makeCall(deps: CallDeps, site: CallSite, asked: Asked, simulated: boolean, wait: Wait) {
+  const record = intent(site, asked, simulated, deps)
+  deps.admit(mostUsd(deps, site, asked, record))
+  // Reserved before it is recorded, so that concurrent calls see what is left.
+  site.earlier.push(record)
+  let isRecorded = false
+  try {
+    return await withPermit(deps, site, asked.model, simulated, wait, async () => {
+      await deps.record(record)
+      isRecorded = true
+      deps.killpoint?.('W3')
+      return await complete(deps, site, asked, record, null)
+    })
+  } catch (error) {
+    if (!isRecorded) site.earlier.splice(site.earlier.indexOf(record), 1)
+    throw error
+  }
 }
 
 /** Does the work under a permit of the limits that all workers share; a simulated call needs none. */
@@ -112,10 +204,11 @@ async function withPermit<Result>(
   site: CallSite,
   model: Model,
   simulated: boolean,
+  wait: Wait,
   work: () => Promise<Result>,
 ): Promise<Result> {
   if (simulated) return await work()
-  const release = await limits.enter(model, site.signal)
+  const release = await limits.enter(model, site.signal, wait)
   try {
     const result = await work()
     release(null)
@@ -126,8 +219,22 @@ async function withPermit<Result>(
   }
 }
 
-function intent(site: CallSite, model: Model, simulated: boolean, request: JsonObject, deps: CallDeps): CallRecord {
-  const usages = deps.catalog.provider(model.provider)?.expectedUsage(model, request) ?? []
+/** What the call may cost at most: the caps are held against that, while what is likely is reserved. */
+function mostUsd({ catalog, clock }: CallDeps, site: CallSite, { model, request }: Asked, record: CallRecord): number {
+  const range = catalog.provider(model.provider)?.usageRange?.(model, request)
+  const most = range === undefined ? null : priceOf(site.definition.rates, model.name, timed(clock, range.high))
+  return Math.max(most ?? 0, record.estimatedUsd)
+}
+
+function intent(site: CallSite, { model, request }: Asked, simulated: boolean, deps: CallDeps): CallRecord {
+  const usages = timed(deps.clock, deps.catalog.provider(model.provider)?.expectedUsage(model, request) ?? [])
+  const odd = usages.find(({ quantity }) => !isQuantity(quantity))
+  if (odd !== undefined) {
+    const what = `The request asks "${model.name}" for an amount in ${odd.unit}s that no call can have.`
+    throw new StepFailure('invalid', `${what} Check the sizes, numbers and durations that it gives.`, {
+      code: 'invalid-amount',
+    })
+  }
   const estimated = priceOf(site.definition.rates, model.name, usages)
   if (estimated === null) {
     throw new StepFailure('invalid', `The run's price list has no rate for this call of "${model.name}".`, {
@@ -150,9 +257,11 @@ function intent(site: CallSite, model: Model, simulated: boolean, request: JsonO
     actualUsd: null,
     simulated,
     pricingVersion: site.definition.pricingVersion,
+    bill: null,
   }
 }
 
+/** Goes on with a call that an earlier execution left behind, at the stage that it had reached. */
 async function recover(
   deps: CallDeps,
   site: CallSite,
@@ -161,12 +270,12 @@ async function recover(
   files: Record<string, InputFile>,
 ): Promise<SettledCall | null> {
   const staged = await deps.artifacts.staged(record.id)
-  if (staged !== null) return settle(site, record, staged)
-  const model = deps.catalog.model(record.model)
-  if (record.requestId !== null && model !== undefined) {
-    const { requestId } = record
-    return await withPermit(deps, site, model, record.simulated, () =>
-      send(deps, site, model, record, requestId, request, files),
+  const bound = site.binding?.models.find(({ model }) => model === record.model) ?? { model: record.model }
+  const asked = askedOf(deps, site, bound, request, files)
+  if (staged !== null && (staged.links === undefined || asked === undefined)) return settle(deps, site, record, staged)
+  if (asked !== undefined && (staged !== null || record.requestId !== null)) {
+    return await withPermit(deps, site, asked.model, record.simulated, { patient: true }, () =>
+      complete(deps, site, asked, record, staged),
     )
   }
   // The process died between sending and saving: whether the provider charged for it cannot be known.
@@ -181,19 +290,20 @@ function unknownOutcome(cause?: StepFailure): StepFailure {
   return new StepFailure('unknown_outcome', 'A provider call was interrupted and its outcome is not known.', {
     billed: 'unknown',
     cause,
+    ...(cause?.provider === undefined ? {} : { provider: cause.provider }),
   })
 }
 
-async function send(
+/** Brings a call that is on record to its answer; where it fails, its row says what that cost. */
+async function complete(
   deps: CallDeps,
   site: CallSite,
-  model: Model,
+  asked: Asked,
   record: CallRecord,
-  resumeId: string | null,
-  request: JsonObject,
-  files: Record<string, InputFile>,
+  staged: ProviderAnswer | null,
 ): Promise<SettledCall> {
   let sent = record
+  let made = staged
   const update = async (change: Partial<CallRecord>) => {
     const changed = { ...sent, ...change }
     await deps.record(changed)
@@ -201,38 +311,154 @@ async function send(
     sent = changed
   }
   try {
-    const answer = await deps.providers.call(record.simulated, {
-      model,
-      request,
-      files,
-      seed: site.seed,
-      callId: record.id,
-      signal: site.signal,
-      resumeId,
-      onRequestId: (requestId) => update({ requestId }),
-      onProgress: site.onProgress,
-    })
-    deps.killpoint?.('W5')
-    await stage(deps, site, record.id, answer)
-    return settle(site, sent, answer)
+    if (made === null) {
+      made = await askUntilMade(deps, site, asked, () => sent, update)
+      deps.killpoint?.('W5')
+      await stage(deps, site, record.id, made)
+    }
+    if (made.links !== undefined) {
+      made = await measured(deps, asked, await fetchLinks(deps, site, asked.model, sent, made))
+      await stage(deps, site, record.id, made)
+    }
+    return settle(deps, site, sent, made)
   } catch (error) {
     if (!StepFailure.is(error)) throw error
-    // A stopped request that the provider knows by id stays pending: the next execution asks for its answer.
-    if (site.signal.aborted && sent.requestId !== null && site.signal.reason !== 'cancel') throw error
-    const unknown = error.billed === 'unknown'
-    await update({
-      outcome: unknown ? 'unknown' : site.signal.aborted ? 'cancelled' : 'failed',
-      actualUsd: error.billed === 'no' ? 0 : sent.estimatedUsd,
-    })
+    const isStopped = site.signal.aborted && site.signal.reason !== 'cancel'
+    // A stopped call that can be asked for again stays pending: the next execution goes on with it.
+    if (isStopped && (sent.requestId !== null || made !== null)) throw error
+    const failed = error.billed === 'unknown' ? 'unknown' : site.signal.aborted ? 'cancelled' : 'failed'
+    const outcome = made === null ? failed : 'succeeded'
+    await update({ outcome, ...booking(deps, site, sent, made ?? error.facts, error.billed, error.provider) })
     throw error
   }
 }
 
-/** Stages an answer, again until the store takes it: it is paid for and lies nowhere else. */
-async function stage({ artifacts, clock }: CallDeps, { signal }: CallSite, callId: string, answer: ProviderAnswer) {
+/** Sends the request once; once the provider has accepted it, asks for its result by its id until there is one. */
+async function askUntilMade(
+  deps: CallDeps,
+  site: CallSite,
+  { model, request, files, timeLimitMs }: Asked,
+  sent: () => CallRecord,
+  update: (change: Partial<CallRecord>) => Promise<void>,
+): Promise<ProviderAnswer> {
+  const begunMs = deps.clock.nowMs()
+  let patience = createPatience(deps, site)
+  for (;;) {
+    const { id, simulated, requestId } = sent()
+    const askedMs = deps.clock.nowMs()
+    try {
+      return await deps.providers.call(simulated, {
+        model,
+        request,
+        files,
+        seed: site.seed,
+        callId: id,
+        signal: site.signal,
+        timeLimitMs: site.timeLimitMs ?? timeLimitMs,
+        askedForMs: askedMs - begunMs,
+        resumeId: requestId,
+        onRequestId: (accepted) => update({ requestId: accepted }),
+        onProgress: site.onProgress,
+      })
+    } catch (error) {
+      if (!StepFailure.is(error) || sent().requestId === null || error.isFinal || error.failureClass === 'refused')
+        throw error
+      const isDenial = !TRANSIENT.includes(error.failureClass)
+      const wasCalm = deps.clock.nowMs() - askedMs > CALM_MS && askedMs - begunMs < CALM_FOR_MS
+      if (wasCalm) patience = createPatience(deps, site)
+      if (await patience.lasts(isDenial, error.retryAfterMs)) continue
+      throw site.signal.aborted ? error : undelivered('its result cannot be had', error)
+    }
+  }
+}
+
+/** Fetches what the provider has made and still holds. */
+async function fetchLinks(
+  deps: CallDeps,
+  site: CallSite,
+  model: Model,
+  { simulated }: CallRecord,
+  { links = [], ...made }: ProviderAnswer,
+): Promise<ProviderAnswer> {
+  const files: ProducedFile[] = []
+  for (const link of links) files.push(await fetchLink(deps, site, model, simulated, link))
+  return { ...made, files: [...made.files, ...files] }
+}
+
+/** The answer with its use measured by its files, where nothing better is known. */
+async function measured(
+  { catalog, inspect }: Pick<CallDeps, 'catalog' | 'inspect'>,
+  { model, request }: Asked,
+  made: ProviderAnswer,
+): Promise<ProviderAnswer> {
+  const provider = catalog.provider(model.provider)
+  if (made.basis !== 'expected' || provider?.measure === undefined) return made
+  const files: MadeFile[] = []
+  for (const { bytes, mimeType } of made.files) {
+    const found = await inspect(bytes, mimeType).catch(() => null)
+    // Refused when it is stored; it is paid for all the same.
+    if (found === null) return made
+    files.push(found)
+  }
+  const usage = provider.measure(model, request, files)
+  return usage === null ? made : { ...made, usage, basis: 'measured' }
+}
+
+async function fetchLink(
+  deps: CallDeps,
+  site: CallSite,
+  model: Model,
+  simulated: boolean,
+  link: FileLink,
+): Promise<ProducedFile> {
+  const patience = createPatience(deps, site)
   for (;;) {
     try {
-      return await artifacts.stage(callId, answer)
+      if (deps.providers.fetch === undefined) throw new Error('the provider hands over no links')
+      return await deps.providers.fetch(simulated, model, link, site.signal)
+    } catch (error) {
+      if (!StepFailure.is(error)) throw error
+      const isDenial = error.code === 'file-gone' || !TRANSIENT.includes(error.failureClass)
+      if (await patience.lasts(isDenial, error.retryAfterMs)) continue
+      throw site.signal.aborted ? error : undelivered(`the file "${link.name}" cannot be fetched`, error)
+    }
+  }
+}
+
+/** How long one stage is tried again: with growing pauses, by the step's time limit or for ten minutes of failures. */
+function createPatience({ clock }: CallDeps, { signal, timeLimitMs = ASK_FOR_MS }: CallSite) {
+  let untilMs: number | undefined
+  let tries = 0
+  let denials = 0
+  return {
+    /** Pauses before another try; false where there is none. */
+    async lasts(isDenial: boolean, retryAfterMs = 0): Promise<boolean> {
+      untilMs ??= clock.nowMs() + timeLimitMs
+      tries += 1
+      denials = isDenial ? denials + 1 : 0
+      const pauseMs = Math.max(retryAfterMs, Math.min(backoffMs(tries, ASK_AGAIN_MS), ASK_AGAIN_MS_MAX))
+      if (signal.aborted || denials >= DENIALS_MAX || clock.nowMs() + pauseMs > untilMs) return false
+      await clock.sleep(pauseMs, signal).catch(() => {})
+      return !signal.aborted
+    },
+  }
+}
+
+function undelivered(what: string, cause: StepFailure): StepFailure {
+  return new StepFailure('undelivered', `The call was made and is paid for, but ${what}: ${cause.message}`, {
+    billed: 'yes',
+    code: 'result-gone',
+    cause,
+    ...(cause.provider === undefined ? {} : { provider: cause.provider }),
+    ...(cause.facts === undefined ? {} : { facts: cause.facts }),
+  })
+}
+
+/** Stages an answer, again until the store takes it: it is paid for and lies nowhere else. */
+async function stage({ artifacts, clock }: CallDeps, { signal }: CallSite, id: string, answer: ProviderAnswer) {
+  for (;;) {
+    try {
+      return await artifacts.stage(id, answer)
     } catch (error) {
       if (!FabriqueError.is(error, 'unavailable') || signal.aborted) throw error
       await clock.sleep(STAGE_AGAIN_MS, signal).catch(() => {})
@@ -240,17 +466,51 @@ async function stage({ artifacts, clock }: CallDeps, { signal }: CallSite, callI
   }
 }
 
-function settle(site: CallSite, record: CallRecord, answer: ProviderAnswer): SettledCall {
-  const { rates } = site.definition
-  const total = priceOf(rates, record.model, answer.usage)
-  const reported = answer.usage.length > 0 && total !== null
-  const settled: CallRecord = {
-    ...record,
-    outcome: 'succeeded',
-    status: reported ? 'provider_reported' : 'estimated',
-    ...(reported ? bookedAs(rates, record.model, answer.usage, total) : {}),
-    actualUsd: reported ? total : record.estimatedUsd,
-  }
+function settle(deps: CallDeps, site: CallSite, record: CallRecord, answer: ProviderAnswer): SettledCall {
+  const settled: CallRecord = { ...record, outcome: 'succeeded', ...booking(deps, site, record, answer, 'yes') }
   site.earlier[site.earlier.indexOf(record)] = settled
   return { record: settled, answer }
+}
+
+/** Usages with what all of a call have in common: the time of day that providers charge by, as it is sent and as it ends. */
+function timed(clock: Pick<Clock, 'nowMs'>, usages: readonly Usage[], common: Facts = {}): Usage[] {
+  const utc_time = new Date(clock.nowMs()).toISOString().slice(11, 16)
+  return usages.map((usage) => ({ ...usage, facts: { ...usage.facts, ...common, utc_time } }))
+}
+
+/** What the facts come to, line by line; null where they say nothing that can be believed and priced. */
+function pricedFacts({ clock }: CallDeps, site: CallSite, { model }: CallRecord, facts: CallFacts | undefined) {
+  if (facts === undefined || facts.usage.length === 0) return null
+  const tier = facts.tier === undefined ? {} : { service_tier: facts.tier }
+  const usages = timed(clock, facts.usage, tier)
+  const lines = linesOf(site.definition.rates, model, usages)
+  if (lines === null) return null
+  const totalUsd = roundUsd(lines.reduce((sum, { usd }) => sum + usd, 0))
+  return totalUsd > CALL_USD_MAX ? null : { usages, lines, totalUsd }
+}
+
+/** The columns of a call that is over: by the facts where they can be priced, else nothing or the estimate. */
+function booking(
+  deps: CallDeps,
+  site: CallSite,
+  record: CallRecord,
+  facts: CallFacts | undefined,
+  billed: StepFailure['billed'],
+  error?: ProviderError,
+): Partial<CallRecord> {
+  const priced = pricedFacts(deps, site, record, facts)
+  const bill: Bill = { lines: priced?.lines ?? [] }
+  if (facts?.servedModel !== undefined) bill.servedModel = facts.servedModel
+  if (facts?.tier !== undefined) bill.tier = facts.tier
+  if (facts?.reported !== undefined) bill.usage = facts.reported
+  if (error !== undefined) bill.error = error
+  const requestId = record.requestId ?? facts?.requestId ?? error?.request_id ?? null
+  if (priced === null) return { bill, requestId, actualUsd: billed === 'no' ? 0 : record.estimatedUsd }
+  return {
+    bill,
+    requestId,
+    status: STATUS_OF[facts?.basis ?? 'reported'],
+    ...bookedAs(site.definition.rates, record.model, priced.usages, priced.totalUsd),
+    actualUsd: priced.totalUsd,
+  }
 }

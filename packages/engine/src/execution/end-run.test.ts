@@ -117,7 +117,15 @@ describe('the end of a run', () => {
           error: null,
         },
       ],
-      cost: { currency: 'USD', estimated: 0.6, actual: 0.5, pricing_version: '2026.01.01' },
+      cost: {
+        currency: 'USD',
+        estimated: 0.6,
+        actual: 0.5,
+        billed: 0.5,
+        simulated: 0,
+        unknown: 0,
+        pricing_version: '2026.01.01',
+      },
       error: null,
     })
   })

@@ -7,7 +7,9 @@ import {
   type JsonObject,
   type JsonValue,
   type RunError,
-  roundUsd,
+  runCost,
+  spendingOf,
+  sumOfSpending,
   waitingEvent,
 } from '@fabrique/schema'
 import type { EndEvidence, Verdict } from '../catalog.ts'
@@ -107,14 +109,14 @@ export async function finish(state: RunState, end: End): Promise<'finished'> {
       .filter(({ outcome }) => outcome === 'pending')
       .map(asUnknown),
   )
-  const called = [...state.children.values()].reduce((sum, { spentUsd }) => sum + spentUsd, 0)
-  const actual = roundUsd(state.calls().reduce((sum, { actualUsd }) => sum + (actualUsd ?? 0), called))
+  const called = [...state.children.values()].map(({ spent }) => spent)
+  const spending = sumOfSpending([spendingOf(state.calls()), ...called])
   const output = ownOutput(state, end)
   state.noteEvent(
     endEvent(
       state.run,
       { status: end.status, partial: false, outputs: [output], error: output.error },
-      { estimated: state.run.estimatedUsd, actual, pricing_version: state.definition.pricingVersion },
+      runCost(spending, { estimated: state.run.estimatedUsd, pricing_version: state.definition.pricingVersion }),
     ),
   )
   await state.save('W10', end)

@@ -160,7 +160,7 @@ describe('an execution', () => {
     const { execute, clock, read, kinds } = await setup(undefined, async ({ request }) => {
       if (!fails) return answerTo(request)
       fails = false
-      throw new StepFailure('rate_limit', 'slow down', { retryAfterMs: 7_000 })
+      throw new StepFailure('server', 'come back later', { retryAfterMs: 7_000 })
     })
     const execution = execute()
     await passTime(clock, 6_999)

@@ -65,7 +65,7 @@ describe('what is reserved for a called run', () => {
       simulated: false,
       artifacts: [],
       openGates: [],
-      spentUsd,
+      spent: { billed: spentUsd, simulated: 0, unknown: 0 },
       capUsd,
     }
     expect(reservedFor(child)).toBe(reserved)

@@ -1,5 +1,5 @@
 // What a run may spend: the caps of its template, its caller, its gates and the day.
-import { type Gate, isTerminal } from '@fabrique/schema'
+import { type Gate, isTerminal, totalSpent } from '@fabrique/schema'
 import type { Graph } from './plan.ts'
 import type { ChildRecord, ClaimedRun } from '../ports.ts'
 import type { DayCap, Definition } from '../specification.ts'
@@ -31,6 +31,6 @@ export function dayCapsOf(
 }
 
 /** While a called run goes on, all that it may spend is reserved for it. */
-export function reservedFor({ status, spentUsd, capUsd }: ChildRecord): number {
-  return isTerminal(status) ? spentUsd : Math.max(spentUsd, capUsd)
+export function reservedFor({ status, spent, capUsd }: ChildRecord): number {
+  return isTerminal(status) ? totalSpent(spent) : Math.max(totalSpent(spent), capUsd)
 }

@@ -5,9 +5,12 @@ import {
   type EventKind,
   type JsonObject,
   type JsonValue,
+  NOTHING_SPENT,
   roundUsd,
   type RunError,
+  spendingOf,
   type Step,
+  totalSpent,
 } from '@fabrique/schema'
 import type { Verdict } from '../catalog.ts'
 import type { ExpressionScope } from '../template/expression.ts'
@@ -218,7 +221,7 @@ export function createRunState(
   }
 
   function spentUsd(): number {
-    const own = allCalls().reduce((sum, call) => sum + (call.actualUsd ?? call.estimatedUsd), 0)
+    const own = totalSpent(spendingOf(allCalls()))
     const called = [...children.values()].reduce((sum, child) => sum + reservedFor(child), 0)
     return roundUsd(own + called)
   }
@@ -436,7 +439,7 @@ function newChild({ id, callerKey, workflow, simulated }: ChildRun): Omit<ChildR
     error: null,
     artifacts: [],
     openGates: [],
-    spentUsd: 0,
+    spent: NOTHING_SPENT,
   }
 }
 

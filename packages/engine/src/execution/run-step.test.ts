@@ -112,7 +112,7 @@ describe('a failed attempt', () => {
     throw new StepFailure(failureClass, 'no')
   }
 
-  it.each(['rate_limit', 'timeout', 'server'] as const)(
+  it.each(['timeout', 'server'] as const)(
     'of class %s is followed by two more, after one second and after two',
     async (failureClass) => {
       const { execute, read, waits, asked } = await setup(asking([{ id: 'a' }]), { serve: failing(failureClass) })
@@ -140,6 +140,21 @@ describe('a failed attempt', () => {
     const other = await setup(asking([{ id: 'a', retry }]), { serve: failing('server') })
     await other.execute()
     expect([other.asked.length, other.waits]).toEqual([1, []])
+  })
+
+  it('is told to the next, which may ask otherwise then', async () => {
+    const retry = { backoffMs: 1, on: ['bad_output' as const, 'server' as const] }
+    const failures = [new StepFailure('bad_output', 'too short'), new StepFailure('server', 'away')]
+    const prompt = 'try {retry.attempt}: {retry.problem?}'
+    const { execute, asked, read } = await setup(asking([{ id: 'a', prompt, retry: { maxAttempts: 3, ...retry } }]), {
+      async serve({ request }) {
+        const failure = failures.shift()
+        if (failure !== undefined) throw failure
+        return answerTo(request)
+      },
+    })
+    await execute()
+    expect([read()?.status, ...asked]).toEqual(['completed', 'try 1: ', 'try 2: too short', 'try 3: '])
   })
 
   it('is told with its number, its reason and the wait', async () => {
@@ -191,6 +206,40 @@ describe('a failed attempt', () => {
     })
     await execute()
     expect((await history()).artifacts).toHaveLength(1)
+  })
+
+  it('fails by a file that is not what it must be, whose bytes stay as a draft', async () => {
+    const problem = 'A produced file is text/html, not image/png.'
+    const found = { mimeType: 'text/html', width: null, height: null, durationMs: null, problem }
+    const { execute, read, history } = await setup(asking([{ id: 'a' }]), { ports: { inspect: async () => found } })
+    await execute()
+    expect(read()?.error).toMatchObject({ code: 'bad-output', message: problem, node_key: 'a' })
+    const { calls, artifacts } = await history()
+    expect(calls.map(({ outcome, actualUsd }) => [outcome, actualUsd])).toEqual([['succeeded', 0.25]])
+    expect(artifacts).toMatchObject([{ mimeType: 'text/html', status: 'draft', stepKey: 'a' }])
+    expect(artifacts[0]).not.toHaveProperty('problem')
+  })
+
+  it('tells what the template promises of its file', async () => {
+    const asked: unknown[] = []
+    const promises = [
+      { role: 'other', mimeType: 'text/html', from: 'steps.b.output.artifact' },
+      { role: 'a', mimeType: 'text/markdown' },
+    ]
+    const artifactSchema = { artifactType: 'page', files: promises }
+    const { execute } = await setup(
+      { ...asking([{ id: 'a' }]), artifactSchema },
+      {
+        ports: {
+          async inspect(_, said, promised) {
+            asked.push([said, promised])
+            return { mimeType: 'text/markdown', width: null, height: null, durationMs: null }
+          },
+        },
+      },
+    )
+    await execute()
+    expect(asked).toEqual([['text/plain', 'text/markdown']])
   })
 
   it('is not followed by another where the run is stopped while it waits', async () => {

@@ -16,7 +16,7 @@ import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext,
 import { contentHash } from '../template/compile.ts'
 import { ExpressionError } from '../template/expression.ts'
 import { backoffMs, StepFailure, TRANSIENT } from '../failure.ts'
-import { renderText, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
+import { parsePath, renderText, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
 import { forEachOf } from '../template/data-flow.ts'
 import { gateBinding } from '../specification.ts'
@@ -124,10 +124,11 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
   const { maxAttempts = 3, backoffMs: base = 1000, on = TRANSIENT } = step.retry ?? {}
   const first = newAttempt(state, 1)
   if (!state.suspended.delete(key) && !state.children.has(key)) state.noteStart(unit)
+  let retry: NonNullable<Scope['retry']> = { attempt: 1 }
   for (let number = 1; ; number += 1) {
     const attempt: Attempt = { ...first, number, made: [], settled: [] }
     try {
-      const output = await performAttempt(deps, state, unit, attempt)
+      const output = await performAttempt(deps, state, unit, attempt, retry)
       state.settle(unit, attempt, { status: 'completed', output })
       return
     } catch (error) {
@@ -145,6 +146,12 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
       if (FabriqueError.is(error, 'unavailable')) throw error
       const failed = StepFailure.is(error) ? error : bug(deps, state, key, error)
       const reason = { code: failed.code, message: failed.message }
+      if (failed.provider !== undefined) {
+        deps.log.warn(
+          { run_id: state.run.id, step: key, code: failed.code, provider: failed.provider },
+          'a provider failed',
+        )
+      }
       if (failed.failureClass === 'unknown_outcome' && asksAPerson(state, unit)) {
         await state.commitCalls(key, attempt.settled)
         state.noteGate(decisionGate(key), 'open', failed.message)
@@ -155,6 +162,7 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
         state.settle(unit, attempt, { status: 'failed', error: { ...reason, node_key: key } })
         return
       }
+      retry = { attempt: number + 1, ...(failed.failureClass === 'bad_output' ? { problem: failed.message } : {}) }
       const delayMs = backoffMs(number, base, failed.retryAfterMs)
       const retrying: NewEvent = {
         kind: 'workflow.node.retrying',
@@ -189,11 +197,17 @@ function bug(deps: Pick<RunStepDeps, 'log'>, state: RunState, key: string, error
   return new StepFailure('internal', 'The step failed for a reason of our own; it is in the log.', { cause: error })
 }
 
-async function performAttempt(deps: RunStepDeps, state: RunState, unit: Unit, attempt: Attempt): Promise<JsonValue> {
+async function performAttempt(
+  deps: RunStepDeps,
+  state: RunState,
+  unit: Unit,
+  attempt: Attempt,
+  retry: NonNullable<Scope['retry']>,
+): Promise<JsonValue> {
   const { step } = unit
   const kind = deps.catalog.kind(step.kind)
   if (kind === undefined) throw new StepFailure('invalid', `This worker does not know the step kind "${step.kind}".`)
-  const { fields, missing } = renderFields(step, kind.renders, scopeOf(state, unit))
+  const { fields, missing } = renderFields(step, kind.renders, { ...scopeOf(state, unit), retry })
   if (missing.length > 0) throw unresolved(state, step, missing)
   return await withinLimit(deps, step, state.stop.signal, async (signal) => {
     const made = state.checkpoints.get(partKey(unit.key, 'made'))
@@ -264,6 +278,7 @@ async function payForCall(
       attempt: attempt.number,
       seed: state.run.instance.variantIndex ?? 0,
       signal,
+      timeLimitMs: step.timeoutMs,
       asksAgain: onUnknownOutcome === 'retry' || state.gates.get(decisionGate(key).id)?.status === 'approved',
       earlier: state.callsOf(key),
       onProgress: (payload) => state.noteProgress({ step, key }, payload),
@@ -324,7 +339,7 @@ function createContext(
     },
 
     async store(file) {
-      const facts = await deps.inspect(file.bytes, file.mimeType)
+      const { problem, ...facts } = await deps.inspect(file.bytes, file.mimeType, promisedType(state, unit))
       const blob = await deps.artifacts.put(state.run.organizationId, file.bytes, facts.mimeType)
       const record: ArtifactRecord = {
         id: deps.ids.next(),
@@ -339,9 +354,18 @@ function createContext(
       }
       attempt.made.push(record)
       deps.killpoint?.('W7')
+      // Only now: the bytes may have been paid for, and stay as a draft of the run.
+      if (problem !== undefined) throw new StepFailure('bad_output', problem, { billed: 'yes' })
       return artifactReference(record)
     },
   }
+}
+
+/** The type of the file that the template promises of a step. */
+function promisedType({ definition }: RunState, { step }: Unit): string | undefined {
+  return definition.artifactSchema.files.find(
+    ({ role, from }) => parsePath(from ?? `steps.${role}.output`)?.path[0] === step.id,
+  )?.mimeType
 }
 
 /** As `StepContext.schema`. A schema that could not be compiled in time is tried again like a server that is busy. */

@@ -99,7 +99,12 @@ describe('a called workflow', () => {
     await execute()
     expect(read()).toMatchObject({ status: 'completed', output: { e: { text: 'done: done: sub' } } })
     const [child] = await children()
-    expect(child).toMatchObject({ callerKey: 'd', workflow: 'test/called', status: 'completed', spentUsd: 0.25 })
+    expect(child).toMatchObject({
+      callerKey: 'd',
+      workflow: 'test/called',
+      status: 'completed',
+      spent: { billed: 0.25 },
+    })
     expect(costOf()).toMatchObject({ actual: 0.5 })
     expect(costOf(child?.id)).toMatchObject({ actual: 0.25 })
     expect((await store.history(id)).calls).toHaveLength(1)

@@ -1,12 +1,15 @@
-import { FabriqueError, type JsonObject } from '@fabrique/schema'
+import { FabriqueError, type JsonObject, type JsonValue, ScheduleRequest } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import {
+  changeSchedule,
   createSchedule,
   createScheduler,
   type DueSchedule,
   type FiringPlan,
+  fireSchedule,
   nextRuns,
   planFiring,
+  type ScheduleEdit,
   type ScheduleStore,
   type StoredSchedule,
 } from './schedules.ts'
@@ -293,5 +296,95 @@ describe('creating a schedule', () => {
       code: 'validation-failed',
       problems: [{ pointer: '/run_spec/workflow' }],
     })
+  })
+})
+
+describe('changing a schedule', () => {
+  async function change(
+    current: Partial<StoredSchedule>,
+    patch: JsonValue,
+    by: { admin?: boolean; fault?: Error } = {},
+  ) {
+    const tried: Submission[] = []
+    let written: Partial<ScheduleEdit> | undefined
+    const submitter = {
+      async submit(submission: Submission) {
+        tried.push(submission)
+        if (by.fault !== undefined) throw by.fault
+        return { outcome: 'dry-run' }
+      },
+    } as Submitter
+    const store: Pick<ScheduleStore, 'change'> = {
+      async change(_organizationId, _id, edit) {
+        written = edit
+        return aSchedule({ ...current, ...edit })
+      },
+    }
+    await changeSchedule(
+      { store, submitter, clock: createFakeClock() },
+      { organizationId: 'o1', admin: by.admin ?? false },
+      aSchedule(current),
+      patch,
+      (merged) => ScheduleRequest.parse(merged),
+    )
+    return { tried, written }
+  }
+
+  it.each<[JsonObject, Partial<StoredSchedule>, Partial<ScheduleEdit>]>([
+    [{ enabled: false }, {}, { enabled: false }],
+    [{ enabled: true }, { enabled: false }, { enabled: true }],
+    [{ cron: '0 7 * * *', timezone: 'Asia/Tokyo' }, {}, { cron: '0 7 * * *', timezone: 'Asia/Tokyo' }],
+    [{ cron: '*/10 * * * *', enabled: true, overlap: 'skip' }, {}, {}],
+    [{ overlap: 'queue', name: 'n' }, {}, { overlap: 'queue', name: 'n' }],
+    [
+      { name: null, timezone: null },
+      { name: 'n', timezone: 'Asia/Tokyo' },
+      { name: null, timezone: 'UTC' },
+    ],
+  ])('%j writes what differs, and asks nothing about the spec', async (patch, current, expected) => {
+    const unlisted = new FabriqueError('not-found', 'There is no such workflow.')
+    expect(await change(current, patch, { fault: unlisted })).toEqual({ tried: [], written: expected })
+  })
+
+  it('merges into the spec, and checks what comes of it as the one who wrote it', async () => {
+    const runSpec = { workflow: 'w', input: { prompt: 'a fox', style: 'flat' }, priority: 20 }
+    const patch = { run_spec: { input: { prompt: 'a cat' }, priority: null } }
+    const merged = { workflow: 'w', input: { prompt: 'a cat', style: 'flat' } }
+    for (const admin of [false, true]) {
+      const { tried, written } = await change({ runSpec, drafts: !admin }, patch, { admin })
+      expect(written).toEqual({ runSpec: merged, drafts: admin })
+      expect(tried).toMatchObject([{ admin, dryRun: true, document: { ...merged, metadata: {} } }])
+    }
+  })
+
+  it('refuses a time that does not exist, and a spec that a submit would refuse', async () => {
+    await expect(change({}, { cron: '0 0 30 2 *' })).rejects.toMatchObject({ problems: [{ pointer: '/cron' }] })
+    const fault = new FabriqueError('not-found', 'none')
+    await expect(change({}, { run_spec: { workflow: 'x' } }, { fault })).rejects.toMatchObject({
+      code: 'validation-failed',
+      problems: [{ pointer: '/run_spec/workflow' }],
+    })
+  })
+})
+
+describe('firing a schedule by hand', () => {
+  it.each([
+    ['accepted', [['o1', 's1', 'r1']]],
+    ['replayed', []],
+  ])('submits its spec with its id, though it is paused, and notes the run once: %s', async (outcome, noted) => {
+    const submissions: Submission[] = []
+    const notes: string[][] = []
+    const submitter = {
+      async submit(submission: Submission) {
+        submissions.push(submission)
+        return { outcome, run: { id: 'r1' }, runId: 'r1' }
+      },
+    } as unknown as Submitter
+    const store = { noteRun: async (...note: string[]) => void notes.push(note) }
+    const fired = await fireSchedule({ store, submitter }, aSchedule({ enabled: false, drafts: true }), 'once')
+    expect(fired).toEqual({ runId: 'r1', outcome })
+    const document = { workflow: 'test/example', input: {}, metadata: { schedule_id: 's1' } }
+    expect(submissions).toEqual([{ organizationId: 'o1', admin: true, document, idempotencyKey: 'once' }])
+    expect(notes).toEqual(noted)
   })
 })

@@ -1,10 +1,12 @@
 // Schedules: when one comes due, and what its firing does about the previous run and about what was missed.
 // Hides that any number of workers look at once, and that a crash between submitting and recording fires nothing twice.
 import {
+  canonicalJson,
   errorRow,
   FabriqueError,
   isJsonObject,
   type JsonObject,
+  type JsonValue,
   type ScheduleFault,
   type ScheduleRequest,
   type ScheduleResource,
@@ -12,6 +14,7 @@ import {
 import { Cron } from 'croner'
 import type { Clock, Ids, Log } from '../ports.ts'
 import type { Submitter } from '../admission/submit.ts'
+import { mergePatch } from '../template/authoring.ts'
 
 /** A firing that is later than this is left out; of several that were missed only the latest is made up for. */
 const CATCH_UP_MS = 3_600_000
@@ -31,6 +34,9 @@ export interface NewSchedule extends Omit<ScheduleRequest, 'name' | 'run_spec'> 
   name: string | null
   runSpec: JsonObject
 }
+
+/** What an author may change. `drafts` goes with the spec: who writes it decides what it may run. */
+export type ScheduleEdit = Omit<NewSchedule, 'id' | 'organizationId'>
 
 export interface StoredSchedule extends NewSchedule {
   createdAt: Date
@@ -64,6 +70,13 @@ export interface ScheduleStore {
   get(organizationId: string, id: string): Promise<StoredSchedule | null>
   /** Newest first, older than `before`. */
   list(organizationId: string, limit: number, before: string | null): Promise<StoredSchedule[]>
+  /**
+   * Writes what an author changed and takes the schedule from the worker that may be at it. What came due before is over
+   * where the change names `cron`, `timezone` or `enabled`. Null where the organization has no such schedule.
+   */
+  change(organizationId: string, id: string, change: Partial<ScheduleEdit>): Promise<StoredSchedule | null>
+  /** Notes a run that a person made of it. */
+  noteRun(organizationId: string, id: string, runId: string): Promise<void>
   /** False where the organization has no such schedule. Its runs stay. */
   remove(organizationId: string, id: string): Promise<boolean>
   /** Hands out schedules that are due, each to one caller, until `leaseMs` have passed. */
@@ -148,19 +161,92 @@ function firingSpec(runSpec: JsonObject, scheduleId: string): JsonObject {
  * workflow is `validation-failed` here, since the address of the request is not at fault.
  */
 export async function createSchedule(
-  deps: { store: Pick<ScheduleStore, 'create'>; submitter: Submitter; ids: Ids; clock: Pick<Clock, 'nowMs'> },
-  owner: { organizationId: string; admin: boolean },
+  deps: Pick<ScheduleDeps, 'submitter' | 'clock'> & { store: Pick<ScheduleStore, 'create'>; ids: Ids },
+  owner: ScheduleOwner,
   request: ScheduleRequest,
 ): Promise<StoredSchedule> {
-  checkTiming(request, new Date(deps.clock.nowMs()))
-  // With an id of the right length: what is stored must fit with the id in its metadata.
-  const document = firingSpec(request.run_spec, ANY_ID)
-  await deps.submitter.submit({ ...owner, document, dryRun: true }).catch((error: unknown) => {
-    throw FabriqueError.is(error) && errorRow(error.code).status < 500 ? belowRunSpec(error) : error
-  })
+  const edit = editOf(request, owner)
+  checkTiming(edit, new Date(deps.clock.nowMs()))
+  await checkSpec(deps.submitter, owner, request.run_spec)
+  return await deps.store.create({ id: deps.ids.next(), organizationId: owner.organizationId, ...edit })
+}
+
+/**
+ * Applies a JSON merge-patch (RFC 7396) to what a request for the schedule would be; `parse` makes a request of the
+ * outcome, or throws. Only what differs is checked and written: a schedule whose workflow is gone can be paused. Null
+ * where it was removed meanwhile.
+ */
+export async function changeSchedule(
+  deps: Pick<ScheduleDeps, 'submitter' | 'clock'> & { store: Pick<ScheduleStore, 'change'> },
+  owner: ScheduleOwner,
+  current: StoredSchedule,
+  patch: JsonValue,
+  parse: (merged: JsonValue) => ScheduleRequest,
+): Promise<StoredSchedule | null> {
+  const { name, cron, timezone, runSpec, overlap, enabled } = current
+  const request = { cron, timezone, run_spec: runSpec, overlap, enabled, ...(name === null ? {} : { name }) }
+  const { drafts, ...edit } = editOf(parse(mergePatch(request, patch)), owner)
+  const isNew = ([key, value]: [string, JsonValue]) =>
+    canonicalJson(value) !== canonicalJson(current[key as keyof typeof edit])
+  const change: Partial<ScheduleEdit> = Object.fromEntries(Object.entries(edit).filter(isNew))
+  if (change.cron !== undefined || change.timezone !== undefined) checkTiming(edit, new Date(deps.clock.nowMs()))
+  if (change.runSpec !== undefined) {
+    await checkSpec(deps.submitter, owner, edit.runSpec)
+    change.drafts = drafts
+  }
+  return await deps.store.change(owner.organizationId, current.id, change)
+}
+
+/** Submits the spec of a schedule now, whatever its times, its overlap rule and `enabled` say. Throws what a submit throws. */
+export async function fireSchedule(
+  deps: Pick<ScheduleDeps, 'submitter'> & { store: Pick<ScheduleStore, 'noteRun'> },
+  schedule: StoredSchedule,
+  idempotencyKey: string | undefined,
+): Promise<{ outcome: string; runId: string }> {
+  const outcome = await deps.submitter
+    .submit({
+      organizationId: schedule.organizationId,
+      admin: schedule.drafts,
+      document: firingSpec(schedule.runSpec, schedule.id),
+      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+    })
+    .catch((error: unknown) => {
+      throw refusal(error)
+    })
+  const runId = runIdOf(outcome)
+  if (outcome.outcome === 'accepted') await deps.store.noteRun(schedule.organizationId, schedule.id, runId)
+  return { outcome: outcome.outcome, runId }
+}
+
+interface ScheduleDeps {
+  submitter: Submitter
+  clock: Pick<Clock, 'nowMs'>
+}
+
+interface ScheduleOwner {
+  organizationId: string
+  admin: boolean
+}
+
+function editOf(request: ScheduleRequest, { admin: drafts }: ScheduleOwner): ScheduleEdit {
   const { run_spec: runSpec, name = null, ...timing } = request
-  const { organizationId, admin: drafts } = owner
-  return await deps.store.create({ ...timing, id: deps.ids.next(), organizationId, drafts, name, runSpec })
+  return { ...timing, drafts, name, runSpec }
+}
+
+/** With an id of the right length: what is stored must fit with the id in its metadata. */
+async function checkSpec(submitter: Submitter, owner: ScheduleOwner, runSpec: JsonObject): Promise<void> {
+  await submitter.submit({ ...owner, document: firingSpec(runSpec, ANY_ID), dryRun: true }).catch((error: unknown) => {
+    throw refusal(error)
+  })
+}
+
+function refusal(error: unknown): unknown {
+  return FabriqueError.is(error) && errorRow(error.code).status < 500 ? belowRunSpec(error) : error
+}
+
+function runIdOf(outcome: Awaited<ReturnType<Submitter['submit']>>): string {
+  if (outcome.outcome === 'dry-run') throw new Error('a firing was only tried')
+  return outcome.outcome === 'accepted' ? outcome.run.id : outcome.runId
 }
 
 function checkTiming(timing: Timing, now: Date): void {
@@ -225,9 +311,7 @@ export function createScheduler(deps: {
         document: firingSpec(schedule.runSpec, schedule.id),
         idempotencyKey: `schedule:${schedule.id}:${instant.toISOString()}`,
       })
-      if (outcome.outcome === 'dry-run') throw new Error('a firing was only tried')
-      const runId = outcome.outcome === 'accepted' ? outcome.run.id : outcome.runId
-      change = { lastFiredAt: instant, lastRunId: runId, lastError: null }
+      change = { lastFiredAt: instant, lastRunId: runIdOf(outcome), lastError: null }
     } catch (error) {
       if (!FabriqueError.is(error) || errorRow(error.code).retry) throw error
       const { problems: errors } = belowRunSpec(error)

@@ -16,7 +16,8 @@ import {
   WorkflowId,
 } from '@fabrique/schema'
 import { contentHash } from './compile.ts'
-import { checkTemplate, type GuardDeps } from './guards/guards.ts'
+import { adviseOn, checkTemplate, type GuardDeps } from './guards/guards.ts'
+import { endsIn, endsOf, type NamedEnd } from './model-ends.ts'
 
 export interface StoredTemplate {
   id: string
@@ -68,6 +69,8 @@ export interface Saved {
   template: StoredTemplate
   /** What would keep a draft from being listed; empty for a listed template. */
   problems: Problem[]
+  /** What will keep it from running one day, and what it may pay for in vain. */
+  warnings: Problem[]
 }
 
 export interface Authoring {
@@ -77,6 +80,8 @@ export interface Authoring {
   patch(id: string, patch: JsonValue, ifMatch: number | null): Promise<Saved>
   /** The template that a run would execute, checked if it is a draft; null if there is none that may run. */
   runnable(id: string, version: string | null, drafts: boolean): Promise<Template | null>
+  /** Finds where documents name models that end soon or have ended, as things stand now. */
+  modelEnds(): Promise<(document: JsonObject) => NamedEnd[]>
 }
 
 /** Authoring over records, with the guards that a listed template must pass. */
@@ -89,16 +94,28 @@ export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }
     const problems = await check(document)
     if (problems.length > 0) {
       const count = `${problems.length} problem${problems.length === 1 ? '' : 's'}`
-      throw new FabriqueError('not-publishable', `The template cannot be ${visibility} yet: ${count}.`, { problems })
+      const code = problems.every((one) => one.code === 'model-retired') ? 'model-retired' : 'not-publishable'
+      throw new FabriqueError(code, `The template cannot be ${visibility} yet: ${count}.`, { problems })
     }
     return { version: textOf(document.version), definitionHash: contentHash(definitionOf(document)) }
   }
 
-  async function problemsOf({ visibility, document }: StoredTemplate): Promise<Problem[]> {
-    return visibility === 'draft' ? await check(document) : []
+  async function saved(template: StoredTemplate): Promise<Saved> {
+    const { visibility, document } = template
+    const problems = visibility === 'draft' ? await check(document) : []
+    const ends = (await modelEnds())(document).filter(({ end }) => end.daysLeft >= 0)
+    const advice = problems.length === 0 ? await adviseOn(document, deps) : []
+    return { template, problems, warnings: [...ends.map(({ problem }) => problem), ...advice] }
+  }
+
+  async function modelEnds() {
+    const ends = endsOf((await deps.pricing.current()).models, deps.clock.nowMs())
+    return (document: JsonObject) => endsIn(document, ends)
   }
 
   return {
+    modelEnds,
+
     async create(owner, source) {
       const { document, visibility = 'draft' } = split(source)
       const id = newId(document.id)
@@ -108,7 +125,7 @@ export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }
         const message = `There is a workflow "${id}" already; PATCH it, or choose another id.`
         throw new FabriqueError('already-exists', message)
       }
-      return { template, problems: await problemsOf(template) }
+      return await saved(template)
     },
 
     async patch(id, patch, ifMatch) {
@@ -127,7 +144,7 @@ export function createAuthoring(deps: GuardDeps & { templates: TemplateRecords }
         return { id, document, visibility, freeze: await freezeOf(document, visibility) }
       })
       if (template === null) throw new FabriqueError('not-found', 'There is no such workflow.')
-      return { template, problems: await problemsOf(template) }
+      return await saved(template)
     },
 
     async runnable(id, version, drafts) {
@@ -166,7 +183,7 @@ async function refuseIfCalled(id: string, view: TemplateView): Promise<void> {
 /** The document without what the engine keeps beside it. */
 function split(source: JsonValue): { document: JsonObject; visibility?: Visibility } {
   if (!isJsonObject(source)) throw notAnObject('A template')
-  const { visibility, owner: _, problems: __, ...rest } = normalizeTemplate(source)
+  const { visibility, owner: _, problems: __, warnings: ___, ...rest } = normalizeTemplate(source)
   if (visibility === undefined || visibility === null) return { document: rest }
   const rung = VISIBILITIES.find((one) => one === visibility)
   if (rung !== undefined) return { document: rest, visibility: rung }

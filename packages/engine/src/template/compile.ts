@@ -12,6 +12,8 @@ import {
 } from '@fabrique/schema'
 import { type Catalog, modelNamesOf, type Providers } from '../catalog.ts'
 import { itemsOf, priceCall } from './estimate.ts'
+import { endInWords, type ModelEnd } from './model-ends.ts'
+import { wordsOf } from './parameters.ts'
 import { resolveLookup } from './placeholders.ts'
 import { dependenciesOf } from './data-flow.ts'
 import {
@@ -40,6 +42,8 @@ export interface Bindings {
   mode: ProviderMode
   /** Why a model cannot be called here, for want of a program. */
   missing?: Providers['missing']
+  /** The models that are no longer offered. */
+  retired: ReadonlyMap<string, ModelEnd>
   /** The workflows that its steps call, by step id. */
   subWorkflows: ReadonlyMap<string, SubWorkflow>
   /** Chooses the model of a step that takes it from a lookup. */
@@ -53,14 +57,23 @@ export function contentHash(value: unknown): string {
 
 /** Binds a template version to models, prices, formats and called workflows as they are now. Listed templates always compile. */
 export function compile(template: Template, bindings: Bindings): Compiled {
-  const { catalog, pricing, subWorkflows, intake } = bindings
+  const { catalog, pricing, subWorkflows, intake, retired } = bindings
   const { budgetPolicy } = template
   const providerBindings: Record<string, Binding> = {}
   const rates = new Set<Rate>()
   const priced: PricedStep[] = []
   let simulated = [...subWorkflows.values()].some((called) => called.simulated)
 
-  function bind(place: string, names: string[], role?: string): void {
+  /** Those that are still offered: a fallback may have ended, as long as another is left. */
+  function offered(place: string, names: string[]): string[] {
+    const left = names.filter((name) => !retired.has(name))
+    const [ended] = names.flatMap((name) => retired.get(name) ?? [])
+    if (left.length > 0 || ended === undefined) return left
+    throw new FabriqueError('model-retired', `This workflow cannot run any more: in "${place}", ${endInWords(ended)}.`)
+  }
+
+  /** `all` are the models that the step names, whether or not they are offered. */
+  function bind(place: string, names: string[], all: string[], role?: string): Binding['models'] {
     const models = names.map((name) => {
       const model = catalog.model(name)
       if (model === undefined) throw notRunnable(`${place} names the unknown model "${name}"`)
@@ -68,14 +81,25 @@ export function compile(template: Template, bindings: Bindings): Compiled {
       const isSimulated = bindings.mode(model.provider) === 'simulated'
       refuseMissing(place, bindings.missing?.(model, isSimulated) ?? null)
       simulated ||= isSimulated
-      return { model: name, provider: model.provider, endpoint: model.endpoint, simulated: isSimulated }
+      const { provider, endpoint } = model
+      const limitS = pricing.models?.find((row) => row.model === name)?.time_limit_s
+      const limit = limitS === undefined ? {} : { timeLimitMs: limitS * 1_000 }
+      return {
+        model: name,
+        provider,
+        endpoint,
+        simulated: isSimulated,
+        ...wordsOf(pricing.models, all, name),
+        ...limit,
+      }
     })
     if (models.length === 0) throw notRunnable(`${place} has no model`)
     providerBindings[place] = { ...(role === undefined ? {} : { role }), models }
+    return models
   }
 
-  function price(place: string, names: string[], request: JsonObject): Estimate {
-    const estimate = priceCall(catalog, pricing.rates, names, request)
+  function price(place: string, models: Binding['models'], request: JsonObject): Estimate {
+    const estimate = priceCall(catalog, pricing.rates, models, request)
     if (estimate === null) throw notRunnable(`the current price list has no rate for ${place}`)
     return estimate
   }
@@ -95,17 +119,18 @@ export function compile(template: Template, bindings: Bindings): Compiled {
       continue
     }
     const { role, names: all, lookup } = modelNamesOf(step, template.providers)
-    const names = lookup === undefined ? all : [resolveLookup(lookup, intake).fragment]
-    bind(step.id, names, role)
-    priced.push({ ...part, once: price(step.id, names, kind.expects(step)) })
+    const names = offered(step.id, lookup === undefined ? all : [resolveLookup(lookup, intake).fragment])
+    const models = bind(step.id, names, all, role)
+    priced.push({ ...part, once: price(step.id, models, kind.expects(step)) })
   }
   for (const gate of template.gates) {
     const model = catalog.gate(gate.type)?.model?.(gate)
     if (model === undefined) continue
     const place = gateBinding(gate)
-    bind(place, [model])
+    offered(place, [model])
+    const models = bind(place, [model], [model])
     const mayStayOut = gate.after !== undefined && conditional.has(gate.after)
-    priced.push({ stepId: place, kind: 'gate', items: null, conditional: mayStayOut, once: price(place, [model], {}) })
+    priced.push({ stepId: place, kind: 'gate', items: null, conditional: mayStayOut, once: price(place, models, {}) })
   }
   const definition: Definition = {
     templateId: template.id,

@@ -48,6 +48,7 @@ function estimate(
     catalog: createTestCatalog(),
     pricing: PRICING,
     mode: () => 'live',
+    retired: new Map(),
     subWorkflows: new Map(Object.entries(subWorkflows)),
     intake,
   })
@@ -156,9 +157,13 @@ describe('an estimate', () => {
   })
 
   it('is none where a model has no price, and nothing where its price is 0', () => {
-    expect(priceCall(createTestCatalog(), [], ['acme/one'], {})).toBeNull()
-    expect(priceCall(createTestCatalog(), RATES.slice(0, 1), ['acme/one', 'acme/two'], {})).toBeNull()
-    expect(priceCall(createTestCatalog(), [{ ...(RATES[0] as Rate), unit_price_usd: 0 }], ['acme/one'], {})).toEqual({
+    expect(priceCall(createTestCatalog(), [], [{ model: 'acme/one' }], {})).toBeNull()
+    expect(
+      priceCall(createTestCatalog(), RATES.slice(0, 1), [{ model: 'acme/one' }, { model: 'acme/two' }], {}),
+    ).toBeNull()
+    expect(
+      priceCall(createTestCatalog(), [{ ...(RATES[0] as Rate), unit_price_usd: 0 }], [{ model: 'acme/one' }], {}),
+    ).toEqual({
       low: 0,
       expected: 0,
       high: 0,
@@ -179,7 +184,7 @@ describe('an estimate', () => {
         },
       ],
     })
-    expect(priceCall(spread, RATES, ['acme/one'], {})).toEqual({ low: 0.1, expected: 0.2, high: 0.4 })
+    expect(priceCall(spread, RATES, [{ model: 'acme/one' }], {})).toEqual({ low: 0.1, expected: 0.2, high: 0.4 })
   })
 })
 

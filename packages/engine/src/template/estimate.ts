@@ -12,10 +12,11 @@ import {
   type StepEstimate,
   type Template,
 } from '@fabrique/schema'
-import type { Catalog, Model } from '../catalog.ts'
+import { type Catalog, type Model, pricedBy } from '../catalog.ts'
 import { parseTemplate, placeholdersIn, renderValue, type Scope } from './placeholders.ts'
 import { forEachOf } from './data-flow.ts'
-import type { Definition, Estimate, PricedStep } from '../specification.ts'
+import { requestFor } from './parameters.ts'
+import type { Binding, Definition, Estimate, PricedStep } from '../specification.ts'
 
 const exactly = (amount: number): Estimate => ({ low: amount, expected: amount, high: amount })
 /** Of what costs nothing. */
@@ -27,12 +28,12 @@ const ITEMS_UNBOUNDED: Estimate = { low: 1, expected: 5, high: 20 }
 export function priceCall(
   catalog: Catalog,
   rates: readonly Rate[],
-  models: readonly string[],
+  models: readonly Pick<Binding['models'][number], 'model' | 'mapped'>[],
   request: JsonObject,
 ): Estimate | null {
-  const prices = models.map((name) => {
-    const model = catalog.model(name)
-    return model === undefined ? FREE : priceModel(catalog, rates, model, request)
+  const prices = models.map((bound) => {
+    const model = catalog.model(bound.model)
+    return model === undefined ? FREE : priceModel(catalog, rates, pricedBy(rates, model), requestFor(bound, request))
   })
   const [first] = prices
   if (first === undefined || first === null || prices.includes(null)) return null
@@ -64,7 +65,7 @@ export function pricedFor(
 ): PricedStep[] {
   const anew = new Map(
     steps.map((step) => {
-      const models = definition.providerBindings[step.id]?.models.map(({ model }) => model) ?? []
+      const models = definition.providerBindings[step.id]?.models ?? []
       const { value } = renderValue(catalog.kind(step.kind)?.expects(step) ?? {}, scopeOf(step))
       return [step.id, isJsonObject(value) ? priceCall(catalog, definition.rates, models, value) : null]
     }),

@@ -41,6 +41,48 @@ describe('an expression', () => {
   })
 
   it.each([
+    'intake.n * 2 > 3',
+    '2 * intake.n + 1 >= 5',
+    '1 - intake.n < 0 && intake.n - 1 > 0',
+    'intake.n / 2 == intake.n * 0.5',
+    '6 / intake.n == 6.0 / intake.n',
+    'intake.n % 2 == (intake.n - 2) * 1',
+    'intake.n * 1.0 == intake.n && 1 * intake.n == intake.n',
+    'intake.n * intake.n / intake.n == intake.n',
+    '-intake.n < 0',
+    'intake.n in [2, 2.5] && intake.n in [2.0, 2.5] && !(intake.n in [7, 8]) && !(intake.n in [7.5])',
+    '!(intake.n in intake.list.filter(x, x > 100)) && intake.n * 2 in intake.list.map(x, x * 2)',
+    'intake.n in intake.list && 2 in intake.list && 2.5 in intake.list && !(3 in intake.list) && !(1 in intake.empty)',
+    'size(intake.list) in [1, 2, 3] && size(intake.list) == 3.0 && !(size(intake.list) in intake.list)',
+    'intake.list.exists(x, x == intake.n) && intake.list.map(x, x * 2).exists(y, y == intake.n * 2)',
+    'size(intake.list) * intake.n == intake.n * 3 && size(intake.list) / intake.n > 1',
+    'intake.list[intake.n * 0] == 2 && intake.list[intake.n / intake.n] == 2.5',
+    'intake.?missing.orValue(1) * 2.5 == 2.5 && intake.?n.orValue(1) * 1.5 > 2.9',
+    '(intake.n > 1 ? intake.n : 1) == intake.n',
+    'intake.list == [2, 2.5, 4]',
+    'run.variant_index + 0.5 == 0.5',
+    '"abc".substring(intake.n * 0, int(intake.n)) == "ab" && "abc".substring(intake.n - intake.n) == "abc"',
+  ])('%s holds for 2 and for 2.5: a number of JSON has one type', (text) => {
+    const expression = parseExpression(text)
+    for (const n of [2, 2.5])
+      expect(expression.holds({ ...SCOPE, intake: { n, list: [2, 2.5, 4], empty: [] } }), String(n)).toBe(true)
+  })
+
+  it('divides numbers of JSON like numbers, and counts like counts', () => {
+    const scope = { ...SCOPE, intake: { n: 3, tags: ['a', 'b', 'c'] } }
+    for (const text of ['intake.n / 2 == 1.5', 'size(intake.tags) / 2 == 1', 'int(intake.n) / 2 == 1'])
+      expect(parseExpression(text).holds(scope), text).toBe(true)
+  })
+
+  it.each(['1 / intake.zero > 0', 'intake.count / intake.zero > 0', 'intake.ratio / 0.0 > 0', 'intake.ratio % 0 == 0'])(
+    '%s fails: what is divided by zero is not endless',
+    (text) => {
+      const scope = { ...SCOPE, intake: { ...SCOPE.intake, zero: 0 } }
+      expect(() => parseExpression(text).holds(scope)).toThrow('division by zero')
+    },
+  )
+
+  it.each([
     ['intake.missing == 1', 'a value that is not there'],
     ['steps.skipped.output.text == "x"', 'a part of an empty output'],
     ['intake.style', 'a text where a boolean is due'],

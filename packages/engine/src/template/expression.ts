@@ -1,7 +1,7 @@
 // CEL expressions of `when` and assert gates: parsed once, checked for what they may name, evaluated on plain values.
 // Hides the library, its number types, and the parts of CEL that could run for long.
 import { type ASTNode, Environment, EvaluationError, ParseError } from '@marcbachmann/cel-js'
-import type { JsonObject, JsonValue } from '@fabrique/schema'
+import type { JsonObject } from '@fabrique/schema'
 
 /** What an expression may see. A step that was skipped has an empty output. */
 export interface ExpressionScope {
@@ -31,16 +31,59 @@ export class ExpressionError extends Error {
 /** Loops within loops multiply: two levels over the longest list that a step can answer stay below a second. */
 const LOOP_DEPTH_MAX = 2
 const LOOPS = ['all', 'exists', 'exists_one', 'map', 'filter']
-const MAP_DEPTH_MAX = 32
 
 const environment = new Environment({
   unlistedVariablesAreDyn: false,
   enableOptionalTypes: true,
+  homogeneousAggregateLiterals: false,
   limits: { maxAstNodes: 500, maxDepth: 32, maxListElements: 100, maxMapEntries: 100, maxCallArguments: 16 },
 })
   .registerVariable('intake', 'map')
   .registerVariable('steps', 'map')
   .registerVariable('run', 'map')
+mixNumbers()
+
+/**
+ * A number of JSON is a double whatever its value, so what works for 2 works for 2.5. The literals of CEL and `size(…)`
+ * are ints, and CEL defines no arithmetic between the two: these overloads do, as doubles.
+ */
+function mixNumbers(): void {
+  const divisible = (operate: (a: number, b: number) => number) => (a: number, b: number) => {
+    if (b === 0) throw new EvaluationError('division by zero')
+    return operate(a, b)
+  }
+  const operators: Record<string, (a: number, b: number) => number> = {
+    '+': (a, b) => a + b,
+    '-': (a, b) => a - b,
+    '*': (a, b) => a * b,
+    '/': divisible((a, b) => a / b),
+    '%': divisible((a, b) => a % b),
+  }
+  for (const [operator, operate] of Object.entries(operators)) {
+    const handler = (a: number | bigint, b: number | bigint) => operate(Number(a), Number(b))
+    environment.registerOperator(`double ${operator} int`, handler)
+    environment.registerOperator(`int ${operator} double: double`, handler)
+    // The library divides doubles by zero; `dyn<…>` is a value that comes from JSON, and goes before its overload.
+    if (operator === '/') environment.registerOperator('dyn<double> / double: double', handler)
+    if (operator === '%') environment.registerOperator('double % double', handler)
+  }
+  environment.registerOperator('int == double', (a: bigint, b: number) => Number(a) === b)
+  // One overload for each pair, as the library refuses to choose where two of them fit.
+  const has = (item: number | bigint, list: unknown[]) =>
+    list.some((one) => (typeof one === 'number' || typeof one === 'bigint') && Number(one) === Number(item))
+  for (const item of ['int', 'double', 'dyn<int>', 'dyn<double>'])
+    for (const element of ['int', 'double', 'dyn']) environment.registerOperator(`${item} in list<${element}>`, has)
+  const cut = (text: string, from: number | bigint, to?: number | bigint) =>
+    text.substring(position(text, from), to === undefined ? undefined : position(text, to))
+  for (const places of ['double', 'double, double', 'double, int', 'int, double'])
+    environment.registerFunction(`string.substring(${places}): string`, cut)
+}
+
+function position(text: string, place: number | bigint): number {
+  const at = Number(place)
+  if (Number.isInteger(at) && at >= 0 && at <= text.length) return at
+  throw new EvaluationError(`substring: there is no place ${at} in a text of ${text.length} characters`)
+}
 
 /** An expression ready to be evaluated any number of times. Throws `ExpressionError` naming what is wrong with it. */
 export function parseExpression(text: string): Expression {
@@ -60,7 +103,7 @@ export function parseExpression(text: string): Expression {
     holds(scope) {
       let result: unknown
       try {
-        result = program({ intake: toCel(scope.intake), steps: toCel(scope.steps), run: toCel(scope.run) })
+        result = program(scope)
       } catch (cause) {
         const reason = cause instanceof EvaluationError ? cause.summary : 'it cannot be evaluated'
         throw new ExpressionError(reason, { cause })
@@ -69,14 +112,6 @@ export function parseExpression(text: string): Expression {
       return result
     },
   }
-}
-
-/** Whole numbers are CEL's integers, so that `% 24` and `+ 1` work on them; comparisons work across both kinds. */
-function toCel(value: JsonValue, depth = 0): unknown {
-  if (typeof value === 'number') return Number.isSafeInteger(value) ? BigInt(value) : value
-  if (typeof value !== 'object' || value === null || depth > MAP_DEPTH_MAX) return value
-  if (Array.isArray(value)) return value.map((item) => toCel(item, depth + 1))
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, toCel(member, depth + 1)]))
 }
 
 /** Walks the tree: notes what it reads, refuses what has no place in a condition. */

@@ -205,6 +205,7 @@ describe('the scope of a run', () => {
       steps,
       run: { id: 'R', workflow: 'w', variant_index: 2, seed: 2 },
       regenerate: { direction: 'b' },
+      retry: { attempt: 1 },
       lookups,
     })
     expect(runScope(run(null), {}, {})).toMatchObject({

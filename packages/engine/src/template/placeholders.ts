@@ -64,6 +64,8 @@ export interface Scope {
   steps: { [stepId: string]: { output: JsonValue } }
   run: JsonObject
   regenerate: JsonObject
+  /** The attempt, from 1, and what was wrong with the answer before it. */
+  retry?: { attempt: number; problem?: string }
   lookups: Record<string, Lookup>
   item?: JsonValue
   index?: number
@@ -88,6 +90,7 @@ export function runScope(
     steps: outputs,
     run: { id: run.id, workflow: run.workflow, variant_index: variantIndex ?? 0, seed: variantIndex ?? 0 },
     regenerate,
+    retry: { attempt: 1 },
     lookups,
   }
 }
@@ -125,6 +128,7 @@ function lookUp(placeholder: Placeholder, scope: Scope): JsonValue | undefined {
     case 'steps':
     case 'run':
     case 'regenerate':
+    case 'retry':
     case 'item':
       return valueAt(scope[root], path)
     case 'lookup': {

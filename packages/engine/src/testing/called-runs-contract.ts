@@ -94,7 +94,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
           simulated: false,
           artifacts: [],
           openGates: [],
-          spentUsd: 0,
+          spent: { billed: 0, simulated: 0, unknown: 0 },
           capUsd: 2,
         })),
       )
@@ -159,7 +159,7 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
         {
           id: child.id,
           status: 'running',
-          spentUsd: 0.35,
+          spent: { billed: 0.35, simulated: 0, unknown: 0 },
           artifacts: [anArtifact('a1')],
           openGates: [{ id: 'look', name: 'Look', runId: below.id }],
         },

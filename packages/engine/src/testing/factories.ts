@@ -95,6 +95,7 @@ export function aCall(id: string, over: Partial<CallRecord> = {}): CallRecord {
     actualUsd: null,
     simulated: false,
     pricingVersion: '2026.01.01',
+    bill: null,
     ...over,
   }
 }

@@ -74,6 +74,25 @@ export function limitsContract(name: string, open: () => Promise<LimitsSetup>): 
       expect(order).toEqual([0, 1, 2, 3, 4, 5])
     })
 
+    it('lets a call that comes again go before those that came after it', async () => {
+      const limits = await setup()
+      const leave = await limits.enter(SMALL, never)
+      const order: string[] = []
+      const calls = [
+        ['third', 3],
+        ['first', 1],
+        ['second', 2],
+      ] as const
+      const entered = calls.map(async ([name, sinceMs]) => {
+        const leaveIt = await limits.enter(SMALL, never, { patient: true, sinceMs })
+        order.push(name)
+        leaveIt(null)
+      })
+      leave(null)
+      await Promise.all(entered)
+      expect(order).toEqual(['first', 'second', 'third'])
+    })
+
     it('gives a place back once, however often it is left', async () => {
       const limits = await setup()
       const leave = await limits.enter(SMALL, never)
@@ -118,32 +137,86 @@ export function limitsContract(name: string, open: () => Promise<LimitsSetup>): 
       expect(other).toBeLessThan(295)
     })
 
-    it('does not wait for a pause of more than a minute, and says how long it is', async () => {
+    it('rejects at once whoever could ask another model during a pause, and says how long it is', async () => {
       const limits = await setup()
       ;(await limits.enter(ONE, never))(new StepFailure('rate_limit', 'slow down', { retryAfterMs: 90_000 }))
-      const refused: unknown = await limits.enter(ONE, never).catch((error: unknown) => error)
-      expect(refused).toMatchObject({ failureClass: 'rate_limit', code: 'rate-limit' })
-      expect((refused as StepFailure).retryAfterMs).toBeGreaterThan(60_000)
-      expect((refused as StepFailure).retryAfterMs).toBeLessThanOrEqual(90_000)
+      const refused = await refusalOf(limits.enter(ONE, never, { patient: false }))
+      expect(refused).toMatchObject({ failureClass: 'rate_limit', code: 'rate-limit', billed: 'no' })
+      expect(refused.retryAfterMs).toBeGreaterThan(80_000)
+      expect(refused.retryAfterMs).toBeLessThanOrEqual(90_000)
+      ;(await limits.enter(TWO, never, { patient: false }))(null)
     })
 
-    it('refuses a model that failed five times in a row, and only that one', async () => {
+    it('lets the patient wait until they are stopped, and those who are not go past them', async () => {
+      const limits = await setup()
+      ;(await limits.enter(ONE, never))(new StepFailure('rate_limit', 'slow down', { retryAfterMs: 90_000 }))
+      const stop = new AbortController()
+      const patient = limits.enter(ONE, stop.signal)
+      await refusalOf(limits.enter(ONE, never, { patient: false }))
+      stop.abort('time is over')
+      await expect(patient).rejects.toBe('time is over')
+    })
+
+    it('pauses for a moment where the provider limits and does not say for how long', async () => {
+      const limits = await setup()
+      ;(await limits.enter(ONE, never))(new StepFailure('rate_limit', 'slow down'))
+      const refused = await refusalOf(limits.enter(ONE, never, { patient: false }))
+      expect(refused).toMatchObject({ failureClass: 'rate_limit' })
+      expect(refused.retryAfterMs).toBeLessThanOrEqual(1_000)
+      ;(await limits.enter(ONE, never))(null)
+    })
+
+    it('spaces calls after a pause, and keeps nobody in a long line who could ask another model', async () => {
+      const limits = await setup()
+      const [first, second] = await Promise.all([limits.enter(ONE, never), limits.enter(ONE, never)])
+      // Of two calls one got through, in 500 ms.
+      first(new StepFailure('rate_limit', 'slow down', { retryAfterMs: 500 }))
+      const stop = new AbortController()
+      ;(await limits.enter(ONE, never))(null)
+      const began = performance.now()
+      const soon = limits.enter(ONE, never, { patient: false })
+      const late = [1, 2].map(() => limits.enter(ONE, stop.signal).catch(() => {}))
+      expect(await refusalOf(limits.enter(ONE, never, { patient: false }))).toMatchObject({
+        failureClass: 'rate_limit',
+      })
+      ;(await soon)(null)
+      expect(performance.now() - began).toBeGreaterThan(400)
+      stop.abort()
+      await Promise.all(late)
+      second(null)
+    })
+
+    it('calls a model that failed five times in a row no more for a second, then with one call first', async () => {
       const limits = await setup()
       for (const failureClass of ['server', 'timeout', 'server', 'server', 'timeout'] as const) {
         ;(await limits.enter(ONE, never))(new StepFailure(failureClass, 'no answer'))
       }
-      const refused: unknown = await limits.enter(ONE, never).catch((error: unknown) => error)
+      const opened = performance.now()
+      const refused = await refusalOf(limits.enter(ONE, never, { patient: false }))
       expect(refused).toMatchObject({ failureClass: 'server', code: 'circuit-open', billed: 'no' })
-      expect((refused as StepFailure).message).toContain('"acme/one"')
-      expect((refused as StepFailure).retryAfterMs).toBeGreaterThan(0)
-      ;(await limits.enter(TWO, never))(null)
+      expect(refused.message).toBe('The model "acme/one" kept failing; it is tried again in 1 s.')
+      expect(refused.retryAfterMs).toBeGreaterThan(0)
+      ;(await limits.enter(TWO, never, { patient: false }))(null)
+
+      const entered: string[] = []
+      const waiting = ['probe', 'second', 'third'].map(async (name) => {
+        const leave = await limits.enter(ONE, never)
+        entered.push(name)
+        return leave
+      })
+      const probe = await waiting[0]
+      expect(performance.now() - opened).toBeGreaterThan(990)
+      await refusalOf(limits.enter(ONE, never, { patient: false }))
+      expect(entered).toEqual(['probe'])
+      probe?.(null)
+      for (const leave of await Promise.all(waiting)) leave(null)
     })
 
     it('counts neither what shows that a model answers, nor failures of our own, nor calls that were stopped', async () => {
       const limits = await setup()
       for (const failureClass of ['rate_limit', 'refused', 'invalid', 'bad_output', 'gate', 'internal'] as const) {
         for (let times = 0; times < 6; times += 1) {
-          ;(await limits.enter(ONE, never))(new StepFailure(failureClass, 'something else'))
+          ;(await limits.enter(ONE, never))(new StepFailure(failureClass, 'something else', { retryAfterMs: 1 }))
         }
       }
       for (let times = 0; times < 6; times += 1) {
@@ -153,7 +226,7 @@ export function limitsContract(name: string, open: () => Promise<LimitsSetup>): 
         leave(new StepFailure('timeout', 'stopped'))
         ;(await limits.enter(ONE, never))(new Error('not a failure of a step'))
       }
-      ;(await limits.enter(ONE, never))(null)
+      ;(await limits.enter(ONE, never, { patient: false }))(null)
     })
 
     it('begins to count again after a call that went well', async () => {
@@ -162,9 +235,14 @@ export function limitsContract(name: string, open: () => Promise<LimitsSetup>): 
         for (let failures = 0; failures < 4; failures += 1) {
           ;(await limits.enter(ONE, never))(new StepFailure('server', 'no answer'))
         }
-        ;(await limits.enter(ONE, never))(null)
+        ;(await limits.enter(ONE, never, { patient: false }))(null)
       }
-      ;(await limits.enter(ONE, never))(null)
     })
   })
+}
+
+async function refusalOf(entering: ReturnType<Limits['enter']>): Promise<StepFailure> {
+  const refused: unknown = await entering.catch((error: unknown) => error)
+  if (!StepFailure.is(refused)) throw new Error('it was let in')
+  return refused
 }

@@ -10,6 +10,9 @@ import {
   type RunEvent,
   type EndOutput,
   type RunStatus,
+  runCost,
+  type Spending,
+  spendingOf,
   waitingEvent,
 } from '@fabrique/schema'
 import { asUnknown } from '../execution/call.ts'
@@ -85,6 +88,7 @@ export interface StoredRun {
   error: RunError | null
   output: JsonObject | null
   events: RunEvent[]
+  calls: CallRecord[]
 }
 
 export interface MemoryRunStore extends RunStore {
@@ -171,9 +175,8 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     return direct.flatMap((row) => [row, ...below(row.run.id)])
   }
 
-  function spentBy(row: Row): number {
-    const calls = [row, ...below(row.run.id)].flatMap(({ calls: own }) => [...own.values()])
-    return roundUsd(calls.reduce((sum, call) => sum + (call.actualUsd ?? call.estimatedUsd), 0))
+  function spentBy(row: Row): Spending {
+    return spendingOf([row, ...below(row.run.id)].flatMap(({ calls: own }) => [...own.values()]))
   }
 
   const today = () => new Date(now()).toISOString().slice(0, 10)
@@ -251,7 +254,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       simulated: row.run.simulated,
       artifacts: [...row.artifacts.values()],
       openGates: openGatesOf(row),
-      spentUsd: spentBy(row),
+      spent: spentBy(row),
       capUsd: row.run.instance.capUsd ?? 0,
     }))
   }
@@ -338,7 +341,10 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
         outputs: (slots.length === 0 ? [row] : slots).map(outputOf),
         error,
       },
-      { estimated: row.run.estimatedUsd, actual: spentBy(row), pricing_version: row.run.definition.pricingVersion },
+      runCost(spentBy(row), {
+        estimated: row.run.estimatedUsd,
+        pricing_version: row.run.definition.pricingVersion,
+      }),
     )
     return append(row, [ended])
   }
@@ -592,7 +598,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       const row = rows.get(runId)
       if (row === undefined) return null
       const { status, fence, error, output, events } = row
-      return structuredClone({ status, fence, error, output, events })
+      return structuredClone({ status, fence, error, output, events, calls: [...row.calls.values()] })
     },
     runIds: () => [...rows.keys()],
   }

@@ -17,7 +17,9 @@ export const providerExecution: GateKind = {
     }
     const wanted = model?.capability === 'speech' ? 'audio/' : model?.capability === 'video' ? 'video/' : 'image/'
     if (artifacts.length === 0) return { passed: false, detail: 'the provider answered no file' }
-    const fits = model?.capability === 'media' || artifacts.some(({ record }) => record.mimeType.startsWith(wanted))
-    return fits ? { passed: true } : { passed: false, detail: `the provider answered no ${wanted.slice(0, -1)}` }
+    const types = [...new Set(artifacts.map(({ record }) => record.mimeType))]
+    return model?.capability === 'media' || types.some((type) => type.startsWith(wanted))
+      ? { passed: true }
+      : { passed: false, detail: `the provider answered ${types.join(', ')}, and must answer ${wanted}…` }
   },
 }

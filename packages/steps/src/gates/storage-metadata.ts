@@ -1,6 +1,7 @@
 // `storage metadata`: every promised file is stored, of the promised type, and is what its record says.
 import { createHash } from 'node:crypto'
 import type { GateKind } from '@fabrique/engine'
+import { canonicalType } from '@fabrique/schema'
 
 /** Reads each file back: a hash that was only remembered proves nothing. */
 export const storageMetadata: GateKind = {
@@ -10,7 +11,7 @@ export const storageMetadata: GateKind = {
   async judge({ files, read }) {
     for (const { role, mimeType, found } of files) {
       if (found === null) return { passed: false, detail: `the file "${role}" was not made` }
-      if (found.mimeType !== mimeType) {
+      if (found.mimeType !== canonicalType(mimeType)) {
         return { passed: false, detail: `the file "${role}" is ${found.mimeType}, not ${mimeType}` }
       }
       const bytes = await read(found)

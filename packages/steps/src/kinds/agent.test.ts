@@ -2,6 +2,7 @@ import { type ProviderAnswer, StepFailure, type StepContext, type Tool } from '@
 import type { JsonObject, JsonValue } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { imageConvert } from '../tools/image-convert.ts'
 import { agent, type ToolCall } from './agent.ts'
 
 type Answer = { text?: string; calls?: ToolCall[]; items?: JsonValue[] }
@@ -54,7 +55,7 @@ function createBench(
         return result
       },
       progress: (payload) => void progress.push(payload),
-      tool: (name) => [wordsCount, elsewhere].find((tool) => tool.name === name),
+      tool: (name) => [wordsCount, elsewhere, imageConvert].find((tool) => tool.name === name),
       open: () => Promise.reject(new Error('no file is opened here')),
       store: () => Promise.reject(new Error('no file is made here')),
       callWorkflow: () => Promise.reject(new Error('no run is started here')),
@@ -111,6 +112,29 @@ describe('an agent', () => {
       { turn: 1, max_turns: 8, tools: ['words.count'] },
       { turn: 2, max_turns: 8, tools: [] },
     ])
+  })
+
+  it('offers a tool whose arguments depend on each other as one object, which is all that providers take', async () => {
+    const bench = createBench([says('Nothing to do.')])
+    await bench.run({ ...FIELDS, tools: ['image.convert'] })
+    const [{ parameters }] = (bench.asked[0] as { tools: [{ parameters: JsonObject }] }).tools
+    expect(parameters).toMatchObject({
+      type: 'object',
+      required: ['format', 'image'],
+      properties: {
+        format: { type: 'string', enum: ['webp', 'png', 'jpeg', 'avif', 'gif'] },
+        palette: { default: false, type: 'boolean' },
+        lossless: {
+          anyOf: [
+            { default: false, type: 'boolean' },
+            { const: true, type: 'boolean' },
+          ],
+        },
+      },
+      dependentSchemas: { palette: { properties: { format: { enum: ['png'] } } } },
+      additionalProperties: false,
+    })
+    for (const choice of ['oneOf', 'anyOf', 'allOf', 'enum', 'not']) expect(parameters).not.toHaveProperty(choice)
   })
 
   it('repeats no answered call in a second execution, whether of the model or of a tool', async () => {

@@ -109,7 +109,30 @@ function openTools(names: JsonValue | undefined, context: StepContext): Tool[] {
 
 function offered({ name, description, args }: Tool): OfferedTool {
   const { $schema: _, ...parameters } = z.toJSONSchema(args, { io: 'input', unrepresentable: 'any' })
-  return { name, description, parameters: parameters as JsonObject }
+  const key = args instanceof z.ZodDiscriminatedUnion ? args.def.discriminator : undefined
+  return { name, description, parameters: asOneObject(parameters as JsonObject, key) }
+}
+
+/**
+ * Providers take one object, and no choice at its top: one of several that differ by `key` becomes all members of all,
+ * and a member that some lack depends on the key.
+ */
+function asOneObject({ oneOf, ...schema }: JsonObject, key: string | undefined): JsonObject {
+  if (key === undefined || !Array.isArray(oneOf)) return schema
+  const variants = oneOf as { properties: Record<string, JsonObject>; required: string[] }[]
+  const names = [...new Set(variants.flatMap(({ properties }) => Object.keys(properties)))].filter((one) => one !== key)
+  const valuesOf = (among: typeof variants) => among.map(({ properties }) => properties[key]?.const ?? null)
+  const properties: JsonObject = { [key]: { type: 'string', enum: valuesOf(variants) } }
+  const dependentSchemas: JsonObject = {}
+  for (const name of names) {
+    const having = variants.filter((one) => name in one.properties)
+    const members = new Map(having.map((one) => [JSON.stringify(one.properties[name]), one.properties[name] ?? {}]))
+    const [first = {}, ...more] = members.values()
+    properties[name] = more.length === 0 ? first : { anyOf: [first, ...more] }
+    if (having.length < variants.length) dependentSchemas[name] = { properties: { [key]: { enum: valuesOf(having) } } }
+  }
+  const required = names.filter((name) => variants.every((one) => one.required.includes(name)))
+  return { type: 'object', properties, required: [key, ...required], dependentSchemas, additionalProperties: false }
 }
 
 /** One answer of the model. A last answer that is not what was asked for fails here, so that it is not kept. */

@@ -1,5 +1,5 @@
 // What step kinds with a model share: their fields, and how a structured answer is read.
-import { type StepContext, StepFailure } from '@fabrique/engine'
+import { type ProducedFile, type StepContext, StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
 import { z } from 'zod'
 
@@ -9,6 +9,22 @@ export const ModelChoice = { model: z.string().max(200).optional(), provider: z.
 export const Params = z.custom<JsonObject>(isJsonObject, 'must be an object').optional()
 
 export const OutputSchema = z.custom<JsonObject>(isJsonObject, 'must be a JSON Schema').optional()
+
+/** Stores the files of an answer, also those behind one that is not what it must be, which fails it in the end. */
+export async function storeAll(files: readonly ProducedFile[], context: Pick<StepContext, 'store'>) {
+  const artifacts: JsonObject[] = []
+  let failure: unknown
+  for (const file of files) {
+    try {
+      artifacts.push(await context.store(file))
+    } catch (error) {
+      if (!StepFailure.is(error)) throw error
+      failure ??= error
+    }
+  }
+  if (failure !== undefined) throw failure
+  return artifacts
+}
 
 /** Reads a model's structured answer by the step's schema; fails as `bad_output` for what is not JSON or does not fit. */
 export async function answerReader(
@@ -20,11 +36,26 @@ export async function answerReader(
   return async (text) => await fit(parsed(text))
 }
 
-function parsed(text: string): JsonValue {
+/** What stands in the first fenced block: servers without structured output answer JSON so, often with words around it. */
+function unfenced(text: string): string {
+  const lines = text.replace(/^\uFEFF/, '').split('\n')
+  const first = lines.findIndex((line) => line.trimStart().startsWith('```'))
+  const last = lines.findIndex((line, index) => index > first && line.trim() === '```')
+  return first === -1 || last === -1 ? text : lines.slice(first + 1, last).join('\n')
+}
+
+function jsonOf(text: string): JsonValue | undefined {
   try {
     return JSON.parse(text) as JsonValue
   } catch {
-    // Without the cause, whose message has a piece of the answer.
-    throw new StepFailure('bad_output', 'The model answered something that is not JSON.', { billed: 'yes' })
+    return undefined
   }
+}
+
+function parsed(text: string): JsonValue {
+  const value = jsonOf(text) ?? jsonOf(unfenced(text))
+  // Without the cause, whose message has a piece of the answer.
+  if (value === undefined)
+    throw new StepFailure('bad_output', 'The model answered something that is not JSON.', { billed: 'yes' })
+  return value
 }

@@ -3,6 +3,7 @@ import type { InputFile, StepContext, StepKind } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import { z } from 'zod'
+import { storeAll } from './fields.ts'
 
 /** A local tool's own output; a model's is `{artifact, artifacts, data}`. */
 export const tool: StepKind = {
@@ -38,7 +39,6 @@ async function callModelTool(args: JsonObject, context: StepContext): Promise<Js
     else values[key] = value
   }
   const answer = await context.call({ args: values }, files)
-  const artifacts: JsonObject[] = []
-  for (const file of answer.files) artifacts.push(await context.store(file))
+  const artifacts = await storeAll(answer.files, context)
   return { artifact: artifacts[0] ?? null, artifacts, data: answer.output }
 }

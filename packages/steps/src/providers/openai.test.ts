@@ -1,7 +1,7 @@
 // The adapter against a loopback server that speaks OpenAI's wire format: what is sent, and what is made of the answers.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { InputFile, ProviderAnswer } from '@fabrique/engine'
+import type { InputFile, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
 import { anArtifact } from '@fabrique/engine/testing'
 import type { JsonObject } from '@fabrique/schema'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -26,7 +26,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   asked.push({
     path: request.url ?? '',
     callId: request.headers['idempotency-key']?.toString(),
-    body: JSON.parse(Buffer.concat(chunks).toString()) as JsonObject,
+    body: JSON.parse(Buffer.concat(chunks).toString() || '{}') as JsonObject,
   })
   const { status = 200, body } = answers.shift() ?? { status: 500, body: {} }
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
@@ -43,7 +43,12 @@ afterEach(async () => {
   await new Promise((resolve) => server.close(resolve))
 })
 
-async function call(name: string, request: JsonObject, files: Record<string, InputFile> = {}): Promise<ProviderAnswer> {
+async function call(
+  name: string,
+  request: JsonObject,
+  files: Record<string, InputFile> = {},
+  over: Partial<ProviderRequest> = {},
+): Promise<ProviderAnswer> {
   const model = openai.provider.model(name)
   if (model === undefined) throw new Error(`there is no model ${name}`)
   return await openai.connect({ apiKey: 'sk-loopback', baseUrl }).call({
@@ -55,6 +60,7 @@ async function call(name: string, request: JsonObject, files: Record<string, Inp
     resumeId: null,
     onRequestId: async () => {},
     onProgress: () => {},
+    ...over,
   })
 }
 
@@ -153,10 +159,12 @@ describe("an agent's turn at OpenAI", () => {
       },
       files: [],
       usage: [
-        { unit: 'input_token', quantity: 20 },
-        { unit: 'cached_input_token', quantity: 10 },
-        { unit: 'output_token', quantity: 7 },
+        { unit: 'input_token', quantity: 20, facts: { prompt_tokens: 30 } },
+        { unit: 'cached_input_token', quantity: 10, facts: { prompt_tokens: 30 } },
+        { unit: 'output_token', quantity: 7, facts: { prompt_tokens: 30 } },
       ],
+      requestId: 'resp_1',
+      reported: responding().usage,
     })
   })
 
@@ -198,14 +206,15 @@ describe("an agent's turn at OpenAI", () => {
     expect(asked[0]?.body).toMatchObject({ text: { format: { type: 'json_schema', schema, strict: true } } })
   })
 
-  it('fails as refused where the model refuses, and as bad output where it was cut off; both are billed', async () => {
+  it('fails as refused where the model refuses, and for good where it was cut off; both are billed by their usage', async () => {
     answers = [
       { body: responding(message({ type: 'refusal', refusal: 'I cannot.' })) },
       { body: { ...responding(functionCall('a', 'text_save', '{"te')), status: 'incomplete' } },
     ]
     const refused = { failureClass: 'refused', code: 'content-refused', billed: 'yes' }
     await expect(call('openai/gpt-5-mini', AGENT)).rejects.toMatchObject(refused)
-    await expect(call('openai/gpt-5-mini', AGENT)).rejects.toMatchObject({ failureClass: 'bad_output', billed: 'yes' })
+    const cut = { failureClass: 'invalid', code: 'output-incomplete', billed: 'yes', facts: { requestId: 'resp_1' } }
+    await expect(call('openai/gpt-5-mini', AGENT)).rejects.toMatchObject(cut)
   })
 
   it('sends a failed request once: trying again is the business of the engine', async () => {
@@ -238,6 +247,193 @@ describe('a text at OpenAI', () => {
   })
 })
 
+describe('an answer of OpenAI as it is', () => {
+  const text = (over: JsonObject) => {
+    answers = [{ body: { ...responding(words('Hello.')), ...over } }]
+    return call('openai/gpt-5-mini', {
+      prompt: 'Say hello to the fox in the garden.',
+      params: { max_output_tokens: 50 },
+    })
+  }
+
+  it('says which model and tier were charged, and keeps the usage as it came', async () => {
+    const answer = await text({ model: 'gpt-5-mini-2025-08-07', service_tier: 'flex' })
+    expect(answer).toMatchObject({ servedModel: 'gpt-5-mini-2025-08-07', tier: 'flex', requestId: 'resp_1' })
+    expect(answer.reported).toMatchObject({ total_tokens: 37 })
+  })
+
+  it('is the final answer where it has phases, and all of its messages where it has none', async () => {
+    const commentary = { ...words('Let me see. '), phase: 'commentary' }
+    const output = [
+      commentary,
+      { ...words('It is '), phase: 'final_answer' },
+      { ...words('red.'), phase: 'final_answer' },
+    ]
+    expect((await text({ output })).output.text).toBe('It is red.')
+    expect((await text({ output: [words('One. '), words('Two.')] })).output.text).toBe('One. Two.')
+  })
+
+  it.each<[string, JsonObject, object]>([
+    [
+      'failed for a fault',
+      { code: 'server_error', message: 'oops' },
+      { failureClass: 'server', billed: 'no', isFinal: true },
+    ],
+    [
+      'failed for a rate',
+      { code: 'rate_limit_exceeded', message: 'slow' },
+      { failureClass: 'rate_limit', billed: 'no' },
+    ],
+    ['failed for its content', { code: 'content_filter' }, { failureClass: 'refused' }],
+  ])('%s inside a success is a failure of that kind', async (_, error, expected) => {
+    await expect(text({ status: 'failed', output: [], usage: null, error })).rejects.toMatchObject(expected)
+  })
+
+  it('that failed after it was charged carries its usage', async () => {
+    const failing = text({ status: 'failed', error: { code: 'server_error', message: 'oops' } })
+    await expect(failing).rejects.toMatchObject({
+      billed: 'yes',
+      facts: { usage: [{ quantity: 20 }, { quantity: 10 }, { quantity: 7 }] },
+    })
+  })
+
+  it.each([
+    ['max_output_tokens', { code: 'output-incomplete', message: expect.stringContaining('max_output_tokens (50)') }],
+    ['content_filter', { code: 'content-refused' }],
+  ])('cut off by %s says so', async (reason, expected) => {
+    await expect(text({ status: 'incomplete', incomplete_details: { reason } })).rejects.toMatchObject(expected)
+  })
+
+  it('without a word is bad output, and paid', async () => {
+    await expect(text({ output: [] })).rejects.toMatchObject({ failureClass: 'bad_output', billed: 'yes' })
+  })
+
+  it.each<[string, JsonObject | null, number]>([
+    ['in the spelling of Chat Completions', { prompt_tokens: 5, completion_tokens: 2 }, 2],
+    ['that is absent', null, 0],
+    ['that is partial', { output_tokens: 7 }, 0],
+    [
+      'with details that exceed it',
+      { input_tokens: 5, output_tokens: 2, input_tokens_details: { cached_tokens: 900 } },
+      2,
+    ],
+  ])('with a usage %s is an answer all the same', async (_, usage, kinds) => {
+    const answer = await text({ usage })
+    expect(answer.output.text).toBe('Hello.')
+    expect(answer.usage).toHaveLength(kinds)
+  })
+
+  it('that is made in the background is waited for by its id, and asked for by it after a crash', async () => {
+    const queued = { ...responding(), status: 'queued' }
+    answers = [{ body: queued }, { body: { ...queued, status: 'in_progress' } }, { body: responding(words('Done.')) }]
+    const accepted: string[] = []
+    const asking = { prompt: 'Think.', params: { background: true } }
+    const answer = await call('openai/gpt-5-mini', asking, {}, { onRequestId: async (id) => void accepted.push(id) })
+    expect([answer.output.text, accepted]).toEqual(['Done.', ['resp_1']])
+    answers = [{ body: responding(words('Done.')) }]
+    await call('openai/gpt-5-mini', asking, {}, { resumeId: 'resp_1' })
+    expect(asked.map(({ path }) => path)).toEqual([
+      '/v1/responses',
+      '/v1/responses/resp_1',
+      '/v1/responses/resp_1',
+      '/v1/responses/resp_1',
+    ])
+  })
+
+  it('keeps verbosity beside an output schema', async () => {
+    answers = [{ body: responding(words('{}')) }]
+    const params = { text: { verbosity: 'low' } }
+    await call('openai/gpt-5-mini', { prompt: 'x', params, outputSchema: { type: 'object' } })
+    expect(asked[0]?.body.text).toMatchObject({ verbosity: 'low', format: { type: 'json_schema' } })
+  })
+})
+
+describe('pictures of OpenAI', () => {
+  const drawn = (body: JsonObject) => {
+    answers = [{ body }]
+    const params = { size: '1024x1024', quality: 'medium', n: 2 }
+    return call('openai/gpt-image-2', { prompt: 'a fox', params })
+  }
+  const encoded = Buffer.from('picture').toString('base64')
+
+  it('come as data URLs too, in either field', async () => {
+    const url = `data:image/webp;base64,${encoded}`
+    const answer = await drawn({ data: [{ url }, { b64_json: url }] })
+    const file = { name: 'image', mimeType: 'image/webp', bytes: Buffer.from('picture') }
+    expect([answer.files, answer.links]).toEqual([[file, file], undefined])
+  })
+
+  it('come as bytes or links, as many as there are', async () => {
+    const answer = await drawn({ created: 1, data: [{ b64_json: encoded }, { url: 'https://files.example/2.png' }] })
+    expect(asked[0]?.body).toMatchObject({ n: 2, size: '1024x1024' })
+    expect(answer.files).toMatchObject([{ name: 'image', bytes: Buffer.from('picture') }])
+    expect(answer.links).toEqual([{ name: 'image', url: 'https://files.example/2.png' }])
+  })
+
+  it('are charged by their usage, with or without its details', async () => {
+    const usage = { input_tokens: 50, output_tokens: 1056, total_tokens: 1106 }
+    const plain = await drawn({ data: [{ b64_json: encoded }], usage })
+    expect(plain.usage).toEqual([
+      { unit: 'input_token', quantity: 50 },
+      { unit: 'image_output_token', quantity: 1056 },
+    ])
+    const details = {
+      input_tokens_details: { text_tokens: 40, image_tokens: 10 },
+      output_tokens_details: { text_tokens: 56, image_tokens: 1000 },
+    }
+    const whole = await drawn({ data: [{ b64_json: encoded }], usage: { ...usage, ...details } })
+    expect(whole.usage.map(({ unit, quantity }) => [unit, quantity])).toEqual([
+      ['input_token', 40],
+      ['image_input_token', 10],
+      ['output_token', 56],
+      ['image_output_token', 1000],
+    ])
+  })
+
+  it('without a usage are measured: how many, of which size and quality the answer says', async () => {
+    const answer = await drawn({
+      data: [{ b64_json: encoded }, { b64_json: encoded }],
+      quality: 'high',
+      size: '1536x1024',
+    })
+    expect(answer).toMatchObject({ basis: 'measured' })
+    expect(answer.usage[0]).toEqual({ unit: 'image', quantity: 2, facts: { quality: 'high', size: '1536x1024' } })
+  })
+
+  it('that are not there are bad output, and an error inside a success is that error', async () => {
+    await expect(drawn({ data: [] })).rejects.toMatchObject({ failureClass: 'bad_output', billed: 'yes' })
+    await expect(drawn({ error: { code: 'moderation_blocked' } })).rejects.toMatchObject({ failureClass: 'refused' })
+  })
+})
+
+describe('a failure of OpenAI', () => {
+  it.each<[string, number, JsonObject, object]>([
+    [
+      'as an error object',
+      400,
+      { error: { message: "Unknown parameter: 'qualty'.", code: 'unknown_parameter', param: 'qualty' } },
+      { code: 'provider-rejected', message: expect.stringContaining('qualty') },
+    ],
+    [
+      'as a gateway writes it',
+      422,
+      { detail: 'size must be a multiple of 16' },
+      { message: expect.stringContaining('multiple of 16') },
+    ],
+    ['as text', 503, {}, { failureClass: 'server', billed: 'no' }],
+    [
+      'that says in its words how long to wait',
+      429,
+      { error: { message: 'Rate limit reached. Please try again in 1m20s.', code: 'rate_limit_exceeded' } },
+      { failureClass: 'rate_limit', retryAfterMs: 80_000 },
+    ],
+  ])('%s reaches whoever must act', async (_, status, body, expected) => {
+    answers = [{ status, body }]
+    await expect(call('openai/gpt-5-mini', { prompt: 'x', params: {} })).rejects.toMatchObject(expected)
+    expect(asked).toHaveLength(1)
+  })
+})
+
 describe('a verdict of OpenAI', () => {
   const verdict = (flagged: boolean, categories: JsonObject = {}) => ({
     body: { id: 'modr_1', model: 'omni-moderation-latest', results: [{ flagged, categories, category_scores: {} }] },
@@ -259,6 +455,7 @@ describe('a verdict of OpenAI', () => {
       output: { flagged: true, categories: ['violence'] },
       files: [],
       usage: [{ unit: 'request', quantity: 1 }],
+      basis: 'measured',
     })
   })
 
@@ -296,6 +493,22 @@ describe('what OpenAI is expected to use', () => {
     expect(tokensOf(text)).toEqual([100, 1000])
     expect(tokensOf({ ...text, tools: ['text.save'], maxTurns: 2 })).toEqual([200, 2000])
     expect(tokensOf({ ...text, tools: ['text.save'], maxTurns: 50 })).toEqual([300, 3000])
+  })
+
+  it('is at the price of the tier and of the length that is asked for, at most and at least too', () => {
+    const model = openai.provider.model('openai/gpt-6.1-terra')
+    if (model === undefined) throw new Error('there is no such model')
+    const request = { prompt: 'x'.repeat(400), params: { service_tier: 'fast' }, maxTurns: 3 }
+    const { low, high } = openai.provider.usageRange?.(model, request) ?? { low: [], high: [] }
+    const expected = openai.provider.expectedUsage(model, request)
+    for (const [usages, length] of [
+      [low, 100],
+      [expected, 100],
+      [high, 2_200],
+    ] as const)
+      expect(usages.map(({ facts }) => facts)).toEqual(
+        Array(2).fill({ service_tier: 'priority', prompt_tokens: length }),
+      )
   })
 
   it('is for one of its turns what has been said so far, once', () => {

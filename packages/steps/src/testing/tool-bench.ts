@@ -12,7 +12,8 @@ export function createToolBench(signal: AbortSignal = new AbortController().sign
 
   /** Puts a file there, as a step would have; answers its reference. */
   async function put(bytes: Uint8Array, mimeType: string): Promise<JsonObject> {
-    const facts = await inspect(bytes, mimeType)
+    const { problem, ...facts } = await inspect(bytes, mimeType)
+    if (problem !== undefined) throw new StepFailure('bad_output', problem, { billed: 'yes' })
     const id = `file-${files.size + 1}`
     const record = anArtifact(id, { ...facts, bytes: bytes.byteLength })
     files.set(id, { record, bytes })

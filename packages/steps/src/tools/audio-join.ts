@@ -21,6 +21,7 @@ export const audioJoin: Tool = {
   description: 'Joins WAV files to one, with a pause between them.',
   args: Args,
   outputKeys: ['artifact', 'duration_ms'],
+  makes: () => 'audio/wav',
   async run(args, context) {
     const { parts, pauseMs, name } = args as z.infer<typeof Args>
     const joined = joinSounds(await openSounds(parts as JsonValue[], 'args.parts', context), pauseMs)

@@ -2,12 +2,11 @@
 // Hides in how many shapes steps hand over sections, and how pictures get inside the page.
 import { type StepContext, StepFailure, type Tool } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
-import sharp from 'sharp'
 import { z } from 'zod'
 import { type Document, type Picture, type Section } from '../document/document.ts'
 import { markdownOf } from '../document/markdown.ts'
 import { pageOf, safeUrl, wordsOf } from '../document/page.ts'
-import { IMAGE_PIXELS_MAX } from '../inspect.ts'
+import { openPicture, pictureFacts } from '../pictures.ts'
 import { artifactIn, textIn } from './reference.ts'
 
 /** Twice the widest column, for dense screens, within reason. */
@@ -48,6 +47,7 @@ export const documentAssemble: Tool = {
   description: 'Makes one self-contained HTML page, or a Markdown file, of sections and pictures.',
   args: Args,
   outputKeys: ['artifact', 'words'],
+  makes: ({ format }) => (format === 'html' || format === 'markdown' ? `text/${format}` : undefined),
   async run(args, context) {
     const given = args as z.infer<typeof Args>
     const { format, theme, name } = given
@@ -96,8 +96,7 @@ async function sectionAt(given: z.infer<typeof Args>, index: number, context: St
 async function embedded(image: JsonObject, index: number, context: StepContext): Promise<Picture> {
   const { bytes } = await context.open(image, `args.sections[${index}].image`)
   try {
-    const { data, info } = await sharp(bytes, { limitInputPixels: IMAGE_PIXELS_MAX })
-      .autoOrient()
+    const { data, info } = await openPicture(bytes, await pictureFacts(bytes))
       .resize(PICTURE_WIDTH_PX_MAX, PICTURE_HEIGHT_PX_MAX, { fit: 'inside', withoutEnlargement: true })
       .webp({ quality: 82 })
       .toBuffer({ resolveWithObject: true })

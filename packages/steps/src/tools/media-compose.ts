@@ -7,7 +7,8 @@ import { z } from 'zod'
 import { drawCaption } from '../captions.ts'
 import { ffmpegMissing } from '../ffmpeg.ts'
 import { filmShots } from '../film.ts'
-import { IMAGE_PIXELS_MAX, inspect } from '../inspect.ts'
+import { inspect } from '../inspect.ts'
+import { openPicture, pictureFacts } from '../pictures.ts'
 import { joinSounds, secondsOf, SOUND_SECONDS_MAX, type Sound } from '../sound.ts'
 import { artifactIn, textIn } from './reference.ts'
 import { openSounds } from './spoken-parts.ts'
@@ -52,6 +53,7 @@ export const mediaCompose: Tool = {
   description: 'Makes a video of pictures, with captions and sound.',
   args: Args,
   outputKeys: ['artifact', 'duration_ms'],
+  makes: () => 'video/mp4',
   missing: () => ffmpegMissing(),
   async run(args, context) {
     const {
@@ -142,9 +144,10 @@ function framesOf(lengths: number[], fps: number): number[] {
 
 /** The picture at exactly the film's size, opaque. Sharp decodes it: ffmpeg never sees a file that others made. */
 async function fitted(bytes: Uint8Array, width: number, height: number, fit: 'cover' | 'contain', index: number) {
-  const picture = () => sharp(bytes, { limitInputPixels: IMAGE_PIXELS_MAX }).autoOrient()
-  const cover = () => picture().resize(width, height, { fit: 'cover' }).flatten({ background: '#ffffff' })
   try {
+    const facts = await pictureFacts(bytes)
+    const picture = () => openPicture(bytes, facts, { animated: false })
+    const cover = () => picture().resize(width, height, { fit: 'cover' }).flatten({ background: '#ffffff' })
     if (fit === 'cover') return await cover().removeAlpha().png({ compressionLevel: 1 }).toBuffer()
     const whole = await picture().resize(width, height, { fit: 'inside' }).png({ compressionLevel: 1 }).toBuffer()
     const backdrop = await cover()

@@ -25,6 +25,8 @@ export const textSave: Tool = {
   description: 'Saves text or data as a text, Markdown or JSON file.',
   args: Args,
   outputKeys: ['artifact'],
+  // Its plain text may be any kind of text that is promised.
+  makes: ({ format }) => (format === 'md' || format === 'json' ? MIME_TYPES[format] : 'text/*'),
   async run(args, context) {
     const { text, value, format, title, name } = args as z.infer<typeof Args>
     if ((text ?? null) === null && (value ?? null) === null) {

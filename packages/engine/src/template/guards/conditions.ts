@@ -2,28 +2,35 @@
 import { declaredFields, isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import type { GateKind } from '../../catalog.ts'
 import { ExpressionError, parseExpression, type Reference } from '../expression.ts'
-import { placeholdersIn } from '../placeholders.ts'
+import { parseTemplate } from '../placeholders.ts'
 import { dependenciesOf } from '../data-flow.ts'
 import { choices, type IndexedStep, issuesOf, modelFault, type Report, type Subject, unknownKey } from './report.ts'
+import type { Shapes } from './shapes.ts'
 
+/** What none of can be a list, whatever is asked of it. */
+const SCALARS = ['lookup', 'run', 'retry', 'index']
 const GATE_KEYS = ['id', 'name', 'type', 'after', 'unlocks', 'inputs', 'outputs', 'description']
 
 /** `when` and `forEach` of every step. */
-export function checkConditions({ document, steps, report }: Subject): void {
+export function checkConditions({ document, steps, report, shapes }: Subject): void {
   for (const { step, at } of steps) {
     if (typeof step.when === 'string') {
       const known = steps.map((one) => one.step.id).filter((id) => id !== step.id)
       checkExpression(`${at}/when`, step.when, known, intakeOf(document), report)
     }
-    if (step.forEach !== undefined) checkForEach(`${at}/forEach`, step.forEach as JsonValue, report)
+    if (step.forEach !== undefined) checkForEach(`${at}/forEach`, step.forEach as JsonValue, shapes, report)
   }
 }
 
-function checkForEach(at: string, forEach: JsonValue, report: Report): void {
+function checkForEach(at: string, forEach: JsonValue, shapes: Shapes, report: Report): void {
   const { items = null, concurrency, ...others } = isJsonObject(forEach) ? forEach : { items: forEach }
-  const isPlaceholder = typeof items === 'string' && /^\{[^{}]+\}$/.test(items) && placeholdersIn(items).length === 1
-  if (!isPlaceholder && !Array.isArray(items)) {
-    const [where, other] = isJsonObject(forEach) ? [`${at}/items`, 'a list'] : [at, '{items, concurrency}']
+  const [where, other] = isJsonObject(forEach) ? [`${at}/items`, 'a list'] : [at, '{items, concurrency}']
+  const [only, ...more] = typeof items === 'string' ? parseTemplate(items) : []
+  if (typeof only === 'object' && more.length === 0) {
+    const types = SCALARS.includes(only.root) ? ['string'] : shapes.at(only).types
+    const what = `${only.text} is ${types.join(' or ')}, and a step can only go through a list`
+    if (types.length > 0 && !types.includes('array')) report(where, 'invalid-foreach', what)
+  } else if (!Array.isArray(items)) {
     const form = 'must be one placeholder that gives a list, such as {steps.plan.output.json.sections}'
     report(where, 'invalid-foreach', `${form}, or ${other}`)
   }

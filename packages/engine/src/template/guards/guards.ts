@@ -6,6 +6,7 @@ import {
   findRate,
   isJsonObject,
   type JsonObject,
+  type ModelRow,
   pointerTo,
   type Problem,
   type Rate,
@@ -14,21 +15,28 @@ import {
   Template,
   textOf,
 } from '@fabrique/schema'
-import { type Catalog, modelNamesOf } from '../../catalog.ts'
+import { type Catalog, modelNamesOf, pricedBy } from '../../catalog.ts'
+import type { Clock, IntakeSchemas } from '../../ports.ts'
+import { endsIn, endsOf } from '../model-ends.ts'
 import { placeholdersIn } from '../placeholders.ts'
 import { checkConditions, checkGates } from './conditions.ts'
+import { capFault } from './cap.ts'
+import { checkFiles } from './files.ts'
+import { checkParameters } from './parameters.ts'
 import { checkReferences } from './references.ts'
 import { choices, type IndexedStep, issuesOf, providersOf, type Report, stepsOf, type Subject } from './report.ts'
+import { createShapes } from './shapes.ts'
 import { checkSteps } from './steps.ts'
 
 export interface GuardDeps {
   catalog: Catalog
-  pricing: { current(): Promise<{ rates: readonly Rate[] }> }
+  pricing: { current(): Promise<{ rates: readonly Rate[]; models?: readonly ModelRow[] | undefined }> }
+  clock: Pick<Clock, 'nowMs'>
   templates: {
     /** Documents of these templates, as far as they are listed. */
     listed(ids: string[]): Promise<Map<string, JsonObject>>
   }
-  intake: {
+  intake: Pick<IntakeSchemas, 'validate'> & {
     /** Problems of a JSON Schema, found off the event loop. */
     check(schema: unknown): Promise<{ pointer: string; detail: string }[]>
   }
@@ -53,22 +61,65 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   const executability = report('executability')
   const checkSchema = async (schema: unknown, at: string, code: Parameters<Report>[1]): Promise<void> => {
     if (!isJsonObject(schema)) return
-    for (const { pointer, detail } of await deps.intake.check(schema)) executability(at + pointer, code, detail)
+    for (const { pointer, detail } of await deps.intake.check(schema)) {
+      unsound.add(schema)
+      executability(at + pointer, code, detail)
+    }
   }
+  const unsound = new Set<unknown>()
+  const { catalog } = deps
   const steps = stepsOf(document)
-  const subject = { document, steps, catalog: deps.catalog, report: executability }
+  const plain = steps.map(({ step }) => step)
+  const shapes = createShapes(document, plain, catalog, (schema) => !unsound.has(schema))
+  const subject = { document, steps, catalog, shapes, report: executability }
   checkShape(document, executability)
   await checkSchema(document.intakeSchema, '/intakeSchema', 'invalid-intake-schema')
   checkSteps(subject)
-  checkReferences(subject)
   // What models are to answer with: usable as it stands, or every answer would fail after it was paid for.
   for (const { step, at } of steps) await checkSchema(step.outputSchema, `${at}/outputSchema`, 'invalid-output-schema')
+  checkReferences(subject)
   checkConditions(subject)
   checkGates(subject)
   checkArtifacts(document, executability)
+  checkFiles(subject)
   await checkCalls(subject, deps)
-  checkPrices({ ...subject, report: report('estimability') }, (await deps.pricing.current()).rates)
+  const { rates, models } = await deps.pricing.current()
+  await checkParameters(subject, models, deps.intake)
+  for (const { end, problem } of endsIn(document, endsOf(models, deps.clock.nowMs())))
+    if (end.daysLeft < 0) executability(problem.pointer, 'model-retired', problem.detail)
+  checkPrices({ ...subject, report: report('estimability') }, rates)
+  if (problems.length === 0) {
+    const cap = capFault(document, catalog, { rates, models })
+    if (cap?.isHopeless) report('estimability')(cap.pointer, 'cap-below-estimate', cap.detail)
+  }
   return problems
+}
+
+/** What a template without problems is warned of, as prices are now. */
+export async function adviseOn(document: JsonObject, { catalog, pricing }: Pick<GuardDeps, 'catalog' | 'pricing'>) {
+  const cap = capFault(document, catalog, await pricing.current())
+  const warnings: Problem[] =
+    cap === null ? [] : [{ pointer: cap.pointer, code: 'cap-below-estimate', detail: cap.detail }]
+  for (const { step, at } of stepsOf(document)) {
+    if (catalog.kind(step.kind)?.capability(step) == null) continue
+    const said = placeholdersIn(step).map(({ placeholder: { root, path } }) => `${root}.${path[0]}`)
+    const { on = [], maxAttempts = 3 } = step.retry ?? {}
+    if (on.includes('bad_output') && maxAttempts > 1 && !said.some((name) => name.startsWith('retry.')))
+      warnings.push({
+        pointer: `${at}/retry/on`,
+        code: 'blind-retry',
+        detail:
+          'each attempt is paid for, and asks the same again; tell the model what was wrong by {retry.problem?}, or leave bad_output out',
+      })
+    const isVaried = said.some((name) => name === 'run.seed' || name === 'run.variant_index')
+    for (const field of ['params', 'args']) {
+      const given = step[field]
+      if (isVaried || !isJsonObject(given) || typeof given.seed !== 'number') continue
+      const detail = 'all variants of a run get this seed and may be alike; leave it out, or write "{run.seed}"'
+      warnings.push({ pointer: `${at}/${field}/seed`, code: 'fixed-seed', detail })
+    }
+  }
+  return warnings
 }
 
 /** Fields, types, the version's date, the schema version. */
@@ -196,7 +247,8 @@ function checkPrices({ document, steps, catalog, report }: Subject, rates: reado
   }
   for (const { at, name, request } of asked) {
     const model = catalog.model(name)
-    for (const usage of (model && catalog.provider(model.provider)?.expectedUsage(model, request)) ?? []) {
+    const usages = model && catalog.provider(model.provider)?.expectedUsage(pricedBy(rates, model), request)
+    for (const usage of usages ?? []) {
       const why = `the current price list has no rate for one ${usage.unit} of "${name}"`
       const remedy = 'add it with POST /v1/pricing, or use a priced model'
       if (findRate(rates, name, usage) === undefined) report(at, 'unknown-rate', `${why}; ${remedy}`)

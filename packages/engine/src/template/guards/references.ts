@@ -9,12 +9,13 @@ const REGENERATE_FIELDS = ['direction', 'keep', 'extra_instructions']
 const UNIVERSAL_FIELDS = ['variants', 'regenerate', 'output_dir']
 
 /** Everything that points somewhere: placeholders, needs, lookups, aliases, files, and the cycles they make. */
-export function checkReferences({ document, steps, catalog, report }: Subject): void {
+export function checkReferences({ document, steps, report, shapes }: Subject): void {
   const byId = new Map(steps.map((entry) => [entry.step.id, entry.step]))
   const ids = [...byId.keys()]
   const intake = declaredFields(document.intakeSchema)?.map(({ name }) => name) ?? null
 
-  function outputFault({ path, text }: Placeholder): Fault {
+  function outputFault(placeholder: Placeholder): Fault {
+    const { path, text } = placeholder
     const [id = '', slot, ...inside] = path
     const step = byId.get(String(id))
     if (step === undefined) {
@@ -29,14 +30,28 @@ export function checkReferences({ document, steps, catalog, report }: Subject): 
       const remedy = `read one item, as in {steps.${step.id}.output[0].${inside[0]}}`
       return ['unknown-output', `${text}: "${step.id}" has forEach, so its output is a list; ${remedy}`]
     }
-    const first = step.forEach === undefined ? inside[0] : inside[1]
-    const tool = typeof step.tool === 'string' ? catalog.tool(step.tool) : undefined
-    const keys = catalog.kind(step.kind)?.outputKeys(step, tool) ?? null
-    if (first === undefined || keys === null || keys.includes(String(first))) return undefined
-    return ['unknown-output', `${text}: the output of "${step.id}" has ${keys.join(', ')}, and no "${first}"`]
+    return pathFault('unknown-output', `the output of "${step.id}"`, placeholder)
   }
 
-  function placeholderFault(placeholder: Placeholder, { lookups, forEach }: Step): Fault {
+  /** What a placeholder can never find; and what it may not find, unless it says that it need not. */
+  function pathFault(
+    code: 'unknown-output' | 'unknown-intake-field',
+    where: string,
+    placeholder: Placeholder,
+    reader?: Step,
+  ): Fault {
+    const { optional, text } = placeholder
+    const { is, missing } = shapes.at(placeholder, reader)
+    if (missing === undefined || is === 'open' || (optional && (is === 'unnamed' || /^\d+$/.test(missing.key))))
+      return undefined
+    const remedy = missing.known.length === 0 ? 'there is nothing below' : choices(missing.key, missing.known)
+    return [code, `${text}: ${where} has no "${missing.key}" there; ${remedy}`]
+  }
+
+  const intakeFault = (placeholder: Placeholder) => pathFault('unknown-intake-field', 'the intake', placeholder)
+
+  function placeholderFault(placeholder: Placeholder, step: Step): Fault {
+    const { lookups, forEach } = step
     const { root, path, optional, text } = placeholder
     const key = String(path[0])
     switch (root) {
@@ -44,7 +59,8 @@ export function checkReferences({ document, steps, catalog, report }: Subject): 
         return outputFault(placeholder)
       case 'intake': {
         const isGiven = UNIVERSAL_FIELDS.includes(key) || key.startsWith('_fabric_')
-        if (optional || isGiven || (intake?.includes(key) ?? true)) return undefined
+        if (intake?.includes(key) ?? true) return intakeFault(placeholder)
+        if (optional || isGiven) return undefined
         const remedy = `declare it, or write {intake.${key}?} if it may be absent`
         return ['unknown-intake-field', `${text}: the intake schema declares no "${key}"; ${remedy}`]
       }
@@ -59,12 +75,15 @@ export function checkReferences({ document, steps, catalog, report }: Subject): 
       case 'regenerate':
         if (REGENERATE_FIELDS.includes(key)) return undefined
         return ['unknown-run-field', `${text}: regenerate has ${REGENERATE_FIELDS.join(', ')}`]
+      case 'retry':
+        if (path.length === 1 && (key === 'attempt' || (key === 'problem' && optional))) return undefined
+        return ['unknown-run-field', `${text}: write {retry.attempt}, or {retry.problem?}, which is not always there`]
       case 'item':
       case 'index':
-        if (forEach !== undefined) return undefined
+        if (forEach !== undefined) return pathFault('unknown-output', 'an item of the list', placeholder, step)
         return ['item-outside-foreach', `${text} has a value only in a step with forEach`]
       default: {
-        const roots = 'placeholders begin with intake, lookup, steps, run or regenerate'
+        const roots = 'placeholders begin with intake, lookup, steps, run, retry or regenerate'
         return ['unknown-root', `${text}: ${roots}; write {{ and }} for literal braces`]
       }
     }
@@ -83,9 +102,10 @@ export function checkReferences({ document, steps, catalog, report }: Subject): 
     for (const [name, lookup] of Object.entries(isJsonObject(lookups) ? lookups : {})) {
       const from = isJsonObject(lookup) && typeof lookup.from === 'string' ? parsePath(lookup.from) : undefined
       const key = String(from?.path[0])
-      if (from === undefined || intake === null || intake.includes(key)) continue
+      if (from === undefined || intake === null) continue
       const why = `the intake schema declares no "${key}"; ${choices(key, intake)}`
-      report(`${at}/lookups${pointerTo(name)}/from`, 'unknown-intake-field', why)
+      const fault: Fault = intake.includes(key) ? intakeFault(from) : ['unknown-intake-field', why]
+      if (fault !== undefined) report(`${at}/lookups${pointerTo(name)}/from`, ...fault)
     }
   }
   const cycle = findCycle(new Map(steps.map(({ step }) => [step.id, dependenciesOf(step).map(({ id }) => id)])))

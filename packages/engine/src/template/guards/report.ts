@@ -2,6 +2,7 @@
 import { inWords, isJsonObject, type JsonObject, nearestKey, pointerTo, type Step } from '@fabrique/schema'
 import type { z } from 'zod'
 import type { Catalog } from '../../catalog.ts'
+import type { Shapes } from './shapes.ts'
 
 /** Every code that a problem of a template can have; each has a row in docs/reference/template-problems.md. */
 export const TEMPLATE_PROBLEMS = [
@@ -19,8 +20,12 @@ export const TEMPLATE_PROBLEMS = [
   'unknown-tool-argument',
   'missing-tool-argument',
   'invalid-tool-argument',
+  'unknown-parameter',
+  'invalid-parameter',
+  'reserved-parameter',
   'unknown-model',
   'unfit-model',
+  'model-retired',
   'no-model',
   'model-and-provider',
   'unknown-provider-role',
@@ -38,12 +43,17 @@ export const TEMPLATE_PROBLEMS = [
   'item-outside-foreach',
   'cycle',
   'artifact-contract',
+  'unfit-file',
   'unlisted-sub-workflow',
   'cyclic-sub-workflow',
   'invalid-intake-schema',
   'invalid-output-schema',
   'unknown-rate',
+  'cap-below-estimate',
 ] as const
+
+/** What a template is warned of: it can be listed all the same. */
+export const TEMPLATE_WARNINGS = ['model-ending', 'blind-retry', 'fixed-seed', 'cap-below-estimate'] as const
 
 type Code = (typeof TEMPLATE_PROBLEMS)[number]
 
@@ -63,6 +73,7 @@ export interface Subject {
   steps: IndexedStep[]
   catalog: Catalog
   report: Report
+  shapes: Shapes
 }
 
 /** The steps that are at least objects with an id and a kind; the rest is named by `checkShape`. */

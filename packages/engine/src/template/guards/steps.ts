@@ -1,8 +1,8 @@
 // Each step by itself: kind, own fields, tool and its arguments, model and its fitness.
-import { inWords, isJsonObject, type JsonObject, ownFields, pointerTo, type Step, StepCommon } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, ownFields, pointerTo, type Step, StepCommon } from '@fabrique/schema'
 import { z } from 'zod'
-import { type Catalog, modelNamesOf, type StepKind } from '../../catalog.ts'
-import { placeholdersIn } from '../placeholders.ts'
+import { type Catalog, modelNamesOf, type StepKind, type Tool } from '../../catalog.ts'
+import { placeholdersIn, valueAt } from '../placeholders.ts'
 import { choices, issuesOf, modelFault, noSuch, providersOf, type Report, type Subject, unknownKey } from './report.ts'
 
 /** Each step by itself: id, kind, the kind's own fields, tool, model. */
@@ -45,22 +45,31 @@ function checkTool(step: Step, catalog: Catalog, report: Report): void {
     if (!step.tool.includes('/')) report('/tool', 'unknown-tool', why)
     return
   }
-  if (!(tool.args instanceof z.ZodObject) || !isJsonObject(step.args ?? {})) return
-  const shape = tool.args.shape as Record<string, z.ZodType>
-  const given = (step.args ?? {}) as JsonObject
-  for (const key of Object.keys(given)) {
-    if (!Object.hasOwn(shape, key))
-      report(`/args${pointerTo(key)}`, 'unknown-tool-argument', unknownKey(key, Object.keys(shape)))
+  if (isJsonObject(step.args ?? {})) checkToolArguments(tool, (step.args ?? {}) as JsonObject, report)
+}
+
+/** What has placeholders is known only at run time; all else of a tool's arguments is judged now. */
+function checkToolArguments(tool: Tool, given: JsonObject, report: Report): void {
+  const known = keysOfVariant(tool.args, given)
+  // Where a placeholder chooses the variant, the schema says nothing of the other keys.
+  for (const key of Object.keys(given).filter((one) => !known.includes(one)))
+    report(`/args${pointerTo(key)}`, 'unknown-tool-argument', unknownKey(key, known))
+  for (const { path, is, detail } of issuesOf(given, tool.args, known)) {
+    const pointer = `/args${pointerTo(...(path as string[]))}`
+    if (is === 'missing') report('/args', 'missing-tool-argument', `the tool "${tool.name}" needs "${path.join('.')}"`)
+    else if (is === 'unknown') report(pointer, 'unknown-tool-argument', detail)
+    else if (placeholdersIn(valueAt(given, path as string[])).length === 0)
+      report(pointer, 'invalid-tool-argument', detail)
   }
-  for (const [key, type] of Object.entries(shape)) {
-    if (given[key] === undefined && !type.safeParse(undefined).success)
-      report('/args', 'missing-tool-argument', `the tool "${tool.name}" needs "${key}"`)
-    // A value with placeholders is known only at run time; a plain one can be judged now.
-    const value = given[key]
-    if (value === undefined || placeholdersIn(value).length > 0) continue
-    const [issue] = type.safeParse(value).error?.issues ?? []
-    if (issue !== undefined) report(`/args${pointerTo(key)}`, 'invalid-tool-argument', inWords(issue))
-  }
+}
+
+/** The keys that an object may have; where one of its values says which of several it is, and is known, of that one. */
+function keysOfVariant(args: z.ZodType, given: JsonObject): string[] {
+  const variants = args instanceof z.ZodDiscriminatedUnion ? args.options : [args]
+  const shapes = variants.flatMap((variant) => (variant instanceof z.ZodObject ? [variant.shape] : []))
+  const key = args instanceof z.ZodDiscriminatedUnion ? args.def.discriminator : undefined
+  const chosen = shapes.filter((shape) => key !== undefined && shape[key]?.safeParse(given[key]).success)
+  return [...new Set((chosen.length > 0 ? chosen : shapes).flatMap(Object.keys))]
 }
 
 function checkModel(
