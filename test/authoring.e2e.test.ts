@@ -290,6 +290,34 @@ describe('pricing', () => {
   })
 })
 
+describe('what would be paid for in vain', () => {
+  it('is refused, and what may be meant is warned of', async () => {
+    const [render, cutout, ...rest] = clipArt.runtimeSteps as JsonObject[]
+    const again = { ...render, retry: { on: ['bad_output'] } }
+    const blind = { ...clipArt, id: 'clip-art-blind', visibility: 'internal', runtimeSteps: [again, cutout, ...rest] }
+    const saved = await post<JsonObject>('/v1/workflows', blind)
+    expect(saved.body, saved.text).toMatchObject({
+      problems: [],
+      warnings: [{ code: 'blind-retry', pointer: '/runtimeSteps/0/retry/on' }],
+    })
+    const typo = { ...cutout, args: { imge: '{steps.render.output.artifact}' } }
+    const refused = await post<ProblemBody>('/v1/workflows', {
+      ...clipArt,
+      id: 'clip-art-typo',
+      visibility: 'internal',
+      runtimeSteps: [render, typo, ...rest],
+    })
+    expect(refused.body).toMatchObject({ status: 422, code: 'not-publishable' })
+    expect(refused.body.errors).toMatchObject([
+      {
+        code: 'unknown-tool-argument',
+        pointer: '/runtimeSteps/1/args/imge',
+        detail: '"fal/birefnet-light" takes no "imge"; did you mean "image"?',
+      },
+    ])
+  })
+})
+
 describe('models that end', () => {
   const ending = (days: number) => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10)
   const rates = ['soon', 'late', 'gone'].flatMap((name) =>

@@ -83,7 +83,7 @@ async function faultsOf(
   }) as JsonObject
   const { failure, problems } = await intake.validate(contentHash(parameters), parameters, filled)
   if (failure !== undefined) return []
-  return problems.map(({ pointer, detail }): Misfit => {
+  const misfits = problems.map(({ pointer, detail }): Misfit => {
     const path = pathOf(pointer)
     const { is, missing } = places(path)
     if (is !== 'named' && missing !== undefined)
@@ -93,6 +93,8 @@ async function faultsOf(
     const isNothing = pointer === '' && Object.keys(filled).length === 0
     return { path, is: isNothing ? 'missing' : 'wrong', detail: `cannot be asked so: ${detail}` }
   })
+  // What is misspelt is not missing as well.
+  return misfits.some(({ is }) => is === 'unknown') ? misfits.filter(({ path }) => path.length > 0) : misfits
 }
 
 /** A copy in which every text that has placeholders is replaced. */
