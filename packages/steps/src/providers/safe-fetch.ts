@@ -55,7 +55,7 @@ export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
         await body.dump()
         const [location] = [headers.location].flat()
         if (status < 300 || status >= 400 || location === undefined) throw notServed(status, headers)
-        url = URL.parse(location, url)
+        url = URL.parse(location, url.href)
       }
     } catch (error) {
       if (StepFailure.is(error)) throw error
