@@ -7,14 +7,17 @@ import { isJsonObject, type JsonObject, normalizeTemplate, parseDocument, textOf
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const PAGES = 'docs/reference/workflows'
+const ESTIMATES = 'docs/reference/estimates.md'
 
 /** The pages as they should be, by path from the checkout. */
 export async function referencePages(): Promise<Map<string, string>> {
   const pages = new Map<string, string>()
+  const costs = await readCosts()
   for (const path of await filesBelow('templates', '.yaml')) {
     const document = parseTemplate(await readFile(join(root, path)))
     if (document === undefined) continue
-    pages.set(join(PAGES, `${textOf(document.id)}.md`), workflowPage(normalizeTemplate(document), path))
+    const page = workflowPage(normalizeTemplate(document), path, costs.get(textOf(document.id)))
+    pages.set(join(PAGES, `${textOf(document.id)}.md`), page)
   }
   return pages
 }
@@ -30,6 +33,14 @@ export async function stalePages(): Promise<string[]> {
     }),
   )
   return stale.flat().sort()
+}
+
+/** What runs were estimated at and cost, by template: the rows of the page that a test makes of it. */
+async function readCosts(): Promise<Map<string, string[][]>> {
+  const rows = (await readFile(join(root, ESTIMATES), 'utf8')).split('\n').filter((line) => line.startsWith('| `'))
+  const cells = rows.map((row) => row.split('|').map((cell) => cell.trim()))
+  const byTemplate = Map.groupBy(cells, ([, id = '']) => id.replaceAll('`', ''))
+  return new Map([...byTemplate].map(([id, found]) => [id, found.map((row) => row.slice(2, -1))]))
 }
 
 /** Undefined for a document that is no template, such as the price list. */

@@ -14,6 +14,7 @@ import type {
 } from '@fabrique/schema'
 import type { z } from 'zod'
 import type { ArtifactRecord, FileLink, Inspect, StagedAnswer } from './ports.ts'
+import type { Bound } from './template/likely-answer.ts'
 
 export type Capability = ModelRow['capability']
 
@@ -31,12 +32,20 @@ export interface Model {
   defaults?: JsonObject
   /** The units that the price list has rates in; absent where it is not known, or has none. */
   pricedIn?: readonly Unit[]
+  /** What the price list says that a request takes which says nothing. */
+  usual?: JsonObject
 }
 
-/** A model with the units that these rates price it in. */
-export function pricedBy(rates: readonly Rate[], model: Model): Model {
-  const units = new Set(rates.flatMap((rate) => (rate.model === model.name ? [rate.unit] : [])))
-  return units.size === 0 ? model : { ...model, pricedIn: [...units] }
+const unitsOf = new WeakMap<readonly Rate[], Map<string, Set<Unit>>>()
+
+/** A model with what the price list says of it. */
+export function pricedBy(rates: readonly Rate[], model: Model, usual?: JsonObject): Model {
+  const units = unitsOf.get(rates) ?? new Map<string, Set<Unit>>()
+  if (!unitsOf.has(rates))
+    for (const { model: name, unit } of rates) units.set(name, (units.get(name) ?? new Set()).add(unit))
+  unitsOf.set(rates, units)
+  const pricedIn = units.get(model.name)
+  return { ...model, ...(pricedIn && { pricedIn: [...pricedIn] }), ...(usual && { usual }) }
 }
 
 /** A file that a call or tool made, before the engine verifies, hashes and stores it. */
@@ -82,19 +91,26 @@ export interface Provider {
   /** The model of that name, or undefined if this provider has none. */
   model(name: string): Model | undefined
   /** What one request is expected to use, before it is sent; priced by the rate table. */
-  expectedUsage(model: Model, request: JsonObject): Usage[]
+  expectedUsage(model: Model, request: JsonObject, outlook?: Outlook): Usage[]
   /** As `Tool.makes`, of the files that it answers a request with. */
   makes?(model: Model, request: JsonObject): string | undefined
   /** What it says of a request itself, so that parameters there would not be heard: where, and what to write instead. */
   reserved?(model: Model, request: JsonObject): { path: string[]; instead: string }[]
-  /** What it uses at least and at most; as expected where absent. */
-  usageRange?(model: Model, request: JsonObject): { low: Usage[]; high: Usage[] }
   /** What a request used whose answer is only `expected` to have used something, by all that it made; null where that does not tell. */
   measure?(model: Model, request: JsonObject, made: readonly MadeFile[]): Usage[] | null
 }
 
 /** What a file turned out to be. */
 export type MadeFile = Awaited<ReturnType<Inspect>>
+
+/** What is known of a request beside what it says; `expected` with no more than that where it is absent. */
+export interface Outlook {
+  at: Bound
+  /** The text that a text model answers. */
+  answer: string
+  /** The files that it is given. */
+  files: readonly MadeFile[]
+}
 
 /**
  * One way to reach a provider, live or simulated. Never repeats a request that may cost something: the engine is the
@@ -155,8 +171,8 @@ export interface StepKind {
   outputKeys(step: Step, tool: Tool | undefined): readonly string[] | null
   /** The capability that the step's model must have, or null for a kind without a model. */
   capability(step: Step): Capability[] | null
-  /** What the provider is expected to be asked, for estimates; by the unrendered step. */
-  expects(step: Step): JsonObject
+  /** What the provider is asked with these fields, which may be unrendered: for estimates. */
+  expects(fields: Record<string, unknown>): JsonObject
   run(fields: JsonObject, context: StepContext): Promise<JsonValue>
 }
 
@@ -171,6 +187,8 @@ export interface Tool {
   makes?(args: JsonObject): string | undefined
   /** A program or library that must be present; its absence is `tool-unavailable` at submit. */
   missing?(): string | null
+  /** Its output beforehand, where that follows from the arguments alone; absent: a file. */
+  foresees?(args: JsonObject): JsonValue
   run(args: JsonObject, context: StepContext): Promise<JsonValue>
 }
 

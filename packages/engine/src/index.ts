@@ -16,6 +16,7 @@ export {
   type InputFile,
   type MadeFile,
   type Model,
+  type Outlook,
   pricedBy,
   type Provider,
   type ProducedFile,

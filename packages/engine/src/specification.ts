@@ -25,6 +25,8 @@ export interface Binding {
     mapped?: NonNullable<ModelRow['mapped']>
     /** How long it may take for one request where the step has no limit of its own. */
     timeLimitMs?: number
+    /** What the price list says that a request takes which says nothing. */
+    usual?: JsonObject
   }[]
 }
 
@@ -36,7 +38,6 @@ export interface SubWorkflow {
   definition: Definition
   intakeSchema: JsonObject
   simulated: boolean
-  estimate: Estimate
 }
 
 /** What an organization's runs of a workflow may spend on one day (UTC), all calls below them included. */
@@ -45,11 +46,11 @@ export interface DayCap {
   maxUsd: number
 }
 
-/** A step's price for one time, and how often it may run. */
+/** What a step is expected to cost for one time in a run with this intake, and how often it may run. */
 export interface PricedStep {
   stepId: string
   kind: string
-  /** Null for a step that costs nothing, whatever happens. */
+  /** Null for a step that costs nothing, whatever happens. With forEach, of an item like the others. */
   once: Estimate | null
   /** Of a step with forEach: the list, and how long it is where it is made on the way. */
   items: { list: JsonValue; likely: Estimate } | null
@@ -83,8 +84,6 @@ export interface Definition {
   onUnknownOutcome: 'retry' | 'review' | 'fail'
   /** The workflows that steps call, by step id, in the version that was current when the run was accepted. */
   subWorkflows: Record<string, SubWorkflow>
-  /** What each step and asking gate was expected to cost, for one time. */
-  priced: PricedStep[]
   pricingVersion: string
   /** The rows of the pricing version that this definition's models can be charged by. */
   rates: Rate[]
@@ -96,6 +95,8 @@ export interface Instance {
   regenerate: JsonObject
   variantIndex: number | null
   variants: number
+  /** What each step and asking gate was expected to cost when the run was accepted. */
+  priced?: PricedStep[]
   /** Some of its steps were taken over from an earlier run. */
   inherited?: true
   /** Of a retry: the runs that the earlier one had called, by the unit that called them; calling again goes on there. */

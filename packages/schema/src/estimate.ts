@@ -5,7 +5,9 @@ import { JsonRecord } from './json.ts'
 const amounts = {
   low: z.number().describe('If all goes well, in USD.'),
   expected: z.number().describe('Likely, in USD.'),
-  high: z.number().describe('At most, in USD.'),
+  high: z
+    .number()
+    .describe('At most, in USD: the longest answers that schemas and limits allow, and each retry after bad output.'),
 }
 
 export const StepEstimate = z.object({

@@ -143,7 +143,9 @@ export const ModelRow = z
     defaults: z
       .record(z.string(), z.union([z.string().max(200), z.number(), z.boolean()]))
       .optional()
-      .describe('What an estimate takes where a request says nothing: max_output_tokens, seconds, size, …'),
+      .describe(
+        'What an estimate takes where a request says nothing: max_output_tokens, reasoning_effort, seconds, size, …',
+      ),
     time_limit_s: z.int().min(1).max(86_400).optional().describe('How long the provider may take for one request.'),
     since: z.iso.date().optional(),
     until: z.iso.date().optional().describe('Its last day, in UTC.'),

@@ -26,6 +26,7 @@ export const Specification = z
               endpoint: z.string(),
               simulated: z.boolean(),
               mapped: JsonRecord.exactOptional().describe('How it understands the parameters of the others.'),
+              usual: JsonRecord.exactOptional().describe('What its row says that a request takes which says nothing.'),
               timeLimitMs: z
                 .int()
                 .exactOptional()

@@ -11,9 +11,10 @@ const TEXT_MAX = 2000
 
 /**
  * The page of a template document, ending with a line break; the same document gives the same page.
- * It names steps, models and rules, never a prompt. `source` is the path of the document, if it has one.
+ * It names steps, models and rules, never a prompt. `source` is the path of the document, if it has one, and `costs`
+ * are rows of what runs of it were estimated at and cost.
  */
-export function workflowPage(document: JsonObject, source?: string): string {
+export function workflowPage(document: JsonObject, source?: string, costs: readonly string[][] = []): string {
   const id = textOf(document.id)
   const facts = [
     ['Category', textOf(document.category)],
@@ -37,7 +38,7 @@ export function workflowPage(document: JsonObject, source?: string): string {
     '## Gates',
     gatesPart(listOf(document.gates)),
     '## Cost',
-    costPart(document.budgetPolicy),
+    costPart(document.budgetPolicy, costs),
     '## Run-spec example',
     fenced('yaml', scaffoldRunSpec(scaffoldOf(document), { format: 'yaml', optional: false, showOutput: false })),
     '## Run it',
@@ -179,13 +180,14 @@ function gatesPart(gates: readonly JsonValue[]): string {
   return lines.join('\n')
 }
 
-function costPart(policy: JsonValue | undefined): string {
+function costPart(policy: JsonValue | undefined, costs: readonly string[][]): string {
   const { maxPerRunUsd, maxPerDayUsd, description } = isJsonObject(policy) ? policy : { description: policy ?? '' }
   const lines = [
     sentence(description),
     maxPerRunUsd === undefined ? '' : `A run may cost at most $${textOf(maxPerRunUsd)}.`,
     maxPerDayUsd === undefined ? '' : `All runs of a day together may cost at most $${textOf(maxPerDayUsd)}.`,
     'What a run costs at the present prices: `npx fab-workflow estimate run.yaml`.',
+    costs.length === 0 ? '' : table(['Intake', 'Low', 'Expected', 'High', 'Cost', 'Deviation'], costs),
   ]
   return lines.filter((line) => line !== '').join('\n\n')
 }

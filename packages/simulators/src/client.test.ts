@@ -1,6 +1,6 @@
 import type { ArtifactRecord, Model, Provider } from '@fabrique/engine'
 import { anArtifact, providerClientContract } from '@fabrique/engine/testing'
-import type { JsonObject } from '@fabrique/schema'
+import { type JsonObject, textOf } from '@fabrique/schema'
 import { createStandardCatalog, inspect } from '@fabrique/steps'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
@@ -55,7 +55,7 @@ for (const { name, model: modelName, request, files } of CASES) {
   })
 
   describe(`the simulated client for ${name}`, () => {
-    it('answers the same request with the same bytes, files that decode, and the usage that was expected', async () => {
+    it('answers the same request with the same bytes, files that decode, and the usage that is expected of its answer', async () => {
       const model = modelOf(modelName)
       const provider = providerOf(model.provider)
       const call = async () =>
@@ -71,7 +71,8 @@ for (const { name, model: modelName, request, files } of CASES) {
         })
       const [first, second] = [await call(), await call()]
       expect(second).toEqual(first)
-      expect(first.usage).toEqual(provider.expectedUsage(model, request))
+      const outlook = { at: 'expected', answer: textOf(first.output.text), files: [] } as const
+      expect(first.usage).toEqual(provider.expectedUsage(model, request, outlook))
       for (const file of first.files) expect((await inspect(file.bytes, file.mimeType)).mimeType).toBe(file.mimeType)
     })
   })

@@ -82,7 +82,7 @@ function sizeOf(size: unknown): [number, number] {
   return [within(width), within(height)]
 }
 
-/** The twin of one provider. Its usage is what the provider was expected to use, so that prices work alike. */
+/** The twin of one provider. It reports what the provider was expected to use for this answer, so that prices work alike. */
 export function createSimulatedClient(provider: Provider): ProviderClient {
   return {
     async call(request) {
@@ -95,8 +95,10 @@ export function createSimulatedClient(provider: Provider): ProviderClient {
       }
       if (request.signal.aborted) throw new StepFailure('timeout', 'The call was stopped before it was made.')
       try {
-        const usage = provider.expectedUsage(request.model, request.request)
-        return { ...(await make(request)), usage, basis: 'expected' }
+        const made = await make(request)
+        const given = Object.values(request.files).map(({ record }) => record)
+        const outlook = { at: 'expected', answer: textOf(made.output.text), files: given } as const
+        return { ...made, usage: provider.expectedUsage(request.model, request.request, outlook), basis: 'expected' }
       } catch (error) {
         if (!request.signal.aborted || StepFailure.is(error)) throw error
         throw new StepFailure('timeout', 'The call was stopped.', { cause: error })

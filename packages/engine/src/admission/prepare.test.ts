@@ -112,6 +112,7 @@ describe('a workflow to be run', () => {
       regenerate: { direction: 'bolder' },
       variantIndex: 2,
       variants: 3,
+      priced: [expect.objectContaining({ stepId: 'a', once: { low: 0.25, expected: 0.25, high: 0.25 } })],
     })
     expect(validated).toEqual([[contentHash(template.intakeSchema), template.intakeSchema]])
   })
@@ -168,7 +169,6 @@ describe('a workflow that calls others', () => {
       workflowVersion: '2026.05.05',
       intakeSchema: called.intakeSchema,
       simulated: false,
-      estimate: { low: 0.5, expected: 0.5, high: 0.5 },
       definition: { templateId: called.id, stepInstructions: called.runtimeSteps },
     })
     expect(pinned?.hash).toBe(contentHash(pinned?.definition))
@@ -181,10 +181,7 @@ describe('a workflow that calls others', () => {
 
   it('is bound to the version that its step names', async () => {
     const { definition } = setup([aTemplate([calling(called.id, '2026.04.04')]), called, older])
-    expect((await definition()).subWorkflows?.d).toMatchObject({
-      workflowVersion: '2026.04.04',
-      estimate: { expected: 0.25 },
-    })
+    expect((await definition()).subWorkflows?.d).toMatchObject({ workflowVersion: '2026.04.04' })
   })
 
   it('cannot run where one of them cannot', async () => {
@@ -217,7 +214,7 @@ describe('what is compiled', () => {
     const pricing = { ...PRICING, version: '2026.02.02', rates: [{ ...PRICING.rates[0], unit_price_usd: 1 }] }
     expect(await definition({ pricing: pricing as RateTable })).toMatchObject({
       pricingVersion: '2026.02.02',
-      priced: [{ once: { expected: 1 } }],
+      rates: [{ unit_price_usd: 1 }],
     })
     expect(await definition()).toBe(before)
   })

@@ -21,9 +21,10 @@ import {
   notRunnable,
   type ProviderMode,
 } from '../template/compile.ts'
-import { estimateSteps, pricedFor, stepsPricedByIntake, sumOf } from '../template/estimate.ts'
+import { estimateSteps, sumOf } from '../template/estimate.ts'
+import { forecast } from '../template/forecast.ts'
 import { type EarlierRun, inherit, stepsToReuse } from '../inheritance.ts'
-import { placeholdersIn, runScope, type Scope } from '../template/placeholders.ts'
+import { placeholdersIn } from '../template/placeholders.ts'
 import { endsOf, type ModelEnd } from '../template/model-ends.ts'
 import type { Clock, Ids, IntakeSchemas, NewSlot, RunStore } from '../ports.ts'
 import type { Definition, Estimate, SubWorkflow } from '../specification.ts'
@@ -76,7 +77,7 @@ export interface Preparer {
 /** What the limits of a run and of a day are checked against. */
 export type Budgeted = Pick<PreparedRun, 'workflow' | 'estimate' | 'maxPerDayUsd'>
 
-type CompiledTemplate = Compiled & { template: Template; pricedByIntake: Step[] }
+type CompiledTemplate = Compiled & { template: Template }
 
 const COMPILED_CACHED_MAX = 500
 /** How deep workflows may call each other; the guards refuse circles, this bounds what was listed before them. */
@@ -115,8 +116,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
     const key = [template.id, template.version, pricing.version, ...choices].join('#')
     const known = compiled.get(key)
     if (known?.template.runtimeSteps === template.runtimeSteps) return known
-    const done = compile(template, { ...deps, pricing, subWorkflows, intake, retired })
-    const ready = { ...done, template, pricedByIntake: stepsPricedByIntake(done.definition) }
+    const ready = { ...compile(template, { ...deps, pricing, subWorkflows, intake, retired }), template }
     compiled.set(key, ready)
     return ready
   }
@@ -137,7 +137,6 @@ export function createPreparer(deps: PrepareDeps): Preparer {
       definition: ready.definition,
       intakeSchema: template.intakeSchema,
       simulated: ready.simulated,
-      estimate: sumOf(estimateSteps(ready.definition.priced, scopeFor(template.id, {}), new Set())),
     }
   }
 
@@ -152,13 +151,10 @@ export function createPreparer(deps: PrepareDeps): Preparer {
       if (checked.problems.length > 0) throw misfit(checked.problems)
       const intake = checked.value as JsonObject
       const earlier = await findEarlier()
-      const { definition, hash, simulated, pricedByIntake } = await bind(template, pricing, intake, drafts)
+      const { definition, hash, simulated } = await bind(template, pricing, intake, drafts)
       const { reused, warnings: unkept } = stepsToReuse(definition, regenerate.keep ?? [], earlier)
-      const priced =
-        pricedByIntake.length === 0
-          ? definition.priced
-          : pricedFor(definition, deps.catalog, pricedByIntake, (step) => scopeFor(template.id, intake, step))
-      const steps = estimateSteps(priced, scopeFor(template.id, intake), reused)
+      const priced = forecast(deps.catalog, definition, { intake, regenerate })
+      const steps = estimateSteps(priced, reused)
       const estimate = sumOf(steps)
       checkRun(definition, estimate)
       const undeclared = checked.undeclared.map(
@@ -181,7 +177,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
             workflowVersion: template.version,
             definitionHash: hash,
             definition,
-            instance: { intake, regenerate, ...place, ...(inherited && { inherited: true as const }) },
+            instance: { intake, regenerate, ...place, priced, ...(inherited && { inherited: true as const }) },
             input,
             simulated,
             estimatedUsd: estimate.expected,
@@ -194,12 +190,15 @@ export function createPreparer(deps: PrepareDeps): Preparer {
   }
 }
 
-/** Throws `budget-exceeded` for one run that is too dear. */
-export function checkRun({ templateId, budgetPolicy: { maxPerRunUsd } }: Definition, { expected }: Estimate): void {
-  if (maxPerRunUsd === undefined || expected <= maxPerRunUsd) return
+/** Throws `budget-exceeded` for one run that may become too dear. */
+export function checkRun(
+  { templateId, budgetPolicy: { maxPerRunUsd } }: Definition,
+  { expected, high }: Estimate,
+): void {
+  if (maxPerRunUsd === undefined || high <= maxPerRunUsd) return
   throw new FabriqueError(
     'budget-exceeded',
-    `A run of "${templateId}" is estimated at $${expected}, over the template's limit of $${maxPerRunUsd} per run.`,
+    `A run of "${templateId}" with this input is estimated at $${expected} and may cost $${high}, over the template's limit of $${maxPerRunUsd} per run.`,
   )
 }
 
@@ -224,12 +223,6 @@ export async function checkDay(
 
 function misfit(problems: Problem[]): FabriqueError {
   return new FabriqueError('validation-failed', 'The input does not fit the workflow.', { problems })
-}
-
-/** What placeholders see before anything has run. */
-export function scopeFor(workflow: string, intake: JsonObject, step?: Step): Scope {
-  const instance = { intake, regenerate: {}, variantIndex: null, variants: 1 }
-  return runScope({ id: '', workflow, organizationId: '', instance }, {}, step?.lookups ?? {})
 }
 
 /** Wishes of a regeneration that no prompt of the template takes up. */

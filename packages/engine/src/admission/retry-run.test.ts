@@ -2,22 +2,20 @@ import { isTerminal, type RunEvent, type Step, textOf } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { StepFailure } from '../failure.ts'
 import { contentHash } from '../template/compile.ts'
+import { forecast } from '../template/forecast.ts'
 import type { NewRun, NewSlot } from '../ports.ts'
 import { type EndedRun, type RetryDeps, retryRun } from './retry-run.ts'
 import type { Definition } from '../specification.ts'
 import { aDefinition, aNewRun } from '../testing/factories.ts'
 import { createSequentialIds } from '../testing/sequential-ids.ts'
-import { answerTo, asking, createTestEngine, drive, pinned } from '../testing/test-engine.ts'
+import { answerTo, asking, createTestCatalog, createTestEngine, drive, pinned } from '../testing/test-engine.ts'
 
-const once = { low: 0.25, expected: 0.25, high: 0.25 }
+const aLine = (...steps: (Partial<Step> & { id: string })[]) => aDefinition(asking(steps))
 
-/** Steps that cost a quarter for one time. */
-function priced(definition: Definition): Definition {
-  const { stepInstructions } = definition
-  const each = ({ id, kind }: Step) => ({ stepId: id, kind, once, items: null, conditional: false })
-  return { ...definition, priced: stepInstructions.map(each) }
+/** As it was accepted, with what its steps were expected to cost. */
+function priced<Run extends NewSlot>(run: Run): Run {
+  return { ...run, instance: { ...run.instance, priced: forecast(createTestCatalog(), run.definition, run.instance) } }
 }
-const aLine = (...steps: (Partial<Step> & { id: string })[]) => priced(aDefinition(asking(steps)))
 
 /** A worker and an API over one record, and a provider that refuses what is in `broken`. */
 function setup() {
@@ -35,7 +33,8 @@ function setup() {
   const ids = createSequentialIds()
   const accepted = new Map<string, NewRun>()
 
-  async function execute(run: NewRun): Promise<string> {
+  async function execute(plain: NewRun): Promise<string> {
+    const run = { ...priced(plain), slots: plain.slots.map(priced) }
     accepted.set(run.id, run)
     await store.accept(run)
     const owed = run.slots.length === 0 ? [run] : run.slots
@@ -184,7 +183,7 @@ describe('a retry of what calls workflows', () => {
   const called = aLine({ id: 'x' }, { id: 'y', needs: ['x'] })
   const calling = (definition: Definition) => ({
     ...aLine({ id: 'd', kind: 'call', prompt: undefined, input: {} }, { id: 'e', needs: ['d'] }),
-    subWorkflows: { d: pinned(definition, { low: 0.5, expected: 0.5, high: 0.5 }) },
+    subWorkflows: { d: pinned(definition) },
   })
 
   it('does not pay again what the called run had finished', async () => {
@@ -258,7 +257,7 @@ describe('a retry of a run of slots', () => {
     const reviewed = { ...definition, gates: [{ id: 'look', name: 'look', type: 'review' }] }
     const slots = [reviewed, definition, definition].map((one, n): NewSlot => {
       const run = aNewRun(ids.next(), { definition: one })
-      return { ...run, instance: { ...run.instance, intake: { n } } }
+      return priced({ ...run, instance: { ...run.instance, intake: { n } } })
     })
     const root = aNewRun(ids.next(), { slots })
     accepted.set(root.id, root)
@@ -377,7 +376,7 @@ describe('an accepted retry', () => {
     broken.add('item 2')
     const definition = aLine({ id: 'list', prompt: 'item {item}', forEach: { items: [1, 2], concurrency: 1 } })
     const second = await retry(await run(definition, { failFast: false }))
-    expect(accepted.get(second)?.estimatedUsd).toBe(0.25)
+    expect(accepted.get(second)?.estimatedUsd).toBe(0.5)
   })
 })
 

@@ -5,7 +5,7 @@ import { contentHash } from '../template/compile.ts'
 import { estimateSteps, FREE, sumOf } from '../template/estimate.ts'
 import { callsOf, continuation } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
-import { type Budgeted, checkDay, checkRun, scopeFor } from './prepare.ts'
+import { type Budgeted, checkDay, checkRun } from './prepare.ts'
 import { slotKey } from '../unit-key.ts'
 import { acceptRun, replayOf } from './submit.ts'
 
@@ -89,10 +89,7 @@ async function retrySlot(
   const history = await store.history(earlier.id)
   const inherited = continuation(earlier, history, ids)
   const finished = new Set(inherited.checkpoints.filter(({ key, stepId }) => key === stepId).map(({ key }) => key))
-  const estimate =
-    status === 'completed'
-      ? FREE
-      : sumOf(estimateSteps(definition.priced, scopeFor(workflow, instance.intake), finished))
+  const estimate = status === 'completed' ? FREE : sumOf(estimateSteps(instance.priced ?? [], finished))
   // A unit that the earlier run did not call again may have been called by the run that it retried.
   const earlierCalls = { ...instance.earlierCalls, ...callsOf(history) }
   const slot: NewSlot = {

@@ -232,7 +232,6 @@ function rootOf(ids: Ids, spec: Spec, slots: NewSlot[], pricing: RateTable): New
     budgetPolicy: {},
     onUnknownOutcome: 'retry',
     subWorkflows: {},
-    priced: [],
     pricingVersion: pricing.version,
     rates: [],
   }

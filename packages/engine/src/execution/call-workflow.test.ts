@@ -2,7 +2,7 @@ import type { Step } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { StepFailure } from '../failure.ts'
 import type { NewRun, RunStore } from '../ports.ts'
-import type { Definition, Estimate } from '../specification.ts'
+import type { Definition, Estimate, PricedStep } from '../specification.ts'
 import { aDefinition, aNewRun } from '../testing/factories.ts'
 import { answerTo, asking, createTestEngine, drive, pinned } from '../testing/test-engine.ts'
 import type { EngineDeps } from './execute.ts'
@@ -10,6 +10,13 @@ import type { EngineDeps } from './execute.ts'
 const usd = (expected: number, high = expected): Estimate => ({ low: expected, expected, high })
 /** Asks about its prompt, for a quarter. */
 const CALLED = aDefinition({ templateId: 'test/called', ...asking([{ id: 'b', prompt: '{intake.prompt}' }]) })
+
+/** As `CALLED`, and at most as much as this: the first model costs what is expected, the second what is highest. */
+function costing({ expected, high }: Estimate): Definition {
+  const { rates, ...asked } = asking([{ id: 'b', retry: { maxAttempts: 1, backoffMs: 0 } }], ['acme/one', 'acme/two'])
+  const prices = rates.map((rate, index) => ({ ...rate, unit_price_usd: index === 0 ? expected : high }))
+  return aDefinition({ ...CALLED, ...asked, rates: prices })
+}
 
 /** A run whose step `d` calls a workflow; other steps are priced as they are expected to cost. */
 function calling(
@@ -19,17 +26,17 @@ function calling(
     step?: Partial<Step>
     over?: Partial<Definition>
   } = {},
-): Partial<Definition> {
-  const { estimate = usd(0.25), beside = {}, step = {}, over = {} } = options
+): Partial<Definition> & { priced: PricedStep[] } {
+  const { estimate, beside = {}, step = {}, over = {} } = options
   const steps = asking([
     { id: 'd', kind: 'call', prompt: undefined, input: { prompt: 'sub' }, ...step },
     ...Object.keys(beside).map((id) => ({ id, needs: ['d'] })),
   ])
   return {
     ...steps,
-    subWorkflows: { d: pinned(CALLED, estimate) },
+    subWorkflows: { d: pinned(estimate === undefined ? CALLED : costing(estimate)) },
     priced: [
-      { stepId: 'd', kind: 'call', once: estimate, items: null, conditional: false },
+      { stepId: 'd', kind: 'call', once: estimate ?? usd(0.25), items: null, conditional: false },
       ...Object.entries(beside).map(([stepId, once]) => ({
         stepId,
         kind: 'ask',
@@ -42,10 +49,15 @@ function calling(
   }
 }
 
-async function setup(definition: Partial<Definition>, over: Partial<NewRun> = {}, ports: Partial<EngineDeps> = {}) {
+async function setup(
+  { priced, ...definition }: Partial<Definition> & { priced: PricedStep[] },
+  over: Partial<NewRun> = {},
+  ports: Partial<EngineDeps> = {},
+) {
   const world = createTestEngine({ call: async ({ request }) => answerTo(request) }, ports)
   const { store, engine, deliveries } = world
-  await store.accept(aNewRun('r', { definition: aDefinition(definition), ...over }))
+  const run = aNewRun('r', { definition: aDefinition(definition), ...over })
+  await store.accept({ ...run, instance: { ...run.instance, priced } })
   const step = (signal = new AbortController().signal) => engine.execute('r', signal)
   return {
     ...world,
@@ -72,7 +84,13 @@ describe('a called run', () => {
     })
     expect(await step()).toBe('suspended')
     expect(await instances()).toEqual([
-      { intake: { prompt: 'sub' }, regenerate: { direction: 'bolder' }, variantIndex: null, variants: 1 },
+      {
+        intake: { prompt: 'sub' },
+        regenerate: { direction: 'bolder' },
+        variantIndex: null,
+        variants: 1,
+        priced: [{ stepId: 'b', kind: 'ask', once: usd(0.25), items: null, conditional: false }],
+      },
     ])
     expect(await children()).toMatchObject([{ callerKey: 'd', workflow: 'test/called', status: 'pending', capUsd: 0 }])
   })
@@ -137,7 +155,7 @@ describe('a called run', () => {
 describe('what a called run may spend', () => {
   it.each<[string, number | undefined, Parameters<typeof calling>[0], number | undefined]>([
     ['without end where its caller may', undefined, {}, undefined],
-    ['what it needs at most, and half as much for prompts that get longer', 9, { estimate: usd(0.25, 3) }, 4.5],
+    ['what it needs at most', 9, { estimate: usd(0.25, 3) }, 3],
     ['twice what it is expected to need, where that is more', 9, { estimate: usd(0.25, 0.3) }, 0.5],
     ['what is left', 2, { estimate: usd(0.25, 3) }, 2],
     ['what is left beside the other steps', 2, { estimate: usd(0.25, 3), beside: { x: usd(0.5), y: usd(0.25) } }, 1.25],
@@ -162,12 +180,13 @@ describe('what a called run may spend', () => {
     const definition = calling({
       estimate,
       step: { forEach: { items: list, concurrency: 3 } },
-      over: {
-        budgetPolicy: { maxPerRunUsd: 2 },
-        priced: [{ stepId: 'd', kind: 'call', once: estimate, items: { list, likely: estimate }, conditional: false }],
-      },
+      over: { budgetPolicy: { maxPerRunUsd: 2 } },
     })
-    const { step, children } = await setup(definition)
+    const items = { list, likely: estimate }
+    const { step, children } = await setup({
+      ...definition,
+      priced: [{ stepId: 'd', kind: 'call', once: estimate, items, conditional: false }],
+    })
     await step()
     const caps = Object.fromEntries((await children()).map(({ callerKey, capUsd }) => [callerKey, capUsd]))
     expect(caps).toEqual({ 'd[0]': 1.5, 'd[1]': 0.25, 'd[2]': 0.25 })
@@ -185,7 +204,7 @@ describe('what a called run may spend', () => {
       providerBindings,
       rates,
       priced,
-      subWorkflows: { d: pinned(CALLED, estimate) },
+      subWorkflows: { d: pinned(costing(estimate)) },
       budgetPolicy: { maxPerRunUsd: 1 },
     })
     await step()

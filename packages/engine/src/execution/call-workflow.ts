@@ -1,7 +1,9 @@
 // A step that calls another workflow: once, with the called run on record before the step is suspended.
 // Hides what the called run may spend, and how the caller adopts its files.
 import { isTerminal, type JsonObject, roundUsd } from '@fabrique/schema'
-import { estimateSteps } from '../template/estimate.ts'
+import type { Catalog } from '../catalog.ts'
+import { estimateSteps, sumOf } from '../template/estimate.ts'
+import { forecast } from '../template/forecast.ts'
 import { StepFailure } from '../failure.ts'
 import { adoptFiles } from '../inheritance.ts'
 import { runScope } from '../template/placeholders.ts'
@@ -11,15 +13,13 @@ import type { Clock, Ids, IntakeSchemas, RunQueue } from '../ports.ts'
 import { isWithin } from '../unit-key.ts'
 
 export interface SubWorkflowDeps {
+  catalog: Catalog
   intake: IntakeSchemas
   queue: Pick<RunQueue, 'enqueue' | 'publish'>
   clock: Clock
   ids: Ids
   killpoint?: (name: string) => void
 }
-
-/** How much more than the estimate's highest a called run may spend, for prompts that are longer once they are filled. */
-const FILLED_PROMPTS = 1.5
 
 /** Thrown out of a step that waits for a run that it called. */
 export class Suspended extends Error {
@@ -65,14 +65,14 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
       code: 'sub-workflow-input',
     })
   }
-  const { expected, high } = pinned.estimate
+  const intake = { intake: checked.value as JsonObject, regenerate: run.instance.regenerate }
+  const priced = forecast(deps.catalog, pinned.definition, intake)
+  const { expected, high } = sumOf(estimateSteps(priced, new Set()))
   const left = state.leftUsd()
   if (left < expected) state.admit(expected)
   // The called run gets what is left, less what the caller's other work is expected to spend.
   const spare = Math.max(left - expectedElsewhereUsd(state, unit), Math.min(left, expected))
-  // Its calls are held against what they may cost with their prompts filled, which the estimate could not know.
-  const enough = Math.max(FILLED_PROMPTS * high, 2 * expected)
-  const capUsd = left === Number.POSITIVE_INFINITY ? null : Math.min(spare, enough)
+  const capUsd = left === Number.POSITIVE_INFINITY ? null : Math.min(spare, Math.max(high, 2 * expected))
   const dayCaps = dayCapsOf(run, definition)
   const continues = run.instance.earlierCalls?.[unit.key]
   const id = deps.ids.next()
@@ -85,10 +85,10 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
       definitionHash: pinned.hash,
       definition: pinned.definition,
       instance: {
-        intake: checked.value as JsonObject,
-        regenerate: run.instance.regenerate,
+        ...intake,
         variantIndex: null,
         variants: 1,
+        priced,
         ...(capUsd === null ? {} : { capUsd: roundUsd(capUsd) }),
         ...(dayCaps.length === 0 ? {} : { dayCaps }),
         ...(continues === undefined ? {} : { continues }),
@@ -112,12 +112,13 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
 
 /** What the caller's other work is expected to spend: its other steps, and this step's items that have not called yet. */
 function expectedElsewhereUsd(state: RunState, { step, key }: Unit): number {
-  const { run, definition, checkpoints, children } = state
+  const { run, checkpoints, children } = state
   const settled = new Set(checkpoints.keys())
-  const steps = estimateSteps(definition.priced, runScope(run, state.outputs(), step.lookups ?? {}), settled)
+  const { priced = [] } = run.instance
+  const steps = estimateSteps(priced, settled, runScope(run, state.outputs(), step.lookups ?? {}))
   return steps.reduce((sum, one) => {
     if (one.step !== step.id) return sum + one.expected
-    const once = definition.subWorkflows[step.id]?.estimate.expected ?? 0
+    const once = priced.find(({ stepId }) => stepId === step.id)?.once?.expected ?? 0
     const called = [...children.keys()].filter((other) => other !== key && isWithin(other, step.id))
     return sum + Math.max(0, one.expected - once * (called.length + 1))
   }, 0)

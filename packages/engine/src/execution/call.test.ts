@@ -260,8 +260,10 @@ describe('the price of a call', () => {
     const asked: number[] = []
     const catalog = createTestCatalog()
     const acme = catalog.provider('acme') as Provider
-    const dear = { low: [], high: [{ unit: 'request' as const, quantity: 8 }] }
-    const ranged = { ...catalog, provider: () => ({ ...acme, usageRange: () => dear }) }
+    const expectedUsage: Provider['expectedUsage'] = (_, __, outlook) => [
+      { unit: 'request', quantity: outlook?.at === 'high' ? 8 : 1 },
+    ]
+    const ranged = { ...catalog, provider: () => ({ ...acme, expectedUsage }) }
     const { call } = setup({ deps: { catalog: ranged, admit: (usd) => void asked.push(usd) } })
     expect((await call()).record.estimatedUsd).toBe(0.25)
     expect(asked).toEqual([2])

@@ -19,6 +19,7 @@ import {
   type InputFile,
   type MadeFile,
   type Model,
+  type Outlook,
   pricedBy,
   type ProducedFile,
   type ProviderAnswer,
@@ -27,6 +28,7 @@ import {
 import { backoffMs, type FailureClass, StepFailure, TRANSIENT } from '../failure.ts'
 import type { ArtifactStore, Bill, CallFacts, CallRecord, Clock, FileLink, Inspect, Limits } from '../ports.ts'
 import type { Binding, Definition } from '../specification.ts'
+import { type Bound, likelyAnswer } from '../template/likely-answer.ts'
 import { requestFor } from '../template/parameters.ts'
 import { callId } from '../unit-key.ts'
 
@@ -117,14 +119,14 @@ interface Asked {
 function askedOf(
   { catalog }: Pick<CallDeps, 'catalog'>,
   { definition }: Pick<CallSite, 'definition'>,
-  bound: Pick<Binding['models'][number], 'model' | 'mapped' | 'timeLimitMs'>,
+  bound: Pick<Binding['models'][number], 'model' | 'mapped' | 'timeLimitMs' | 'usual'>,
   request: JsonObject,
   files: Record<string, InputFile>,
 ): Asked | undefined {
   const model = catalog.model(bound.model)
   if (model === undefined) return undefined
-  const { timeLimitMs } = bound
-  return { model: pricedBy(definition.rates, model), request: requestFor(bound, request), files, timeLimitMs }
+  const { timeLimitMs, usual } = bound
+  return { model: pricedBy(definition.rates, model, usual), request: requestFor(bound, request), files, timeLimitMs }
 }
 
 /**
@@ -220,14 +222,20 @@ async function withPermit<Result>(
 }
 
 /** What the call may cost at most: the caps are held against that, while what is likely is reserved. */
-function mostUsd({ catalog, clock }: CallDeps, site: CallSite, { model, request }: Asked, record: CallRecord): number {
-  const range = catalog.provider(model.provider)?.usageRange?.(model, request)
-  const most = range === undefined ? null : priceOf(site.definition.rates, model.name, timed(clock, range.high))
-  return Math.max(most ?? 0, record.estimatedUsd)
+function mostUsd({ catalog, clock }: CallDeps, site: CallSite, { model, request, files }: Asked, record: CallRecord) {
+  const usages =
+    catalog.provider(model.provider)?.expectedUsage(model, request, outlookOf(request, files, 'high')) ?? []
+  return Math.max(priceOf(site.definition.rates, model.name, timed(clock, usages)) ?? 0, record.estimatedUsd)
 }
 
-function intent(site: CallSite, { model, request }: Asked, simulated: boolean, deps: CallDeps): CallRecord {
-  const usages = timed(deps.clock, deps.catalog.provider(model.provider)?.expectedUsage(model, request) ?? [])
+/** What is known of a request before it is sent. */
+function outlookOf(request: JsonObject, files: Asked['files'], at: Bound): Outlook {
+  return { at, answer: likelyAnswer(request, at).text, files: Object.values(files).map(({ record }) => record) }
+}
+
+function intent(site: CallSite, { model, request, files }: Asked, simulated: boolean, deps: CallDeps): CallRecord {
+  const outlook = outlookOf(request, files, 'expected')
+  const usages = timed(deps.clock, deps.catalog.provider(model.provider)?.expectedUsage(model, request, outlook) ?? [])
   const odd = usages.find(({ quantity }) => !isQuantity(quantity))
   if (odd !== undefined) {
     const what = `The request asks "${model.name}" for an amount in ${odd.unit}s that no call can have.`

@@ -4,7 +4,6 @@ import {
   type EndOutput,
   endEvent,
   type Gate,
-  type JsonObject,
   type JsonValue,
   type RunError,
   runCost,
@@ -13,6 +12,7 @@ import {
   waitingEvent,
 } from '@fabrique/schema'
 import type { EndEvidence, Verdict } from '../catalog.ts'
+import { outputOf } from '../template/data-flow.ts'
 import { parsePath, valueAt } from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
 import { asUnknown } from './call.ts'
@@ -50,7 +50,7 @@ export async function conclude(deps: EndRunDeps, state: RunState): Promise<'fini
   const simulated = [...state.checkpoints.values()].some((checkpoint) => checkpoint.simulated)
   deps.killpoint?.('W9')
   if (failure !== null) return await finish(state, { status: 'failed', error: failure, simulated })
-  return await finish(state, { status: 'completed', output: outputOf(state), simulated })
+  return await finish(state, { status: 'completed', output: outputOf(state.definition, state.outputs()), simulated })
 }
 
 /** Whether a review still needs a decision: of the whole run, or of a step that completed. */
@@ -197,15 +197,4 @@ function finalFiles(state: RunState): EndEvidence['files'] {
 function artifactAt(state: RunState, value: JsonValue | undefined) {
   const id = valueAt(value, ['id']) ?? valueAt(value, ['artifact', 'id'])
   return (typeof id === 'string' ? state.artifacts.get(id) : undefined) ?? null
-}
-
-/** The run's output: its declared aliases, else the outputs of the steps that no other step references. */
-function outputOf(state: RunState): JsonObject {
-  const outputs = state.outputs()
-  const aliases = Object.entries(state.definition.outputAliases)
-  const aliased = aliases.map(([alias, path]) => [alias, valueAt(outputs, parsePath(path)?.path ?? []) ?? null])
-  if (aliases.length > 0) return Object.fromEntries(aliased)
-  const referenced = new Set([...state.graph.nodes.values()].flatMap(({ needs }) => needs.map(({ id }) => id)))
-  const last = Object.entries(outputs).filter(([id]) => !referenced.has(id))
-  return Object.fromEntries(last.map(([id, { output }]) => [id, output]))
 }

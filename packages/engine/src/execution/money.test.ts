@@ -104,6 +104,30 @@ describe('the limit of a run', () => {
     expect(asked).toHaveLength(1)
   })
 
+  it('is held against facts after each call: a run that has passed it makes no further one, and says so', async () => {
+    const { run, asked, costOf } = setup(async ({ request }) => ({
+      ...answerTo(request),
+      usage: [{ unit: 'request', quantity: 5 }],
+    }))
+    const free = { model: 'acme/free', unit: 'request' as const, unit_price_usd: 0, assumed: true as const }
+    const steps = chain('a', 'b')
+    const { id, status, error } = await run(
+      aDefinition({
+        ...steps,
+        providerBindings: {
+          ...steps.providerBindings,
+          b: { models: [{ model: 'acme/free', provider: 'acme', endpoint: 'free', simulated: false }] },
+        },
+        rates: [...steps.rates, free],
+        budgetPolicy: { maxPerRunUsd: 1 },
+      }),
+    )
+    expect([status, error?.code, error?.node_key]).toEqual(['failed', 'budget-exceeded', 'b'])
+    expect(error?.message).toContain('the run has spent $1.25, over its limit of $1.')
+    expect(asked).toEqual(['do a'])
+    expect(costOf(id)).toMatchObject({ actual: 1.25 })
+  })
+
   it('counts an interrupted call as spent after a crash', async () => {
     let dies = true
     const { accept, execute, engine, store, clock, asked } = setup(async ({ request }) => {

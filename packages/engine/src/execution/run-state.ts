@@ -319,10 +319,13 @@ export function createRunState(
     spentUsd,
     leftUsd: () => Math.min(...caps.map(({ maxUsd }) => maxUsd - spentUsd())),
     admit(estimatedUsd) {
-      const wanted = roundUsd(spentUsd() + estimatedUsd)
+      const spent = spentUsd()
+      const wanted = roundUsd(spent + estimatedUsd)
       const broken = caps.find(({ maxUsd }) => wanted > maxUsd)
       if (broken === undefined) return
-      const detail = `the next call would bring the run to $${wanted}, over its limit of $${broken.maxUsd}.`
+      const reason =
+        spent > broken.maxUsd ? `the run has spent $${spent}` : `the next call would bring the run to $${wanted}`
+      const detail = `${reason}, over its limit of $${broken.maxUsd}.`
       if (broken.gate !== null) noteGate(broken.gate, 'failed', detail)
       const by = broken.gate === null ? 'Stopped before a call' : `The gate "${broken.gate.name}" did not pass`
       throw new StepFailure('budget', `${by}: ${detail}`, { code: 'budget-exceeded' })

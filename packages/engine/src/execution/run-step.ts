@@ -1,14 +1,6 @@
 // One step of a run, from its first attempt to its outcome; with forEach, once for each item of a list.
 // Hides rendering, what a kind may do while it runs, the gates that judge it, and which failures are tried again.
-import {
-  FabriqueError,
-  type Gate,
-  type JsonObject,
-  type JsonValue,
-  ownFields,
-  type Step,
-  textOf,
-} from '@fabrique/schema'
+import { FabriqueError, type Gate, type JsonObject, type JsonValue, type Step, textOf } from '@fabrique/schema'
 import pLimit from 'p-limit'
 import { asUnknown, type CallDeps, callModel } from './call.ts'
 import { callWorkflow, type SubWorkflowDeps, Suspended } from './call-workflow.ts'
@@ -16,7 +8,7 @@ import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext,
 import { contentHash } from '../template/compile.ts'
 import { ExpressionError } from '../template/expression.ts'
 import { backoffMs, StepFailure, TRANSIENT } from '../failure.ts'
-import { parsePath, renderText, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
+import { parsePath, renderFields, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
 import { forEachOf } from '../template/data-flow.ts'
 import { gateBinding } from '../specification.ts'
@@ -471,20 +463,4 @@ function unresolved(state: RunState, step: Step, missing: string[]): StepFailure
   return new StepFailure('gate', `The gate "${gate?.name ?? 'prompt resolution'}" did not pass: ${detail}`, {
     code: 'prompt-unresolved',
   })
-}
-
-/** The kind's own fields with their placeholders filled, and what had no value. */
-function renderFields(step: Step, renders: { field: string; as: 'text' | 'value' }[], scope: Scope) {
-  const fields = ownFields(step)
-  const missing: string[] = []
-  for (const { field, as } of renders) {
-    const template = fields[field]
-    if (template === undefined) continue
-    const rendered = as === 'value' ? renderValue(template, scope) : renderText(textOf(template), scope)
-    missing.push(...rendered.missing)
-    fields[field] = ('text' in rendered ? rendered.text : rendered.value) ?? null
-    if ('text' in rendered && rendered.text.trim() === '' && rendered.missing.length === 0)
-      missing.push(`its whole ${field}`)
-  }
-  return { fields, missing }
 }

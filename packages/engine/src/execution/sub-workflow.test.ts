@@ -8,7 +8,8 @@ import { RunTaken } from './run-state.ts'
 import type { Definition } from '../specification.ts'
 import { aDefinition, aNewRun } from '../testing/factories.ts'
 import { createSequentialIds } from '../testing/sequential-ids.ts'
-import { answerTo, asking, createTestEngine, drive, pinned } from '../testing/test-engine.ts'
+import { forecast } from '../template/forecast.ts'
+import { answerTo, asking, createTestCatalog, createTestEngine, drive, pinned } from '../testing/test-engine.ts'
 
 type Serve = (request: ProviderRequest) => Promise<ReturnType<typeof answerTo>>
 
@@ -19,18 +20,12 @@ const CALLED = aDefinition({
   ...asking([{ id: 'b', prompt: '{intake.prompt}' }]),
   artifactSchema: FILE,
 })
-const QUARTER = { low: 0.25, expected: 0.25, high: 0.25 }
 
 /** Calls `called` in step `d`; further steps beside it. */
-function calling(
-  called: Definition,
-  over: Partial<Step> = {},
-  steps: (Partial<Step> & { id: string })[] = [],
-  estimate = QUARTER,
-) {
+function calling(called: Definition, over: Partial<Step> = {}, steps: (Partial<Step> & { id: string })[] = []) {
   return aDefinition({
     ...asking([{ id: 'd', kind: 'call', prompt: undefined, input: { prompt: 'sub' }, ...over }, ...steps]),
-    subWorkflows: { d: pinned(called, estimate) },
+    subWorkflows: { d: pinned(called) },
   })
 }
 
@@ -139,7 +134,7 @@ describe('a called workflow', () => {
     const definition = calling(CALLED)
     const { execute, store, id } = await setup({
       ...definition,
-      subWorkflows: { d: { ...pinned(CALLED, QUARTER), simulated: true } },
+      subWorkflows: { d: { ...pinned(CALLED), simulated: true } },
     })
     await execute()
     expect((await store.history(id)).checkpoints).toMatchObject([{ key: 'd', simulated: true }])
@@ -148,16 +143,16 @@ describe('a called workflow', () => {
   it('may spend no more than its caller allows, whatever its own limit', async () => {
     const called = aDefinition({
       templateId: 'test/called',
-      ...asking([{ id: 'b' }, { id: 'c', needs: ['b'] }, { id: 'e', needs: ['c'] }]),
+      ...asking([{ id: 'b', kind: 'parts', count: 3, retry: { maxAttempts: 3, backoffMs: 0, on: ['bad_output'] } }]),
       budgetPolicy: { maxPerRunUsd: 5 },
     })
     const { execute, read, asked, children } = await setup({
-      ...calling(called, {}, [], { low: 0.25, expected: 0.25, high: 3 }),
+      ...calling(called),
       budgetPolicy: { maxPerRunUsd: 0.6 },
     })
     await execute()
     expect((await children())[0]).toMatchObject({ status: 'failed', error: { code: 'budget-exceeded' }, capUsd: 0.6 })
-    expect(asked).toEqual(['do b', 'do c'])
+    expect(asked).toEqual(['do b 1', 'do b 2'])
     expect(read()?.status).toBe('failed')
   })
 
@@ -357,9 +352,8 @@ describe('called workflows of a list', () => {
   })
 
   it('together may spend no more than the caller', async () => {
-    const dear = { low: 0.25, expected: 0.25, high: 1 }
     const definition = {
-      ...calling(CALLED, { ...LIST, forEach: { items: ['x', 'y', 'z'], concurrency: 3 } }, [], dear),
+      ...calling(CALLED, { ...LIST, forEach: { items: ['x', 'y', 'z'], concurrency: 3 } }),
       budgetPolicy: { maxPerRunUsd: 0.75 },
     }
     const { execute, store, id, deps, deliveries } = await setup(definition)
@@ -372,14 +366,13 @@ describe('called workflows of a list', () => {
   })
 
   it('that are expected to fit under the limit of the caller all get what they are expected to need', async () => {
-    const dear = { low: 0.25, expected: 0.25, high: 1 }
-    const list = ['x', 'y', 'z']
     const definition = {
-      ...calling(CALLED, { ...LIST, forEach: { items: list, concurrency: 3 } }, [], dear),
-      priced: [{ stepId: 'd', kind: 'call', once: dear, items: { list, likely: dear }, conditional: false }],
+      ...calling(CALLED, { ...LIST, forEach: { items: ['x', 'y', 'z'], concurrency: 3 } }),
       budgetPolicy: { maxPerRunUsd: 0.75 },
     }
-    const { execute, read } = await setup(definition)
+    const instance = { intake: {}, regenerate: {}, variantIndex: null, variants: 1 }
+    const priced = forecast(createTestCatalog(), definition, instance)
+    const { execute, read } = await setup(definition, undefined, { instance: { ...instance, priced } })
     await execute()
     expect(read()?.status).toBe('completed')
   })

@@ -3,40 +3,38 @@ import { describe, expect, it } from 'vitest'
 import { forEachOf } from '../template/data-flow.ts'
 import { type RecordedRun, receiptOf } from './receipt.ts'
 import { aCall, aCheckpoint, aDefinition } from '../testing/factories.ts'
+import type { Definition, PricedStep } from '../specification.ts'
 import { pinned } from '../testing/test-engine.ts'
 
 const PRICE = 0.25
 const at = (second: number) => `2026-01-01T12:00:${String(second).padStart(2, '0')}.000Z`
 const CANCELLED_AT = at(10)
 
-/** Steps that each cost a quarter for one time, in a line: each needs the one before. */
+/** Steps in a line: each needs the one before. */
 function definitionOf(...steps: (Partial<Step> & { id: string })[]) {
   const stepInstructions = steps.map((step, index): Step => {
     const before = steps[index - 1]
     return { kind: 'ask', ...(before === undefined ? {} : { needs: [before.id] }), ...step }
   })
+  return aDefinition({ stepInstructions })
+}
+
+/** A quarter for one time of each step. */
+function pricesOf({ stepInstructions }: Definition): PricedStep[] {
   const once = { low: PRICE, expected: PRICE, high: PRICE }
-  return aDefinition({
-    stepInstructions,
-    priced: stepInstructions.map((step) => {
-      const each = forEachOf(step)
-      return {
-        stepId: step.id,
-        kind: step.kind,
-        once,
-        items: each === null ? null : { list: each.items, likely: once },
-        conditional: false,
-      }
-    }),
+  return stepInstructions.map((step) => {
+    const each = forEachOf(step)
+    const items = each === null ? null : { list: each.items, likely: once }
+    return { stepId: step.id, kind: step.kind, once, items, conditional: false }
   })
 }
 
-function aRun(over: Partial<RecordedRun> = {}): RecordedRun {
-  return {
+function aRun(over: Partial<RecordedRun> = {}, priced?: PricedStep[]): RecordedRun {
+  const run = {
     id: 'run',
     workflow: 'test/example',
     organizationId: 'system',
-    status: 'cancelled',
+    status: 'cancelled' as const,
     failFast: true,
     slotIndex: null,
     callerKey: null,
@@ -51,6 +49,7 @@ function aRun(over: Partial<RecordedRun> = {}): RecordedRun {
     below: [],
     ...over,
   }
+  return { ...run, instance: { ...run.instance, priced: priced ?? pricesOf(run.definition) } }
 }
 
 const call = (stepId: string, outcome: 'succeeded' | 'unknown' | 'cancelled' | 'failed', over = {}) => {
@@ -161,13 +160,10 @@ describe('what became of a step', () => {
     const gates = [{ id: 'safe', name: 'Safe', type: 'clean', after: 'a', model: 'acme/judge' }]
     const once = { low: PRICE, expected: PRICE, high: PRICE }
     const plain = definitionOf({ id: 'a' })
-    const definition = {
-      ...plain,
-      gates,
-      priced: [...plain.priced, { stepId: 'gates.safe', kind: 'gate', once, items: null, conditional: false }],
-    }
+    const definition = { ...plain, gates }
+    const priced = [...pricesOf(plain), { stepId: 'gates.safe', kind: 'gate', once, items: null, conditional: false }]
     const asked = call('a', 'unknown', { id: 'a!safe.1', stepKey: 'a!safe' })
-    const { slots } = receiptOf(aRun({ definition, checkpoints: [], calls: [call('a', 'succeeded'), asked] }))
+    const { slots } = receiptOf(aRun({ definition, checkpoints: [], calls: [call('a', 'succeeded'), asked] }, priced))
     expect(slots[0]?.steps.map(({ step, state, spent_usd }) => [step, state, spent_usd])).toEqual([
       ['a', 'finished_anyway', PRICE],
       ['gates.safe', 'aborted_in_flight', PRICE],
@@ -180,9 +176,9 @@ describe('a called run', () => {
   const once = { low: 0.5, expected: 0.5, high: 0.5 }
   const definition = {
     ...definitionOf({ id: 'd', kind: 'call' }),
-    subWorkflows: { d: pinned(called, once) },
-    priced: [{ stepId: 'd', kind: 'call', once, items: null, conditional: false }],
+    subWorkflows: { d: pinned(called) },
   }
+  const priced = [{ stepId: 'd', kind: 'call', once, items: null, conditional: false }]
 
   it('stands under its step, which spends and saves what it does', () => {
     const child = aRun({
@@ -192,7 +188,7 @@ describe('a called run', () => {
       calls: [call('x', 'succeeded')],
       checkpoints: [done('x')],
     })
-    const { slots, totals } = receiptOf(aRun({ definition, below: [child], estimatedUsd: 0.5 }))
+    const { slots, totals } = receiptOf(aRun({ definition, below: [child], estimatedUsd: 0.5 }, priced))
     expect(slots[0]?.steps).toMatchObject([
       {
         step: 'd',
@@ -215,7 +211,7 @@ describe('a called run', () => {
   })
 
   it('that was never called is saved as a whole', () => {
-    expect(fateOf(aRun({ definition }))).toEqual(['never_started', 0, 0, 0.5])
+    expect(fateOf(aRun({ definition }, priced))).toEqual(['never_started', 0, 0, 0.5])
   })
 })
 

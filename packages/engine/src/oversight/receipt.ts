@@ -77,7 +77,7 @@ export function receiptOf(run: RecordedRun): Receipt {
 function receiptRun(run: RecordedRun): ReceiptRun {
   const { definition } = run
   const gates = definition.gates.map((gate) => ({ id: gateBinding(gate), gateId: gate.id }))
-  const asking = gates.filter(({ id }) => definition.priced.some(({ stepId }) => stepId === id))
+  const asking = gates.filter(({ id }) => run.instance.priced?.some(({ stepId }) => stepId === id))
   const expected = expectedOf(run)
   const steps = [
     ...definition.stepInstructions.map((step) => receiptStep(run, step, expected)),
@@ -167,19 +167,19 @@ function expectedOf(run: RecordedRun): Map<string, number> {
   const completed = run.checkpoints.filter(({ key, stepId, status }) => key === stepId && status === 'completed')
   const outputs = Object.fromEntries(completed.map(({ stepId, output }) => [stepId, { output }]))
   const reused = new Set(completed.filter(({ attempt }) => attempt === 0).map(({ stepId }) => stepId))
-  const estimates = estimateSteps(run.definition.priced, runScope(run, outputs, {}), reused)
+  const estimates = estimateSteps(run.instance.priced ?? [], reused, runScope(run, outputs, {}))
   return new Map(estimates.map(({ step, expected }) => [step, expected]))
 }
 
 function savedOn(
-  { checkpoints, definition }: RecordedRun,
+  { checkpoints, definition, instance }: RecordedRun,
   { step, state, runs }: Pick<ReceiptStep, 'step' | 'state' | 'runs'>,
   calls: Call[],
   expected: number,
 ): number {
   if (['finished', 'not_needed', 'open'].includes(state)) return 0
   if (state === 'finished_anyway' && checkpoints.some(({ key }) => key === step)) return 0
-  const priced = definition.priced.find(({ stepId }) => stepId === step)
+  const priced = instance.priced?.find(({ stepId }) => stepId === step)
   const once = priced?.once?.expected ?? 0
   const inRuns = runs.flatMap(({ steps }) => steps.map(({ saved_usd }) => saved_usd))
   if (definition.subWorkflows[step] !== undefined) {

@@ -11,20 +11,10 @@ import {
   type Template,
 } from '@fabrique/schema'
 import { type Catalog, modelNamesOf, type Providers } from '../catalog.ts'
-import { itemsOf, priceCall } from './estimate.ts'
 import { endInWords, type ModelEnd } from './model-ends.ts'
 import { wordsOf } from './parameters.ts'
 import { resolveLookup } from './placeholders.ts'
-import { dependenciesOf } from './data-flow.ts'
-import {
-  type Binding,
-  type Definition,
-  type Estimate,
-  gateBinding,
-  type Instance,
-  type PricedStep,
-  type SubWorkflow,
-} from '../specification.ts'
+import { type Binding, type Definition, gateBinding, type Instance, type SubWorkflow } from '../specification.ts'
 
 /** Says for a provider whether its calls are real here; throws `provider-key-missing` where they must be and cannot. */
 export type ProviderMode = (provider: string) => 'live' | 'simulated'
@@ -61,7 +51,6 @@ export function compile(template: Template, bindings: Bindings): Compiled {
   const { budgetPolicy } = template
   const providerBindings: Record<string, Binding> = {}
   const rates = new Set<Rate>()
-  const priced: PricedStep[] = []
   let simulated = [...subWorkflows.values()].some((called) => called.simulated)
 
   /** Those that are still offered: a fallback may have ended, as long as another is left. */
@@ -73,7 +62,7 @@ export function compile(template: Template, bindings: Bindings): Compiled {
   }
 
   /** `all` are the models that the step names, whether or not they are offered. */
-  function bind(place: string, names: string[], all: string[], role?: string): Binding['models'] {
+  function bind(place: string, names: string[], all: string[], role?: string): void {
     const models = names.map((name) => {
       const model = catalog.model(name)
       if (model === undefined) throw notRunnable(`${place} names the unknown model "${name}"`)
@@ -82,8 +71,8 @@ export function compile(template: Template, bindings: Bindings): Compiled {
       refuseMissing(place, bindings.missing?.(model, isSimulated) ?? null)
       simulated ||= isSimulated
       const { provider, endpoint } = model
-      const limitS = pricing.models?.find((row) => row.model === name)?.time_limit_s
-      const limit = limitS === undefined ? {} : { timeLimitMs: limitS * 1_000 }
+      const row = pricing.models?.find((one) => one.model === name)
+      const limit = row?.time_limit_s === undefined ? {} : { timeLimitMs: row.time_limit_s * 1_000 }
       return {
         model: name,
         provider,
@@ -91,20 +80,13 @@ export function compile(template: Template, bindings: Bindings): Compiled {
         simulated: isSimulated,
         ...wordsOf(pricing.models, all, name),
         ...limit,
+        ...(row?.defaults && { usual: row.defaults }),
       }
     })
     if (models.length === 0) throw notRunnable(`${place} has no model`)
     providerBindings[place] = { ...(role === undefined ? {} : { role }), models }
-    return models
   }
 
-  function price(place: string, models: Binding['models'], request: JsonObject): Estimate {
-    const estimate = priceCall(catalog, pricing.rates, models, request)
-    if (estimate === null) throw notRunnable(`the current price list has no rate for ${place}`)
-    return estimate
-  }
-
-  const conditional = conditionalSteps(template)
   for (const step of template.runtimeSteps) {
     const kind = catalog.kind(step.kind)
     if (kind === undefined) throw notRunnable(`step "${step.id}" has an unknown kind`)
@@ -112,25 +94,17 @@ export function compile(template: Template, bindings: Bindings): Compiled {
     for (const name of [step.tool, step.tools].flat()) {
       if (typeof name === 'string') refuseMissing(step.id, catalog.tool(name)?.missing?.() ?? null)
     }
-    const { id: stepId } = step
-    const part = { stepId, kind: step.kind, items: itemsOf(step, template), conditional: conditional.has(stepId) }
-    if (kind.capability(step) === null) {
-      priced.push({ ...part, once: subWorkflows.get(step.id)?.estimate ?? null })
-      continue
-    }
+    if (kind.capability(step) === null) continue
     const { role, names: all, lookup } = modelNamesOf(step, template.providers)
     const names = offered(step.id, lookup === undefined ? all : [resolveLookup(lookup, intake).fragment])
-    const models = bind(step.id, names, all, role)
-    priced.push({ ...part, once: price(step.id, models, kind.expects(step)) })
+    bind(step.id, names, all, role)
   }
   for (const gate of template.gates) {
     const model = catalog.gate(gate.type)?.model?.(gate)
     if (model === undefined) continue
     const place = gateBinding(gate)
     offered(place, [model])
-    const models = bind(place, [model], [model])
-    const mayStayOut = gate.after !== undefined && conditional.has(gate.after)
-    priced.push({ stepId: place, kind: 'gate', items: null, conditional: mayStayOut, once: price(place, models, {}) })
+    bind(place, [model], [model])
   }
   const definition: Definition = {
     templateId: template.id,
@@ -150,22 +124,10 @@ export function compile(template: Template, bindings: Bindings): Compiled {
     budgetPolicy: typeof budgetPolicy === 'string' ? { description: budgetPolicy } : budgetPolicy,
     onUnknownOutcome: template.onUnknownOutcome ?? 'retry',
     subWorkflows: Object.fromEntries(subWorkflows),
-    priced,
     pricingVersion: pricing.version,
     rates: [...rates],
   }
   return { definition, hash: contentHash(definition), simulated }
-}
-
-/** The steps that may be skipped: those with a condition, and those that need such a step. */
-function conditionalSteps({ runtimeSteps }: Template): Set<string> {
-  const found = new Set(runtimeSteps.filter(({ when }) => when !== undefined).map(({ id }) => id))
-  for (let before = -1; before !== found.size; ) {
-    before = found.size
-    for (const step of runtimeSteps)
-      if (dependenciesOf(step).some(({ id, optional }) => !optional && found.has(id))) found.add(step.id)
-  }
-  return found
 }
 
 /** What of an intake decides on models: two intakes that agree in it compile to the same definition. */
@@ -189,7 +151,7 @@ export function specificationDocument(
   definition: Definition,
   expanded: boolean,
 ): Specification {
-  const { rates: _rates, priced: _priced, stepInstructions, subWorkflows, ...rest } = definition
+  const { rates: _rates, stepInstructions, subWorkflows, ...rest } = definition
   const steps = expanded
     ? stepInstructions
     : stepInstructions.map(({ id, kind, name }) => ({ id, kind, ...(name === undefined ? {} : { name }) }))

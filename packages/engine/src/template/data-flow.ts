@@ -1,8 +1,9 @@
 // The data flow of a template: which steps a step reads, the list that it goes through, and cycles.
 // Pure and total; hides how references, `needs` and conditions become dependencies.
-import { isJsonObject, type JsonValue, type Step } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, type Step } from '@fabrique/schema'
+import type { Definition } from '../specification.ts'
 import { type Expression, parseExpression } from './expression.ts'
-import { placeholdersIn } from './placeholders.ts'
+import { parsePath, placeholdersIn, type Scope, valueAt } from './placeholders.ts'
 
 /** A step that another waits for. Where every mention of it is `optional`, the other runs without it if it is skipped. */
 export interface Dependency {
@@ -46,6 +47,19 @@ export function forEachOf(step: Step): { items: JsonValue; concurrency: number }
   if (!isJsonObject(forEach)) return { items: forEach, concurrency: ITEMS_AT_ONCE }
   const { items = null, concurrency } = forEach
   return { items, concurrency: typeof concurrency === 'number' ? concurrency : ITEMS_AT_ONCE }
+}
+
+/** A run's output: its declared aliases, else the outputs of the steps that no other step references. */
+export function outputOf(
+  { outputAliases, stepInstructions }: Pick<Definition, 'outputAliases' | 'stepInstructions'>,
+  outputs: Scope['steps'],
+): JsonObject {
+  const aliases = Object.entries(outputAliases)
+  const aliased = aliases.map(([alias, path]) => [alias, valueAt(outputs, parsePath(path)?.path ?? []) ?? null])
+  if (aliases.length > 0) return Object.fromEntries(aliased)
+  const referenced = new Set(stepInstructions.flatMap((step) => dependenciesOf(step).map(({ id }) => id)))
+  const last = Object.entries(outputs).filter(([id]) => !referenced.has(id))
+  return Object.fromEntries(last.map(([id, { output }]) => [id, output]))
 }
 
 /** The ids on a cycle of this graph, in order, or undefined where there is none. */

@@ -1,6 +1,15 @@
 // Placeholders: how intake, lookups and step outputs get into prompts and arguments.
 // Hides the grammar and its safety: own properties only, values inserted once, never expanded again.
-import { isJsonObject, type JsonObject, type JsonValue, type Lookup } from '@fabrique/schema'
+import {
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  type Lookup,
+  ownFields,
+  type Step,
+  textOf,
+} from '@fabrique/schema'
+import { LRUCache } from 'lru-cache'
 import type { Instance } from '../specification.ts'
 
 export interface Placeholder {
@@ -17,8 +26,20 @@ type Segment = string | Placeholder
 const TOKEN = /\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)((?:\.[A-Za-z0-9_-]+|\[\d{1,6}\])*)(\?)?\}/g
 const KEY = /\.([A-Za-z0-9_-]+)|\[(\d+)\]/g
 
+/** Templates are rendered again for each run, item and estimate. */
+const parsed = new LRUCache<string, readonly Segment[]>({ max: 1_000 })
+const CACHED_LENGTH = 8_192
+
 /** Splits a template into literal text and placeholders. Never throws: what is not a placeholder is text. */
-export function parseTemplate(template: string): Segment[] {
+export function parseTemplate(template: string): readonly Segment[] {
+  const known = parsed.get(template)
+  if (known !== undefined) return known
+  const segments = split(template)
+  if (template.length <= CACHED_LENGTH) parsed.set(template, segments)
+  return segments
+}
+
+function split(template: string): Segment[] {
   const segments: Segment[] = []
   let literal = ''
   let end = 0
@@ -185,4 +206,20 @@ export function renderValue(value: JsonValue, scope: Scope): { value: JsonValue 
     return { value: Object.fromEntries(members.filter(([, member]) => member !== undefined)) as JsonObject, missing }
   }
   return { value, missing }
+}
+
+/** A step's own fields with their placeholders filled, and what had no value. */
+export function renderFields(step: Step, renders: { field: string; as: 'text' | 'value' }[], scope: Scope) {
+  const fields = ownFields(step)
+  const missing: string[] = []
+  for (const { field, as } of renders) {
+    const template = fields[field]
+    if (template === undefined) continue
+    const rendered = as === 'value' ? renderValue(template, scope) : renderText(textOf(template), scope)
+    missing.push(...rendered.missing)
+    fields[field] = ('text' in rendered ? rendered.text : rendered.value) ?? null
+    if ('text' in rendered && rendered.text.trim() === '' && rendered.missing.length === 0)
+      missing.push(`its whole ${field}`)
+  }
+  return { fields, missing }
 }

@@ -21,7 +21,6 @@ export function aDefinition(over: Partial<Definition> & { stepInstructions?: Ste
     budgetPolicy: {},
     onUnknownOutcome: 'retry',
     subWorkflows: {},
-    priced: [],
     pricingVersion: '2026.01.01',
     rates: [],
     ...over,

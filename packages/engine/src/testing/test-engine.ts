@@ -68,7 +68,7 @@ const call: StepKind = {
 }
 
 /** A called workflow for `aDefinition({ subWorkflows })`, pinned to this definition. */
-export function pinned(definition: Definition, estimate = { low: 0, expected: 0, high: 0 }): SubWorkflow {
+export function pinned(definition: Definition): SubWorkflow {
   return {
     workflow: 'test/called',
     workflowVersion: definition.templateVersion,
@@ -76,7 +76,6 @@ export function pinned(definition: Definition, estimate = { low: 0, expected: 0,
     definition,
     intakeSchema: { type: 'object' },
     simulated: false,
-    estimate,
   }
 }
 

@@ -1,7 +1,7 @@
 // `agent`: a language model that works in turns, by the local tools that its step lists and no others.
 // Hides the loop: every answer and every tool result is kept once it is there, so a later execution goes on behind it.
 import { type StepContext, StepFailure, type StepKind, type Tool } from '@fabrique/engine'
-import { type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 import { answerReader, ModelChoice, OutputSchema, Params } from './fields.ts'
 
@@ -53,12 +53,13 @@ export const agent: StepKind = {
   ],
   outputKeys: (step) => ['text', ...(step.outputSchema === undefined ? [] : ['json']), 'turns', 'usage'],
   capability: () => ['text'],
-  expects: (step) => ({
-    prompt: textOf(step.promptTemplate),
-    system: textOf(step.system),
-    params: (step.params ?? {}) as JsonObject,
-    tools: (step.tools ?? []) as JsonValue,
-    maxTurns: turnsAllowed(step.maxTurns),
+  expects: (fields) => ({
+    prompt: textOf(fields.promptTemplate),
+    system: textOf(fields.system),
+    params: (fields.params ?? {}) as JsonObject,
+    ...(isJsonObject(fields.outputSchema) && { outputSchema: fields.outputSchema }),
+    tools: (fields.tools ?? []) as JsonValue,
+    maxTurns: turnsAllowed(fields.maxTurns),
   }),
   async run(fields, context) {
     const tools = openTools(fields.tools, context)

@@ -15,7 +15,7 @@ export const image: StepKind = {
   ],
   outputKeys: () => ['artifact', 'artifacts', 'data'],
   capability: () => ['image'],
-  expects: (step) => ({ prompt: textOf(step.promptTemplate), params: (step.params ?? {}) as JsonObject }),
+  expects: ({ promptTemplate, params = {} }) => ({ prompt: textOf(promptTemplate), params: params as JsonObject }),
   async run(fields, context) {
     const params = (fields.params ?? {}) as JsonObject
     const answer = await context.call({ prompt: textOf(fields.promptTemplate), params })

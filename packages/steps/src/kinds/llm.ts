@@ -1,6 +1,6 @@
 // `llm`: text from a prompt, plain or structured by a JSON Schema, by a language model.
 import type { StepKind } from '@fabrique/engine'
-import { type JsonObject, textOf } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 import { answerReader, ModelChoice, OutputSchema, Params } from './fields.ts'
 
@@ -21,10 +21,11 @@ export const llm: StepKind = {
   ],
   outputKeys: (step) => (step.outputSchema === undefined ? ['text', 'usage'] : ['text', 'json', 'usage']),
   capability: () => ['text'],
-  expects: (step) => ({
-    prompt: textOf(step.promptTemplate),
-    system: textOf(step.system),
-    params: (step.params ?? {}) as JsonObject,
+  expects: (fields) => ({
+    prompt: textOf(fields.promptTemplate),
+    system: textOf(fields.system),
+    params: (fields.params ?? {}) as JsonObject,
+    ...(isJsonObject(fields.outputSchema) && { outputSchema: fields.outputSchema }),
   }),
   async run(fields, context) {
     const schema = fields.outputSchema

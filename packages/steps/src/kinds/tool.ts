@@ -15,7 +15,7 @@ export const tool: StepKind = {
   renders: [{ field: 'args', as: 'value' }],
   outputKeys: (_, local) => local?.outputKeys ?? ['artifact', 'artifacts', 'data'],
   capability: (step) => (textOf(step.tool).includes('/') ? ['matte', 'media', 'speech', 'video'] : null),
-  expects: (step) => ({ args: (step.args ?? {}) as JsonObject }),
+  expects: ({ args = {} }) => ({ args: args as JsonObject }),
   async run(fields, context) {
     const name = textOf(fields.tool)
     const args = isJsonObject(fields.args) ? fields.args : {}

@@ -18,12 +18,14 @@ export interface ProviderAdapter {
   connect(settings: ProviderSettings & { apiKey: string }): ProviderClient
 }
 
-/** What speaking a text is expected to use. */
-export function expectedSpeech({ args }: JsonObject): Usage[] {
+/** What speaking a text is expected to use; `usual` is what the price list says of a request that says nothing. */
+export function expectedSpeech({ args }: JsonObject, usual?: JsonObject): Usage[] {
   const text = textOf(isJsonObject(args) ? args.text : '')
   // Before the text is written, a placeholder stands for it.
   const isOpen = text === '' || /^\{[^{}]*\}$/.test(text)
-  return [{ unit: 'character', quantity: isOpen ? EXPECTED_SPEECH_CHARACTERS : text.length }]
+  return [
+    { unit: 'character', quantity: isOpen ? Number(usual?.characters ?? EXPECTED_SPEECH_CHARACTERS) : text.length },
+  ]
 }
 
 /** A connection that broke: nothing was sent if it was refused, else nobody can say what the provider made of it. */

@@ -69,6 +69,24 @@ describe('what a request is expected to use', () => {
     },
   )
 
+  it('has a film as long as the longest of its sounds and films, where it names no length itself', () => {
+    const file = (durationMs: number | null) => ({ mimeType: 'audio/wav', width: null, height: null, durationMs })
+    const seconds = (said: JsonObject, ...files: ReturnType<typeof file>[]) => {
+      const outlook = { at: 'expected', answer: '', files } as const
+      return fal.provider.expectedUsage(modelOf('fal/fabric-1.0', 'second'), { args: said }, outlook)[0]?.quantity
+    }
+    expect(seconds({}, file(null), file(41_500), file(3_000))).toBe(41.5)
+    expect(seconds({ duration: 8 }, file(41_500))).toBe(8)
+    expect(seconds({}, file(null))).toBe(30)
+  })
+
+  it('is what the price list says of a request that says nothing', () => {
+    const usual = { num_images: 2, image_size: 'square_hd', seconds: 12, resolution: '720p' }
+    const usageOf = (name: string, unit: Unit) => fal.provider.expectedUsage({ ...modelOf(name, unit), usual }, {})[0]
+    expect(usageOf('fal/flux-dev', 'megapixel')?.quantity).toBe(2)
+    expect(usageOf('fal/fabric-1.0', 'second')).toMatchObject({ quantity: 12, facts: { resolution: '720p' } })
+  })
+
   it('is in the unit that the price list has for the model, with the facts that prices depend on', () => {
     const said = { duration: '8s', resolution: '1080p', generate_audio: false, num_images: 2 }
     const facts = { duration: '8s', resolution: '1080p', audio: 'false' }

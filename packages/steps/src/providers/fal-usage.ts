@@ -52,20 +52,29 @@ function unitOf({ pricedIn }: Model, { unit }: Expects): Unit {
 
 /** All that the request says, over what the model's name implies. */
 function saidBy(model: Model, { params, args }: JsonObject): JsonObject {
-  return { ...model.defaults, ...(isJsonObject(params) ? params : {}), ...(isJsonObject(args) ? args : {}) }
+  const { usual, defaults } = model
+  return { ...usual, ...defaults, ...(isJsonObject(params) ? params : {}), ...(isJsonObject(args) ? args : {}) }
 }
 
 /** What a request is expected to use. A size, number or length that no request can have makes the quantity NaN. */
-export function expectedUsage(model: Model, request: JsonObject, expects: Expects): Usage[] {
+export function expectedUsage(
+  model: Model,
+  request: JsonObject,
+  expects: Expects,
+  given: readonly MadeFile[] = [],
+): Usage[] {
   const said = saidBy(model, request)
   const unit = unitOf(model, expects)
-  return [usageOf(unit, EXPECTED[unit]?.(said, request, expects) ?? 1, said, expects)]
+  return [usageOf(unit, EXPECTED[unit]?.(said, request, expects, given) ?? 1, said, expects)]
 }
 
-const EXPECTED: Partial<Record<Unit, (said: JsonObject, request: JsonObject, expects: Expects) => number>> = {
+const EXPECTED: Partial<
+  Record<Unit, (said: JsonObject, request: JsonObject, expects: Expects, given: readonly MadeFile[]) => number>
+> = {
   megapixel: (said) => images(said) * megapixels(...sizeOf(said)),
   image: images,
-  second: (said, _, { seconds }) => secondsOf(said) ?? seconds ?? SECONDS,
+  second: (said, _, { seconds = SECONDS }, given) =>
+    secondsOf(said) ?? longestOf(given) ?? amount(said.seconds, seconds, SECONDS_MAX),
   compute_second: () => SECONDS,
   character: charactersOf,
 }
@@ -79,7 +88,7 @@ function usageOf(unit: Unit, quantity: number, said: JsonObject, { resolution }:
 }
 
 function charactersOf(said: JsonObject, { prompt = '' }: JsonObject): number {
-  return expectedSpeech({ args: { text: said.text ?? said.prompt ?? prompt } })[0]?.quantity ?? 0
+  return expectedSpeech({ args: { text: said.text ?? said.prompt ?? prompt } }, said)[0]?.quantity ?? 0
 }
 
 function images(said: JsonObject): number {
@@ -99,6 +108,12 @@ function sizeOf(said: JsonObject): [width: number, height: number] {
   if (width !== undefined) return [amount(width, 0, SIDE_MAX), amount(height, 0, SIDE_MAX)]
   const name = [size, said.resolution].map((one) => textOf(one).replace(/^auto_/, ''))
   return PRESETS[name.find((one) => Object.hasOwn(PRESETS, one)) ?? ''] ?? [SIZE.width, SIZE.height]
+}
+
+/** A film is as long as the sound, or the film, that it is made from. */
+function longestOf(given: readonly MadeFile[]): number | undefined {
+  const longest = Math.max(0, ...given.map(({ durationMs }) => durationMs ?? 0))
+  return longest === 0 ? undefined : longest / 1_000
 }
 
 /** The length that a request names, in seconds or frames; undefined where it leaves that open. */

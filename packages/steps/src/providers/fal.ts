@@ -85,7 +85,7 @@ const provider: Provider = {
       ? undefined
       : { name, provider: 'fal', capability: 'media', endpoint, operation: 'queue.submit' }
   },
-  expectedUsage: (model, request) => expectedUsage(model, request, expectsOf(model)),
+  expectedUsage: (model, request, outlook) => expectedUsage(model, request, expectsOf(model), outlook?.files),
   measure: (model, request, made) => measuredUsage(model, request, expectsOf(model), made),
   makes({ capability, defaults }, { params, args }) {
     const said = { ...defaults, ...(isJsonObject(params) ? params : {}), ...(isJsonObject(args) ? args : {}) }
@@ -258,6 +258,7 @@ function countedBy({ model, request }: ProviderRequest, requestId: string, look:
 /** The answer that a result is, with its use: counted by fal, else measured by what it says of its files, else expected. */
 function answerOf(request: ProviderRequest, counted: CallFacts, reply: Reply, data: JsonObject): ProviderAnswer {
   const { model, request: asked, onProgress } = request
+  const given = Object.values(request.files).map(({ record }) => record)
   const { made: all, files, flagged, output } = readAnswer(data, asked)
   const said = all.map((file) => file.said)
   const measured = counted.usage.length > 0 ? null : measuredUsage(model, asked, expectsOf(model), said)
@@ -265,7 +266,7 @@ function answerOf(request: ProviderRequest, counted: CallFacts, reply: Reply, da
     counted.usage.length > 0
       ? counted
       : measured === null
-        ? { ...counted, usage: provider.expectedUsage(model, asked), basis: 'expected' }
+        ? { ...counted, usage: expectedUsage(model, asked, expectsOf(model), given), basis: 'expected' }
         : { ...counted, usage: measured, basis: 'measured' }
   const last = { billed: 'yes', isFinal: true, facts } as const
   if (files.length === 0 && flagged > 0) {

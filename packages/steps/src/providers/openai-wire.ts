@@ -45,7 +45,7 @@ export function unreadable(facts?: CallFacts, cause?: unknown): StepFailure {
 }
 
 /** Characters of prose per token, where nobody has counted. */
-const CHARACTERS_PER_TOKEN = 4
+const CHARACTERS_PER_TOKEN = 4.4
 
 export function textTokens(text: JsonValue | undefined): number {
   return Math.ceil(textOf(text).length / CHARACTERS_PER_TOKEN)

@@ -2,22 +2,18 @@
 // Hides the wire formats, and what a failure of the SDK, which never retries here, means for the bill.
 import type { Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/schema'
+import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
 import type OpenAI from 'openai'
-import { connectionFailure, expectedSpeech, type ProviderAdapter } from './adapter.ts'
+import { connectionFailure, type ProviderAdapter } from './adapter.ts'
 import { causeOf } from './causes.ts'
 import { draw, moderate, speak } from './openai-media.ts'
 import { respond } from './openai-text.ts'
-import { askedTexts, textTokens, unreadable } from './openai-wire.ts'
+import { USES } from './openai-usage.ts'
+import { askedTexts, unreadable } from './openai-wire.ts'
 import { createPatientFetch } from './patient-fetch.ts'
 import { pauseOf } from './pause.ts'
 import { createSafeFetch } from './safe-fetch.ts'
 
-const EXPECTED_ANSWER_TOKENS = 1_000
-const LEAST_ANSWER_TOKENS = 50
-const MOST_ANSWER_TOKENS = 4_000
-/** What placeholders may add to a prompt that is estimated before they are filled. */
-const INSERTED_TOKENS = 2_000
 const PICTURES = ['png', 'jpeg', 'webp']
 const SOUNDS: Record<string, string> = {
   wav: 'audio/wav',
@@ -29,8 +25,6 @@ const SOUNDS: Record<string, string> = {
 const MODEL = 'the step names its model'
 const PROMPT = 'the promptTemplate is it'
 const WHOLE = 'answers are awaited whole'
-/** Of the turns that an agent may take. */
-const EXPECTED_TURNS = 3
 
 const OPERATIONS = {
   text: 'responses.create',
@@ -55,35 +49,10 @@ const provider: Provider = {
     const capability = capabilityOf(endpoint)
     return { name, provider: 'openai', capability, endpoint, operation: OPERATIONS[capability] }
   },
-  expectedUsage(model, request): Usage[] {
-    const params = isJsonObject(request.params) ? request.params : {}
-    switch (model.capability) {
-      case 'image':
-        return [
-          {
-            unit: 'image',
-            quantity: Number(params.n ?? 1),
-            facts: { quality: textOf(params.quality ?? 'auto'), size: textOf(params.size ?? 'auto') },
-          },
-          { unit: 'input_token', quantity: textTokens(request.prompt) },
-        ]
-      case 'speech':
-        return expectedSpeech(request)
-      case 'moderation':
-        return [{ unit: 'request', quantity: 1 }]
-      default: {
-        const limit = Number(params.max_output_tokens)
-        const answer = Number.isFinite(limit) ? Math.min(limit, EXPECTED_ANSWER_TOKENS) : EXPECTED_ANSWER_TOKENS
-        // With `turns` it is one of an agent's calls that is asked about; with a limit alone, all of them.
-        const isOneCall = request.maxTurns === undefined || request.turns !== undefined
-        const times = isOneCall ? 1 : Math.min(Number(request.maxTurns), EXPECTED_TURNS)
-        const conversation = request.turns === undefined ? '' : JSON.stringify([request.tools, request.turns])
-        const asked = textTokens(request.prompt) + textTokens(request.system) + textTokens(conversation)
-        return textUsage(params, asked, answer, times)
-      }
-    }
+  expectedUsage(model, request, outlook = { at: 'expected', answer: '', files: [] }) {
+    if (model.capability === 'moderation') return [{ unit: 'request', quantity: 1 }]
+    return USES[model.capability as keyof typeof USES](model, request, outlook)
   },
-  usageRange: (model, request) => rangeOf(model, request),
   makes({ capability }, { params, args }) {
     const { output_format: format = 'png' } = isJsonObject(params) ? params : {}
     if (capability === 'image') return `image/${PICTURES.find((known) => known === format) ?? '*'}`
@@ -119,31 +88,6 @@ const RESERVED: Record<Offered, (request: JsonObject) => { path: string[]; inste
       : []),
   ],
   moderation: () => [],
-}
-
-/** The range of a text model; what the others use is known beforehand. */
-function rangeOf(model: Model, request: JsonObject): { low: Usage[]; high: Usage[] } {
-  const expected = provider.expectedUsage(model, request)
-  if (model.capability !== 'text') return { low: expected, high: expected }
-  const params = isJsonObject(request.params) ? request.params : {}
-  const limit = Number(params.max_output_tokens ?? MOST_ANSWER_TOKENS)
-  const turns = Number(request.maxTurns ?? 1)
-  const asked = textTokens(request.prompt) + textTokens(request.system)
-  return {
-    low: textUsage(params, asked, Math.min(limit, LEAST_ANSWER_TOKENS)),
-    high: textUsage(params, 2 * asked + INSERTED_TOKENS, limit, turns),
-  }
-}
-
-/** What some calls alike use, with what their price depends on. */
-function textUsage({ service_tier: asked }: JsonObject, prompt: number, answer: number, times = 1): Usage[] {
-  // Answers, and so price lists, call the fast tier by its older name.
-  const tier = asked === 'fast' ? 'priority' : asked
-  const facts = { prompt_tokens: prompt, ...(typeof tier === 'string' ? { service_tier: tier } : {}) }
-  return [
-    { unit: 'input_token', quantity: prompt * times, facts },
-    { unit: 'output_token', quantity: answer * times, facts },
-  ]
 }
 
 export const openai: ProviderAdapter = {

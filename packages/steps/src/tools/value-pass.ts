@@ -8,6 +8,7 @@ export const valuePass: Tool = {
   description: 'Answers the value that it is given.',
   args: z.strictObject({ value: z.unknown() }),
   outputKeys: ['value'],
+  foresees: ({ value = null }) => ({ value }),
   async run(args) {
     return { value: args.value ?? null }
   },
