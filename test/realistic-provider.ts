@@ -3,7 +3,7 @@
 // Nothing here comes from the code that estimates: it is what estimates are held against.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, textOf } from '@fabrique/schema'
 import { filmShots } from '@fabrique/steps/film'
 import { writeWav } from '@fabrique/steps/sound'
 import { encode } from 'gpt-tokenizer/esm/encoding/o200k_base'
@@ -41,8 +41,8 @@ function schemaTokens(schema: JsonObject): number {
 
 function respond(body: JsonObject) {
   const { text, reasoning, input, instructions } = body
-  const format = isJsonObject(text) && isJsonObject(text.format) ? text.format : {}
-  const schema = isJsonObject(format.schema) ? format.schema : {}
+  const format = objectOf(objectOf(text).format)
+  const schema = objectOf(format.schema)
   const answer = JSON.stringify(writeAnswer(textOf(input), schema))
   const prompt = tokensOf(input) + tokensOf(instructions) + 2 * MESSAGE_TOKENS + schemaTokens(schema)
   const thoughts = reasoningOf(tokensOf(answer), isJsonObject(reasoning) ? textOf(reasoning.effort) : 'none')

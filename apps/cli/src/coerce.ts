@@ -4,6 +4,7 @@ import {
   childrenOf,
   createReferences,
   isJsonObject,
+  objectOf,
   type JsonObject,
   type JsonValue,
   type References,
@@ -26,7 +27,7 @@ const UNIVERSAL: JsonObject = {
 export function coerce(text: string, path: readonly string[], schema: JsonObject | null): JsonValue {
   const root: JsonObject = schema ?? {}
   const references = createReferences(root)
-  const properties = { ...(isJsonObject(root.properties) ? root.properties : {}), ...UNIVERSAL }
+  const properties = { ...objectOf(root.properties), ...UNIVERSAL }
   let places = sidesOf({ ...root, properties }, references)
   for (const part of path) places = below(places, part, references)
   return convert(text, places, references)

@@ -4,7 +4,15 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { canonicalJson, definitionOf, isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
+import {
+  canonicalJson,
+  definitionOf,
+  isJsonObject,
+  objectOf,
+  type JsonObject,
+  type JsonValue,
+  textOf,
+} from '@fabrique/schema'
 import { stringify } from 'yaml'
 import type { Backend } from './backend.ts'
 import type { Context } from './context.ts'
@@ -68,7 +76,7 @@ async function takePins(backend: Backend, spec: JsonObject): Promise<JsonObject>
   const document = await findWorkflow(backend, plan.workflow)
   const listed = await backend.definitionHash(plan.workflow, plan.workflow_version)
   const steps = Array.isArray(document.runtimeSteps) ? document.runtimeSteps.filter(isJsonObject) : []
-  const providers = isJsonObject(document.providers) ? document.providers : {}
+  const providers = objectOf(document.providers)
   const models = steps.flatMap((step) => {
     const named = step.model ?? step.tool ?? (typeof step.provider === 'string' ? providers[step.provider] : undefined)
     return named === undefined ? [] : [[textOf(step.id), named] as const]

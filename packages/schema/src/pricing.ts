@@ -233,7 +233,11 @@ export function linesOf(rates: readonly Rate[], model: string, usages: readonly 
 /** The price of usages by a rate table: the sum of their lines, or null where they cannot be priced. */
 export function priceOf(rates: readonly Rate[], model: string, usages: readonly Usage[]): number | null {
   const lines = linesOf(rates, model, usages)
-  return lines && roundUsd(lines.reduce((total, { usd }) => total + usd, 0))
+  return lines && sumOfLines(lines)
+}
+
+export function sumOfLines(lines: readonly PricedLine[]): number {
+  return roundUsd(lines.reduce((total, { usd }) => total + usd, 0))
 }
 
 /** USD to 12 decimal places: sums of token prices stay exact enough to compare. */

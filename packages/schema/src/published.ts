@@ -1,7 +1,7 @@
 // The schemas that are published for editors and other programs, made from the ones that decide (JSON Schema 2020-12).
 // Hides what zod cannot say of itself: the older spellings, and rules between two fields.
 import { z } from 'zod'
-import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue } from './json.ts'
 import { BUNDLE_WORKFLOW, RESERVED_INPUT_KEYS, RunSpec } from './run-spec.ts'
 import { Template, VISIBILITIES } from './template.ts'
 import { WorkflowSet } from './workflow-set.ts'
@@ -44,7 +44,7 @@ export function publishedSchema(name: string): JsonObject | undefined {
  * Where the intake schema declares those itself, the universal ones stand.
  */
 export function workflowInputSchema(intakeSchema: JsonObject): JsonObject {
-  const own = isJsonObject(intakeSchema.properties) ? intakeSchema.properties : {}
+  const own = objectOf(intakeSchema.properties)
   return {
     $schema: DIALECT,
     type: 'object',
@@ -89,7 +89,7 @@ function runSpecSchema(): JsonObject {
 
 function templateSchema(): JsonObject {
   const schema = convert(Template)
-  const properties = isJsonObject(schema.properties) ? schema.properties : {}
+  const properties = objectOf(schema.properties)
   const gates = propertyOf(schema, 'gates')
   const required = Array.isArray(schema.required) ? schema.required : []
   return {

@@ -1,6 +1,6 @@
 // A run-spec to start from, written out of a template: required inputs with values that are valid as they stand.
 // Hides how comments and values are written so that nothing in a template's own words can change the document.
-import { isJsonObject, type JsonObject, type JsonValue } from './json.ts'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue } from './json.ts'
 import { createPlaceholders } from './json-schema/placeholder.ts'
 import type { SchemaField } from './json-schema/rules.ts'
 import type { Sampler } from './json-schema/sample.ts'
@@ -79,7 +79,7 @@ function readInput(intakeSchema: JsonObject): { fields: InputField[]; placeholde
   const schema = workflowInputSchema(intakeSchema)
   const placeholders = createPlaceholders(schema)
   const sample = placeholders.sample(schema, 'input')
-  const input = isJsonObject(sample) ? sample : {}
+  const input = objectOf(sample)
   const fields = placeholders.fields(schema, input).map((field): InputField => {
     const value = Object.hasOwn(input, field.name) ? input[field.name] : undefined
     const required = field.required || value !== undefined

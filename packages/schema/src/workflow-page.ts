@@ -1,6 +1,6 @@
 // The reference page of a workflow, in Markdown, written out of its row and nothing else.
 // Hides how an author's words become cells and lines that cannot change the page around them.
-import { isJsonObject, type JsonObject, type JsonValue, textOf } from './json.ts'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue, textOf } from './json.ts'
 import { createRules, typesOf } from './json-schema/rules.ts'
 import { workflowInputSchema } from './published.ts'
 import { RESERVED_INPUT_KEYS } from './run-spec.ts'
@@ -226,7 +226,7 @@ function shortList(values: readonly JsonValue[]): string {
 }
 
 function objectOr(value: JsonValue | undefined): JsonObject {
-  return isJsonObject(value) ? value : {}
+  return objectOf(value)
 }
 
 function listOf(value: JsonValue | undefined): JsonValue[] {

@@ -8,7 +8,7 @@ import {
   type ProviderRequest,
   StepFailure,
 } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
+import { isJsonObject, objectOf, textOf } from '@fabrique/schema'
 import type { AgentTurn, ToolCall } from '@fabrique/steps'
 import { ffmpegMissing } from '@fabrique/steps/ffmpeg'
 import { cutOut } from './cut-out.ts'
@@ -23,7 +23,7 @@ type Make = (request: ProviderRequest) => Promise<Pick<ProviderAnswer, 'output' 
 
 const MAKERS: Partial<Record<Capability, Make>> = {
   async image({ request, seed = 0 }) {
-    const params = isJsonObject(request.params) ? request.params : {}
+    const params = objectOf(request.params)
     const [widthPx, heightPx] = sizeOf(params.size)
     const background = params.background === 'transparent' ? 'transparent' : 'auto'
     const prompt = textOf(request.prompt)
@@ -55,7 +55,7 @@ const MAKERS: Partial<Record<Capability, Make>> = {
     return { output: { flagged, categories: flagged ? ['marked as unsafe'] : [] }, files: [] }
   },
   async speech({ request, seed = 0 }) {
-    const args: JsonObject = isJsonObject(request.args) ? request.args : {}
+    const args = objectOf(request.args)
     const voice = typeof args.voice === 'string' ? { voice: args.voice } : {}
     return fileOf('speech', 'audio/wav', speak({ text: textOf(args.text), seed, ...voice }))
   },

@@ -3,7 +3,7 @@
  * It hides how loudness becomes movement; every film says in its corner that it is simulated.
  */
 import { type InputFile, type ProviderRequest, StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
+import { objectOf, textOf } from '@fabrique/schema'
 import { IMAGE_PIXELS_MAX } from '@fabrique/steps'
 import { filmFrames, filmShots } from '@fabrique/steps/film'
 import { loudness, readWav, secondsOf, SOUND_SECONDS_MAX, type Sound } from '@fabrique/steps/sound'
@@ -24,7 +24,7 @@ const LEVELS = 12
  * without, `duration` seconds of the picture, or of one drawn from the prompt. Same request, same bytes.
  */
 export async function filmOf({ request, files, signal }: ProviderRequest): Promise<Buffer> {
-  const args: JsonObject = isJsonObject(request.args) ? request.args : {}
+  const args = objectOf(request.args)
   const picture = await openPicture(files.image ?? files.image_url, textOf(args.prompt))
   const sound = openSound(files.audio ?? files.audio_url)
   const { widthPx, heightPx } = await sizeFor(picture, textOf(args.resolution))

@@ -1,5 +1,5 @@
 // The ledger of all runs: what a month has cost, in the words of an invoice.
-import { FabriqueError, LedgerTotals, totalSpent } from '@fabrique/schema'
+import { FabriqueError, LedgerTotals, spendingOf } from '@fabrique/schema'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { operator, type Route } from '../route.ts'
@@ -23,15 +23,17 @@ export function ledgerRoutes({ ledgerTotals }: Pick<AppDeps, 'ledgerTotals'>): R
         if (days < 1 || days > DAYS_MAX)
           throw new FabriqueError('bad-query', `The time must be of 1 to ${DAYS_MAX} days, and end after it begins.`)
         const data = await ledgerTotals(principal.role === 'admin' ? null : principal.organizationId, { from, before })
-        const sum = (fits: (one: (typeof data)[number]) => boolean) =>
-          totalSpent({ billed: data.filter(fits).reduce((usd, one) => usd + one.usd, 0), simulated: 0, unknown: 0 })
+        const spent = data.map(({ unknown, simulated, usd }) => ({
+          outcome: unknown ? ('unknown' as const) : ('succeeded' as const),
+          simulated,
+          actualUsd: usd,
+          estimatedUsd: usd,
+        }))
         return c.json({
           from: query.from,
           until: query.until,
           currency: 'USD',
-          billed: sum((one) => !one.simulated && !one.unknown),
-          simulated: sum((one) => one.simulated),
-          unknown: sum((one) => !one.simulated && one.unknown),
+          ...spendingOf(spent),
           data,
         })
       },

@@ -16,7 +16,7 @@ export function tokenRoutes({ accounts, reader }: Pick<AppDeps, 'accounts' | 're
       async handle({ c, principal }) {
         const document = await readDocument(c)
         const { run_id: runId = null, ttl } = parseBody(AccessTokenRequest, document)
-        if (runId !== null && (await reader.get(principal.organizationId, runId)) === null) {
+        if (runId !== null && !(await reader.exists(principal.organizationId, runId))) {
           const problems = [{ pointer: '/run_id', detail: `there is no run ${runId}` }]
           return locatedIn(document)(new FabriqueError('validation-failed', 'There is no such run.', { problems }))
         }

@@ -7,6 +7,7 @@ import {
   CatalogEntry,
   FabriqueError,
   isJsonObject,
+  objectOf,
   type JsonObject,
   JsonRecord,
   type JsonValue,
@@ -261,7 +262,7 @@ function revisionOf(header: string | undefined): number | null {
 }
 
 function objectOr(value: JsonValue | undefined): JsonObject {
-  return isJsonObject(value) ? value : {}
+  return objectOf(value)
 }
 
 /** The run's output as a schema: one property per alias. What each holds is the step's business. */

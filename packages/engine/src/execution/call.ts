@@ -1,19 +1,7 @@
 // A paid call, stage by stage: admitted (priced, within the caps, its intent on record), sent, accepted (the provider's
 // id is on record), made (its answer or its links are staged), fetched (its files are ours), booked (with the step).
 // Hides what is tried again where: each stage repeats itself, and none goes back to an earlier one that costs money.
-import {
-  FabriqueError,
-  findRate,
-  isQuantity,
-  type JsonObject,
-  linesOf,
-  priceOf,
-  type Facts,
-  type ProviderError,
-  type Rate,
-  roundUsd,
-  type Usage,
-} from '@fabrique/schema'
+import { FabriqueError, isQuantity, type JsonObject, priceOf } from '@fabrique/schema'
 import {
   type Catalog,
   type InputFile,
@@ -26,11 +14,12 @@ import {
   type Providers,
 } from '../catalog.ts'
 import { backoffMs, type FailureClass, StepFailure, TRANSIENT } from '../failure.ts'
-import type { ArtifactStore, Bill, CallFacts, CallRecord, Clock, FileLink, Inspect, Limits } from '../ports.ts'
+import type { ArtifactStore, CallRecord, Clock, FileLink, Inspect, Limits } from '../ports.ts'
 import type { Binding, Definition } from '../specification.ts'
 import { type Bound, likelyAnswer } from '../template/likely-answer.ts'
 import { requestFor } from '../template/parameters.ts'
 import { callId } from '../unit-key.ts'
+import { asUnknown, bookedAs, booking, type Prices, timed } from './call-bill.ts'
 
 /** How often an answer is staged again while the store cannot be reached. */
 const STAGE_AGAIN_MS = 1_000
@@ -48,22 +37,6 @@ const DENIALS_MAX = 5
 const LAST: readonly FailureClass[] = ['refused', 'budget', 'undelivered']
 /** How often a provider may limit one call before it fails, whatever the limits say: a last resort. */
 const LIMITED_MAX = 1_000
-/** No call costs more: a usage that comes to more is not believed. */
-const CALL_USD_MAX = 100_000
-const STATUS_OF = { reported: 'provider_reported', measured: 'measured', expected: 'estimated' } as const
-
-/** The ledger's three columns for what was used: one usage as it is, several as one request of their sum. */
-function bookedAs(rates: readonly Rate[], model: string, usages: readonly Usage[], totalUsd: number) {
-  const [only, ...more] = usages.filter(({ quantity }) => quantity > 0)
-  if (only === undefined || more.length > 0) return { quantity: 1, unit: 'request' as const, unitPriceUsd: totalUsd }
-  const rate = findRate(rates, model, only)
-  return { quantity: only.quantity, unit: only.unit, unitPriceUsd: rate?.unit_price_usd ?? null }
-}
-
-/** A call whose answer no execution will ask for: it may have been charged, so it counts as spent. */
-export function asUnknown(call: CallRecord): CallRecord {
-  return { ...call, outcome: 'unknown', actualUsd: call.estimatedUsd }
-}
 
 export interface CallDeps {
   catalog: Catalog
@@ -225,7 +198,7 @@ async function withPermit<Result>(
 function mostUsd({ catalog, clock }: CallDeps, site: CallSite, { model, request, files }: Asked, record: CallRecord) {
   const usages =
     catalog.provider(model.provider)?.expectedUsage(model, request, outlookOf(request, files, 'high')) ?? []
-  return Math.max(priceOf(site.definition.rates, model.name, timed(clock, usages)) ?? 0, record.estimatedUsd)
+  return Math.max(priceOf(site.definition.rates, model.name, timed(clock.nowMs(), usages)) ?? 0, record.estimatedUsd)
 }
 
 /** What is known of a request before it is sent. */
@@ -235,7 +208,10 @@ function outlookOf(request: JsonObject, files: Asked['files'], at: Bound): Outlo
 
 function intent(site: CallSite, { model, request, files }: Asked, simulated: boolean, deps: CallDeps): CallRecord {
   const outlook = outlookOf(request, files, 'expected')
-  const usages = timed(deps.clock, deps.catalog.provider(model.provider)?.expectedUsage(model, request, outlook) ?? [])
+  const usages = timed(
+    deps.clock.nowMs(),
+    deps.catalog.provider(model.provider)?.expectedUsage(model, request, outlook) ?? [],
+  )
   const odd = usages.find(({ quantity }) => !isQuantity(quantity))
   if (odd !== undefined) {
     const what = `The request asks "${model.name}" for an amount in ${odd.unit}s that no call can have.`
@@ -336,7 +312,7 @@ async function complete(
     if (isStopped && (sent.requestId !== null || made !== null)) throw error
     const failed = error.billed === 'unknown' ? 'unknown' : site.signal.aborted ? 'cancelled' : 'failed'
     const outcome = made === null ? failed : 'succeeded'
-    await update({ outcome, ...booking(deps, site, sent, made ?? error.facts, error.billed, error.provider) })
+    await update({ outcome, ...booking(pricesOf(deps, site), sent, made ?? error.facts, error.billed, error.provider) })
     throw error
   }
 }
@@ -475,50 +451,15 @@ async function stage({ artifacts, clock }: CallDeps, { signal }: CallSite, id: s
 }
 
 function settle(deps: CallDeps, site: CallSite, record: CallRecord, answer: ProviderAnswer): SettledCall {
-  const settled: CallRecord = { ...record, outcome: 'succeeded', ...booking(deps, site, record, answer, 'yes') }
+  const settled: CallRecord = {
+    ...record,
+    outcome: 'succeeded',
+    ...booking(pricesOf(deps, site), record, answer, 'yes'),
+  }
   site.earlier[site.earlier.indexOf(record)] = settled
   return { record: settled, answer }
 }
 
-/** Usages with what all of a call have in common: the time of day that providers charge by, as it is sent and as it ends. */
-function timed(clock: Pick<Clock, 'nowMs'>, usages: readonly Usage[], common: Facts = {}): Usage[] {
-  const utc_time = new Date(clock.nowMs()).toISOString().slice(11, 16)
-  return usages.map((usage) => ({ ...usage, facts: { ...usage.facts, ...common, utc_time } }))
-}
-
-/** What the facts come to, line by line; null where they say nothing that can be believed and priced. */
-function pricedFacts({ clock }: CallDeps, site: CallSite, { model }: CallRecord, facts: CallFacts | undefined) {
-  if (facts === undefined || facts.usage.length === 0) return null
-  const tier = facts.tier === undefined ? {} : { service_tier: facts.tier }
-  const usages = timed(clock, facts.usage, tier)
-  const lines = linesOf(site.definition.rates, model, usages)
-  if (lines === null) return null
-  const totalUsd = roundUsd(lines.reduce((sum, { usd }) => sum + usd, 0))
-  return totalUsd > CALL_USD_MAX ? null : { usages, lines, totalUsd }
-}
-
-/** The columns of a call that is over: by the facts where they can be priced, else nothing or the estimate. */
-function booking(
-  deps: CallDeps,
-  site: CallSite,
-  record: CallRecord,
-  facts: CallFacts | undefined,
-  billed: StepFailure['billed'],
-  error?: ProviderError,
-): Partial<CallRecord> {
-  const priced = pricedFacts(deps, site, record, facts)
-  const bill: Bill = { lines: priced?.lines ?? [] }
-  if (facts?.servedModel !== undefined) bill.servedModel = facts.servedModel
-  if (facts?.tier !== undefined) bill.tier = facts.tier
-  if (facts?.reported !== undefined) bill.usage = facts.reported
-  if (error !== undefined) bill.error = error
-  const requestId = record.requestId ?? facts?.requestId ?? error?.request_id ?? null
-  if (priced === null) return { bill, requestId, actualUsd: billed === 'no' ? 0 : record.estimatedUsd }
-  return {
-    bill,
-    requestId,
-    status: STATUS_OF[facts?.basis ?? 'reported'],
-    ...bookedAs(site.definition.rates, record.model, priced.usages, priced.totalUsd),
-    actualUsd: priced.totalUsd,
-  }
+function pricesOf({ clock }: CallDeps, { definition }: CallSite): Prices {
+  return { rates: definition.rates, nowMs: clock.nowMs() }
 }

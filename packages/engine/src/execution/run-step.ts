@@ -2,7 +2,8 @@
 // Hides rendering, what a kind may do while it runs, the gates that judge it, and which failures are tried again.
 import { FabriqueError, type Gate, type JsonObject, type JsonValue, type Step, textOf } from '@fabrique/schema'
 import pLimit from 'p-limit'
-import { asUnknown, type CallDeps, callModel } from './call.ts'
+import { type CallDeps, callModel } from './call.ts'
+import { asUnknown } from './call-bill.ts'
 import { callWorkflow, type SubWorkflowDeps, Suspended } from './call-workflow.ts'
 import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext, Verdict } from '../catalog.ts'
 import { contentHash } from '../template/compile.ts'

@@ -1,6 +1,14 @@
 // The prompt back-test: what real intakes would have become under a draft definition. Calls nobody, costs nothing.
 // Hides how a past run's prompts are made again; the same rendering serves the engine.
-import { type BacktestReport, isJsonObject, type JsonObject, type JsonValue, Lookup, type Step } from '@fabrique/schema'
+import {
+  type BacktestReport,
+  isJsonObject,
+  objectOf,
+  type JsonObject,
+  type JsonValue,
+  Lookup,
+  type Step,
+} from '@fabrique/schema'
 import type { Catalog } from '../catalog.ts'
 import { renderText, resolveLookup, runScope } from './placeholders.ts'
 import type { Definition, Instance } from '../specification.ts'
@@ -31,7 +39,7 @@ function renderAll(steps: readonly Step[], run: BacktestRun, catalog: Catalog): 
   const defaults: string[] = []
   const missing: string[] = []
   for (const step of steps) {
-    const lookups: Record<string, Lookup> = isJsonObject(step.lookups) ? step.lookups : {}
+    const lookups = objectOf(step.lookups) as Record<string, Lookup>
     const scope = runScope(run, run.outputs, lookups)
     for (const [name, lookup] of Object.entries(lookups)) {
       if (resolveLookup(lookup, run.instance.intake).fellBack) defaults.push(`${step.id}.${name}`)
@@ -89,9 +97,7 @@ export function draftSteps(document: JsonObject): Step[] {
   if (!Array.isArray(document.runtimeSteps)) return []
   return document.runtimeSteps.flatMap((step) => {
     if (!isJsonObject(step) || typeof step.id !== 'string' || typeof step.kind !== 'string') return []
-    const lookups = Object.entries(isJsonObject(step.lookups) ? step.lookups : {}).filter(
-      ([, lookup]) => Lookup.safeParse(lookup).success,
-    )
+    const lookups = Object.entries(objectOf(step.lookups)).filter(([, lookup]) => Lookup.safeParse(lookup).success)
     return [{ ...step, lookups: Object.fromEntries(lookups) } as unknown as Step]
   })
 }

@@ -1,5 +1,5 @@
 import {
-  isJsonObject,
+  objectOf,
   type JsonObject,
   type JsonValue,
   type Rate,
@@ -232,7 +232,7 @@ describe('a forecast', () => {
           return { name, provider: 'acme', capability, endpoint: name, operation: 'make' }
         },
         expectedUsage({ capability }, { args }, outlook) {
-          const asked: JsonObject = isJsonObject(args) ? args : {}
+          const asked = objectOf(args)
           if (capability === 'text') return [{ unit: 'output_token', quantity: outlook?.answer.length ?? 0 }]
           if (capability === 'speech') return [{ unit: 'character', quantity: textOf(asked.text).length }]
           const seconds = (outlook?.files[0]?.durationMs ?? Number.NaN) / 1000

@@ -6,6 +6,7 @@ import {
   createRules,
   FabriqueError,
   isJsonObject,
+  objectOf,
   isQuantity,
   type JsonObject,
   type JsonValue,
@@ -191,7 +192,7 @@ function imagineUnit(world: World, definition: Program, step: Step, scope: Scope
   const { fields } = renderFields(step, kind.renders, scope)
   const called = definition.subWorkflows[step.id]
   if (called !== undefined) {
-    const { usd, output } = imagineCall(world, called, isJsonObject(fields.input) ? fields.input : {}, scope.regenerate)
+    const { usd, output } = imagineCall(world, called, objectOf(fields.input), scope.regenerate)
     return { usd, output }
   }
   const request = kind.expects(fields)
@@ -214,7 +215,7 @@ function imagineUnit(world: World, definition: Program, step: Step, scope: Scope
   const tool = catalog.tool(textOf(step.tool))
   if (capability === undefined && tool === undefined) return { usd, output: fields }
   const { args, params } = request
-  const asked: JsonObject = { ...(isJsonObject(params) ? params : {}), ...(isJsonObject(args) ? args : {}) }
+  const asked: JsonObject = { ...objectOf(params), ...objectOf(args) }
   if (tool?.foresees !== undefined) return { usd, output: tool.foresees(asked) }
   const lengthMs = files.reduce((sum, { durationMs }) => sum + (durationMs ?? 0), 0)
   return { usd, output: filesMade(asked, typeof asked.text === 'string' ? speakingMs(asked.text, at) : lengthMs) }

@@ -1,4 +1,4 @@
-import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
+import { objectOf, type JsonObject, type JsonValue } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { type Bound, likelyAnswer, speakingMs } from './likely-answer.ts'
 
@@ -9,7 +9,7 @@ const object = (properties: JsonObject): JsonObject => ({ type: 'object', proper
 /** The likely value of a schema's property. */
 function valueOf(properties: JsonObject, prompt = '', at: Bound = 'expected'): JsonObject {
   const { json } = likelyAnswer({ prompt, outputSchema: object(properties) }, at)
-  return isJsonObject(json) ? json : {}
+  return objectOf(json)
 }
 
 describe('a likely text', () => {

@@ -1,6 +1,6 @@
 // What a text model is likely to answer before it is asked: a text, or a value of its schema, of a likely length.
 // Hides how a prompt says how much it wants, and how much of the room that a schema leaves is used.
-import { createRules, isJsonObject, type JsonObject, type JsonValue, textOf, typesOf } from '@fabrique/schema'
+import { createRules, isJsonObject, objectOf, type JsonObject, type JsonValue, textOf, typesOf } from '@fabrique/schema'
 
 /** If all goes well, what is likely, and at most. */
 export type Bound = 'low' | 'expected' | 'high'
@@ -171,7 +171,7 @@ function writeBy(schema: JsonObject, asked: Asked, at: Bound, room: Room): JsonV
     if (choice !== undefined) return choice
     switch (typesOf(rules)[0]) {
       case 'object': {
-        const members = Object.entries(isJsonObject(rules.properties) ? rules.properties : {})
+        const members = Object.entries(objectOf(rules.properties))
         return Object.fromEntries(members.map(([one, member]) => [one, write(member, one, depth + 1)]))
       }
       case 'array': {

@@ -15,7 +15,7 @@ import {
   spendingOf,
   waitingEvent,
 } from '@fabrique/schema'
-import { asUnknown } from '../execution/call.ts'
+import { asUnknown } from '../execution/call-bill.ts'
 import { artifactSummary } from '../execution/run-state.ts'
 import {
   type Condition,

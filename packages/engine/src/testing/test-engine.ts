@@ -1,6 +1,6 @@
 // An engine over in-memory ports, with two step kinds and one provider that the test plays itself.
 // Hides the wiring; every port can be replaced to stand in its way.
-import { isJsonObject, type JsonObject, type JsonValue, type Step, textOf } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue, type Step, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 import { createCatalog, type ProviderClient, type StepKind } from '../catalog.ts'
 import { createEngine, type Engine, type EngineDeps } from '../execution/execute.ts'
@@ -64,7 +64,7 @@ const call: StepKind = {
   outputKeys: () => null,
   capability: () => null,
   expects: () => ({}),
-  run: (fields, context) => context.callWorkflow(isJsonObject(fields.input) ? fields.input : {}),
+  run: (fields, context) => context.callWorkflow(objectOf(fields.input)),
 }
 
 /** A called workflow for `aDefinition({ subWorkflows })`, pinned to this definition. */

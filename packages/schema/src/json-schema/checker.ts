@@ -1,7 +1,7 @@
 // Whether a value meets a schema, for whoever makes values: no sentences, and no pattern is run.
 // Hides the keywords of JSON Schema 2020-12; `unevaluated…` and unknown formats are not looked at. Strangers' values are
 // judged by the intake package, in linear time and with the place of each fault.
-import { canonicalJson, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { canonicalJson, isJsonObject, objectOf, type JsonObject, type JsonValue } from '../json.ts'
 import { isOfFormat } from './formats.ts'
 import { closedTo, isAmong, listOf } from './merge.ts'
 import { type Pattern, readPattern } from './pattern.ts'
@@ -64,9 +64,9 @@ export function createChecker({ target, spend }: Pick<Rules, 'target' | 'spend'>
     const names = Object.keys(value)
     if (!names.every(isWritableName) || !isWithin(names.length, schema, 'Properties')) return false
     if (!hasAll(value, schema.required)) return false
-    for (const [name, others] of Object.entries(isJsonObject(schema.dependentRequired) ? schema.dependentRequired : {}))
+    for (const [name, others] of Object.entries(objectOf(schema.dependentRequired)))
       if (Object.hasOwn(value, name) && !hasAll(value, others)) return false
-    for (const [name, part] of Object.entries(isJsonObject(schema.dependentSchemas) ? schema.dependentSchemas : {}))
+    for (const [name, part] of Object.entries(objectOf(schema.dependentSchemas)))
       if (Object.hasOwn(value, name) && !fits(value, part, depth + 1)) return false
     return names.every(
       (name) =>
@@ -90,7 +90,7 @@ export function memberSchemas(
   matches: (source: string, text: string) => boolean,
 ): JsonValue[] {
   const own = isJsonObject(properties) && Object.hasOwn(properties, name) ? [properties[name] ?? true] : []
-  const patterned = Object.entries(isJsonObject(patternProperties) ? patternProperties : {})
+  const patterned = Object.entries(objectOf(patternProperties))
   const found = [...own, ...patterned.filter(([source]) => matches(source, name)).map(([, part]) => part)]
   return found.length > 0 ? found : [additionalProperties ?? true]
 }

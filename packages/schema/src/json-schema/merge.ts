@@ -1,6 +1,6 @@
 // Two sets of rules as one, which a value meets that meets both.
 // Hides how each keyword is put together, and what of one side judges the members of the other.
-import { canonicalJson, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { canonicalJson, isJsonObject, objectOf, type JsonObject, type JsonValue } from '../json.ts'
 
 const HIGHER_OF = ['minimum', 'exclusiveMinimum', 'minLength', 'minItems', 'minProperties']
 const LOWER_OF = ['maximum', 'exclusiveMaximum', 'maxLength', 'maxItems', 'maxProperties']
@@ -71,7 +71,7 @@ function both(a: JsonValue | undefined, b: JsonValue | undefined): JsonValue | u
 /** Each name's schemas of both sides; a side that does not know a name judges it by its one of `others`. */
 function mergeMembers(sides: (JsonValue | undefined)[], others: (JsonValue | undefined)[]): JsonObject | undefined {
   if (!sides.some(isJsonObject)) return undefined
-  const known = sides.map((side) => (isJsonObject(side) ? side : {}))
+  const known = sides.map((side) => objectOf(side))
   const names = new Set(known.flatMap((side) => Object.keys(side)))
   const judge = (name: string) => known.map((side, at) => (Object.hasOwn(side, name) ? side[name] : others[at]))
   return Object.fromEntries([...names].map((name) => [name, judge(name).reduce(both) ?? true]))

@@ -1,6 +1,6 @@
 // A schema as plain rules: its references followed, its `allOf` merged, one branch taken of each alternative.
 // Hides how keywords of several schemas become one, and what it means for a schema not to hold.
-import { isJsonObject, isPrototypeKey, type JsonObject, type JsonValue } from '../json.ts'
+import { isJsonObject, objectOf, isPrototypeKey, type JsonObject, type JsonValue } from '../json.ts'
 import { closedTo, commonTypes, listOf, merge } from './merge.ts'
 import { createReferences } from './pointer.ts'
 
@@ -87,7 +87,7 @@ export function createRules(root: JsonObject): Rules {
     spend,
     fields(schema, choose) {
       const whole = read(schema, choose)
-      const properties = isJsonObject(whole.properties) ? whole.properties : {}
+      const properties = objectOf(whole.properties)
       const required = new Set(textsOf(whole.required))
       const ranks = new Map(listOf(whole['x-order']).map((name, rank) => [name, rank]))
       return (
@@ -132,9 +132,9 @@ export const firstTelling: Choose = (branches, _, firm) =>
     : -1
 
 function dependencies(schemas: JsonValue | undefined, names: JsonValue | undefined): [string, JsonValue][] {
-  const required = Object.entries(isJsonObject(names) ? names : {})
+  const required = Object.entries(objectOf(names))
   return [
-    ...Object.entries(isJsonObject(schemas) ? schemas : {}),
+    ...Object.entries(objectOf(schemas)),
     ...required.map(([name, others]): [string, JsonValue] => [name, { required: others }]),
   ]
 }
@@ -148,7 +148,7 @@ const NEGATIONS = new Map<string, (value: JsonValue) => JsonValue[]>(
     exclusiveMaximum: (value) => [{ type: 'number', minimum: value }],
     required: (value) => textsOf(value).map((name) => ({ type: 'object', properties: { [name]: false } })),
     properties: (value) =>
-      Object.entries(isJsonObject(value) ? value : {}).map(([name, property]) => {
+      Object.entries(objectOf(value)).map(([name, property]) => {
         return { type: 'object', required: [name], properties: { [name]: { not: property } } }
       }),
     items: (value) => [{ type: 'array', minItems: 1, prefixItems: [{ not: value }] }],

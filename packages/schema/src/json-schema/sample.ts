@@ -1,7 +1,7 @@
 // Values that a schema accepts, made from the schema alone. The schema's rules are kept here; what it leaves open (which
 // text, which of several, how many) is a matter of taste. Hides how a value is found: the branches that come to mind
 // first, then those that the first guess has met, then all in turn, until one fits or the work is too much.
-import { canonicalJson, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { canonicalJson, isJsonObject, objectOf, type JsonObject, type JsonValue } from '../json.ts'
 import { createChecker, memberSchemas, numberOf } from './checker.ts'
 import { closedTo, listOf } from './merge.ts'
 import { type Choose, createRules, DEPTH, firstTelling, isWritableName, type Rules, textsOf, typesOf } from './rules.ts'
@@ -60,7 +60,7 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
   /** `from` skips the attempts whose values are known and not wanted. */
   function make(schema: Schema, name: string, nth: number, depth: number, from = 0): Made {
     if (schema === false || depth > DEPTH) return undefined
-    const key = isJsonObject(schema) ? schema : {}
+    const key = objectOf(schema)
     const last = from + (hopeless.has(key) ? 1 : ATTEMPTS)
     let [guess, latest]: Made[] = []
     for (let attempt = from; attempt < last && spend(1); attempt += 1) {
@@ -122,7 +122,7 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
   }
 
   function makeObject(rules: JsonObject, nth: number, extras: number, depth: number): JsonObject | undefined {
-    const properties = isJsonObject(rules.properties) ? rules.properties : {}
+    const properties = objectOf(rules.properties)
     const required = new Set(textsOf(rules.required).filter(isWritableName))
     const most = numberOf(rules.maxProperties) ?? Infinity
     const least = Math.min(Math.max(numberOf(rules.minProperties) ?? 0, extras), most, ITEMS)
@@ -154,7 +154,7 @@ export function createSampler(root: JsonObject, taste: Taste): Sampler {
 
   /** Names for members that nobody has declared. */
   function namesFor({ patternProperties, propertyNames }: JsonObject, nth: number): string[] {
-    const sources = Object.keys(isJsonObject(patternProperties) ? patternProperties : {})
+    const sources = Object.keys(objectOf(patternProperties))
     const patterned = sources.map((source) => pattern(source)?.write(0, 40, pickFrom(nth)))
     const named = propertyNames === undefined ? [] : [make(allOf([{ type: 'string' }, propertyNames]), 'key', nth, 1)]
     return [`key_${nth}`, ...patterned, ...named].filter((name) => typeof name === 'string')

@@ -1,7 +1,7 @@
 // `tool`: a local tool on values and files, or a model that works on files (`fal/birefnet-light`).
 import type { InputFile, StepContext, StepKind } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import { z } from 'zod'
 import { storeAll } from './fields.ts'
 
@@ -18,7 +18,7 @@ export const tool: StepKind = {
   expects: ({ args = {} }) => ({ args: args as JsonObject }),
   async run(fields, context) {
     const name = textOf(fields.tool)
-    const args = isJsonObject(fields.args) ? fields.args : {}
+    const args = objectOf(fields.args)
     const local = context.tool(name)
     if (local === undefined) return await callModelTool(args, context)
     const parsed = local.args.safeParse(args)

@@ -1,6 +1,6 @@
 // `workflow`: another workflow as a step. The step rests, without a worker, until the run that it called has ended.
 import type { StepKind } from '@fabrique/engine'
-import { isJsonObject, type JsonObject } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject } from '@fabrique/schema'
 import { z } from 'zod'
 
 /** The output of the called run: its aliases, else the outputs of its last steps. Its files become this run's own. */
@@ -15,5 +15,5 @@ export const workflow: StepKind = {
   outputKeys: () => null,
   capability: () => null,
   expects: () => ({}),
-  run: (fields, context) => context.callWorkflow(isJsonObject(fields.input) ? fields.input : {}),
+  run: (fields, context) => context.callWorkflow(objectOf(fields.input)),
 }

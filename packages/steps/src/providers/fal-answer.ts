@@ -1,7 +1,7 @@
 // An answer of fal: the files that it names, wherever and however, what of them was flagged, and what else it says.
 // Hides that every endpoint has a form of its own.
 import type { FileLink, MadeFile } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
 
 const DEPTH_MAX = 10
 const FILES_MAX = 100
@@ -85,7 +85,7 @@ export function readAnswer(data: JsonObject, request: JsonObject): ReadAnswer {
     made: files,
     flagged: files.length - kept.length,
     files: kept.filter(({ url }) => !urls.has(url) && urls.add(url)),
-    output: isJsonObject(output) ? output : {},
+    output: objectOf(output),
   }
 }
 

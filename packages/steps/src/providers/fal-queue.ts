@@ -1,11 +1,12 @@
 // fal's queue by HTTP: a request is submitted, looked at, asked for its result, and cancelled, each by one request.
 // Hides addresses and limits, and how fal says what went wrong. Nothing here is ever sent twice: a submit costs money.
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue, textOf } from '@fabrique/schema'
 import { Agent, type Dispatcher, request as send } from 'undici'
 import { connectionFailure } from './adapter.ts'
 import type { Told } from './causes.ts'
 import { pauseOf } from './pause.ts'
+import { readBody } from './safe-fetch.ts'
 
 /** Between two pieces of an answer. A submit is answered when fal has it, however long that takes. */
 const SILENCE_MS_MAX = 60_000
@@ -57,7 +58,7 @@ export function connectQueue({ apiKey, base }: { apiKey: string; base: string })
         ...(body === undefined ? {} : { body }),
       })
       const { statusCode: status, headers } = response
-      const data = parsed(await readBounded(response.body, bytesMax))
+      const data = parsed(await readBody(response.body, bytesMax, () => tooMuch(bytesMax)))
       return {
         status,
         isOk: status >= 200 && status < 300,
@@ -84,18 +85,8 @@ export function connectQueue({ apiKey, base }: { apiKey: string; base: string })
   }
 }
 
-async function readBounded(body: Dispatcher.ResponseData['body'], bytesMax: number): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  let total = 0
-  for await (const chunk of body as AsyncIterable<Uint8Array>) {
-    total += chunk.byteLength
-    if (total > bytesMax)
-      throw new StepFailure('bad_output', `fal answered more than ${bytesMax / 1024 / 1024} MiB.`, {
-        billed: 'unknown',
-      })
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
+function tooMuch(bytesMax: number): StepFailure {
+  return new StepFailure('bad_output', `fal answered more than ${bytesMax / 1024 / 1024} MiB.`, { billed: 'unknown' })
 }
 
 function parsed(bytes: Buffer): JsonObject | undefined {
@@ -133,7 +124,7 @@ export function toldBy({ status, isOk, data = {}, header }: Reply): Told {
 /** One item of a `detail`: where, what, and the bounds that the words leave out. Never its `input`. */
 function saidOf(item: JsonObject): string {
   const message = textOf(item.msg)
-  const bounds = Object.entries(isJsonObject(item.ctx) ? item.ctx : {})
+  const bounds = Object.entries(objectOf(item.ctx))
     .map(([name, value]) => [name, [value].flat().slice(0, 8).map(textOf).join(', ')] as const)
     .filter(([, value]) => value !== '' && value.length <= 80 && !message.includes(value))
   const within = bounds.length === 0 ? '' : ` (${bounds.map(([name, value]) => `${name} ${value}`).join(', ')})`

@@ -4,6 +4,7 @@ import type { MadeFile, Model } from '@fabrique/engine'
 import {
   type Facts,
   isJsonObject,
+  objectOf,
   isQuantity,
   type JsonObject,
   type JsonValue,
@@ -53,7 +54,7 @@ function unitOf({ pricedIn }: Model, { unit }: Expects): Unit {
 /** All that the request says, over what the model's name implies. */
 function saidBy(model: Model, { params, args }: JsonObject): JsonObject {
   const { usual, defaults } = model
-  return { ...usual, ...defaults, ...(isJsonObject(params) ? params : {}), ...(isJsonObject(args) ? args : {}) }
+  return { ...usual, ...defaults, ...objectOf(params), ...objectOf(args) }
 }
 
 /** What a request is expected to use. A size, number or length that no request can have makes the quantity NaN. */

@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { CallFacts, Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, textOf } from '@fabrique/schema'
 import { dataUrl, type ProviderAdapter } from './adapter.ts'
 import { causeOf } from './causes.ts'
 import { isDataUrl, readAnswer, textsIn } from './fal-answer.ts'
@@ -88,7 +88,7 @@ const provider: Provider = {
   expectedUsage: (model, request, outlook) => expectedUsage(model, request, expectsOf(model), outlook?.files),
   measure: (model, request, made) => measuredUsage(model, request, expectsOf(model), made),
   makes({ capability, defaults }, { params, args }) {
-    const said = { ...defaults, ...(isJsonObject(params) ? params : {}), ...(isJsonObject(args) ? args : {}) }
+    const said = { ...defaults, ...objectOf(params), ...objectOf(args) }
     const { output_format: format } = said
     const codec = textOf(isJsonObject(format) ? format.codec : format)
     const of = (subtypes: Record<string, string>) => (Object.hasOwn(subtypes, codec) ? subtypes[codec] : '*')
@@ -100,7 +100,7 @@ const provider: Provider = {
   reserved: (_, { prompt, args }) => [
     ...(prompt === undefined ? [] : [{ path: ['prompt'], instead: 'the promptTemplate is it' }]),
     // A file is sent as `image_url`, by whichever of the two names it is given.
-    ...Object.entries(isJsonObject(args) ? args : {})
+    ...Object.entries(objectOf(args))
       .filter(([, value]) => typeof value === 'string' && value.startsWith('{'))
       .map(([name]) => ({ path: [`${name}_url`], instead: `"${name}" says it already` })),
   ],
@@ -292,8 +292,8 @@ function answerOf(request: ProviderRequest, counted: CallFacts, reply: Reply, da
 
 /** Files go inline as data URLs: no second service, nothing left behind. `image` is sent as fal's `image_url`. */
 function inputOf({ model, request, files }: ProviderRequest): JsonObject {
-  const params = isJsonObject(request.params) ? request.params : {}
-  const args = isJsonObject(request.args) ? request.args : {}
+  const params = objectOf(request.params)
+  const args = objectOf(request.args)
   const prompt = typeof request.prompt === 'string' ? { prompt: request.prompt } : {}
   const inline = Object.entries(files).map(([name, file]) => [
     name.endsWith('_url') ? name : `${name}_url`,

@@ -8,7 +8,7 @@ import {
   type ProviderRequest,
   StepFailure,
 } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, textOf, type Usage } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, textOf, type Usage } from '@fabrique/schema'
 import type OpenAI from 'openai'
 import { causeOf } from './causes.ts'
 import { amount, askedTexts, options, reportedUsage, textTokens, unreadable } from './openai-wire.ts'
@@ -20,7 +20,7 @@ const ERROR_BYTES_MAX = 64 * 1024
 
 /** Pictures by `b64_json`, `data:` URL or link; a usage that is missing costs no picture. */
 export async function draw(client: OpenAI, request: ProviderRequest): Promise<ProviderAnswer> {
-  const { stream: _stream, model: _model, prompt: _prompt, ...params } = paramsOf(request)
+  const { stream: _stream, model: _model, prompt: _prompt, ...params } = objectOf(request.request.params)
   const response = await client.images.generate(
     {
       ...params,
@@ -52,11 +52,11 @@ export async function draw(client: OpenAI, request: ProviderRequest): Promise<Pr
 function pictureFacts(response: OpenAI.ImagesResponse, { request }: ProviderRequest, made: number): CallFacts {
   const usage: unknown = response.usage
   const reported = reportedUsage(usage)
-  const counted: JsonObject = isJsonObject(usage) ? usage : {}
+  const counted = objectOf(usage)
   const { input_tokens: input, output_tokens: output } = counted
   if (typeof input === 'number' && typeof output === 'number' && (output > 0 || made === 0)) {
-    const asked: JsonObject = isJsonObject(counted.input_tokens_details) ? counted.input_tokens_details : {}
-    const answered: JsonObject = isJsonObject(counted.output_tokens_details) ? counted.output_tokens_details : {}
+    const asked = objectOf(counted.input_tokens_details)
+    const answered = objectOf(counted.output_tokens_details)
     const image = typeof asked.image_tokens === 'number' ? asked.image_tokens : 0
     const words = typeof answered.text_tokens === 'number' ? answered.text_tokens : 0
     return {
@@ -69,7 +69,7 @@ function pictureFacts(response: OpenAI.ImagesResponse, { request }: ProviderRequ
       ...reported,
     }
   }
-  const params: JsonObject = isJsonObject(request.params) ? request.params : {}
+  const params = objectOf(request.params)
   const facts = {
     quality: textOf(response.quality ?? params.quality ?? 'auto'),
     size: textOf(response.size ?? params.size ?? 'auto'),
@@ -112,7 +112,7 @@ export async function moderate(client: OpenAI, request: ProviderRequest): Promis
 
 /** The endpoint reports no usage: characters are the one unit that is known exactly. */
 export async function speak(client: OpenAI, request: ProviderRequest): Promise<ProviderAnswer> {
-  const { text, voice = 'alloy', format, ...rest } = isJsonObject(request.request.args) ? request.request.args : {}
+  const { text, voice = 'alloy', format, ...rest } = objectOf(request.request.args)
   const wanted = textOf(format ?? rest.response_format ?? 'wav')
   const response = await client.audio.speech.create(
     {
@@ -128,7 +128,7 @@ export async function speak(client: OpenAI, request: ProviderRequest): Promise<P
   const facts: CallFacts = { usage: amount('character', textOf(text).length), basis: 'measured' }
   if (response.headers.get('content-type')?.includes('json') === true && bytes.byteLength <= ERROR_BYTES_MAX) {
     const said: unknown = JSON.parse(bytes.toString())
-    throw inside(isJsonObject(said) && isJsonObject(said.error) ? said.error : {}, request)
+    throw inside(objectOf(objectOf(said).error), request)
   }
   if (bytes.byteLength === 0)
     throw new StepFailure('bad_output', 'OpenAI answered without a sound.', { billed: 'yes', facts })
@@ -139,8 +139,4 @@ export async function speak(client: OpenAI, request: ProviderRequest): Promise<P
 /** An error inside a success. */
 function inside({ code, type, message, param }: JsonObject, request: ProviderRequest): StepFailure {
   return causeOf({ provider: 'OpenAI', code, type, message, param }, askedTexts(request))
-}
-
-function paramsOf({ request }: ProviderRequest): JsonObject {
-  return isJsonObject(request.params) ? request.params : {}
 }

@@ -8,7 +8,7 @@ import {
   type ProviderRequest,
   StepFailure,
 } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, textOf, type Usage } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue, textOf, type Usage } from '@fabrique/schema'
 import type OpenAI from 'openai'
 import type { AgentTurn, OfferedTool, ToolCall } from '../kinds/agent.ts'
 import { causeOf } from './causes.ts'
@@ -42,12 +42,12 @@ function isUnderWay(response: OpenAI.Responses.Response): boolean {
 }
 
 function bodyOf({ model, request, files }: ProviderRequest): OpenAI.Responses.ResponseCreateParamsNonStreaming {
-  const params = isJsonObject(request.params) ? request.params : {}
+  const params = objectOf(request.params)
   const schema = request.outputSchema
   const format = isJsonObject(schema)
     ? { format: { type: 'json_schema', name: 'output', schema, strict: isStrictSchema(schema) } }
     : {}
-  const text = { ...(isJsonObject(params.text) ? params.text : {}), ...format }
+  const text = { ...objectOf(params.text), ...format }
   return {
     ...params,
     model: model.endpoint,

@@ -1,7 +1,7 @@
 // What requests to OpenAI are expected to use: tokens of texts and thoughts, of pictures by their maker's formula, characters.
 // Hides how much an effort to reason comes to, and what an agent's turns add up to.
 import type { Model, Outlook } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, textOf, type Usage } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue, textOf, type Usage } from '@fabrique/schema'
 import { expectedSpeech } from './adapter.ts'
 import { textTokens } from './openai-wire.ts'
 
@@ -99,5 +99,5 @@ function speech({ usual }: Model, request: JsonObject): Usage[] {
 
 /** What the request says, over what the price list has for requests that say nothing. */
 function paramsOf({ params }: JsonObject, usual?: JsonObject): JsonObject {
-  return { ...usual, ...(isJsonObject(params) ? params : {}) }
+  return { ...usual, ...objectOf(params) }
 }

@@ -1,6 +1,6 @@
 // What all of OpenAI's operations share: headers, files, usages, and answers that cannot be read.
 import { type CallFacts, type ProviderRequest, StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, type JsonValue, textOf, type Unit, type Usage } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonValue, textOf, type Unit, type Usage } from '@fabrique/schema'
 
 /** How long a call may take whose step has no limit of its own. */
 const TIMEOUT_MS = 600_000
@@ -19,7 +19,7 @@ export function options({ signal, callId, timeLimitMs = TIMEOUT_MS }: ProviderRe
 
 /** The texts of a request, which an error may quote. */
 export function askedTexts({ request }: Pick<ProviderRequest, 'request'>): string[] {
-  const args: JsonObject = isJsonObject(request.args) ? request.args : {}
+  const args = objectOf(request.args)
   return [request.prompt, request.system, request.content, args.text, args.prompt].map(textOf)
 }
 

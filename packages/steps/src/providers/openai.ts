@@ -2,7 +2,7 @@
 // Hides the wire formats, and what a failure of the SDK, which never retries here, means for the bill.
 import type { Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
-import { isJsonObject, type JsonObject, textOf } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, textOf } from '@fabrique/schema'
 import type OpenAI from 'openai'
 import { connectionFailure, type ProviderAdapter } from './adapter.ts'
 import { causeOf } from './causes.ts'
@@ -54,9 +54,9 @@ const provider: Provider = {
     return USES[model.capability as keyof typeof USES](model, request, outlook)
   },
   makes({ capability }, { params, args }) {
-    const { output_format: format = 'png' } = isJsonObject(params) ? params : {}
+    const { output_format: format = 'png' } = objectOf(params)
     if (capability === 'image') return `image/${PICTURES.find((known) => known === format) ?? '*'}`
-    const { format: sound, response_format: named = 'wav' } = isJsonObject(args) ? args : {}
+    const { format: sound, response_format: named = 'wav' } = objectOf(args)
     return capability === 'speech' ? (SOUNDS[textOf(sound ?? named)] ?? 'audio/*') : undefined
   },
   reserved: ({ capability }, request) => RESERVED[capability as Offered](request),
@@ -134,7 +134,7 @@ async function failureOf(error: unknown, request: ProviderRequest): Promise<Step
     return new StepFailure('timeout', 'The call to OpenAI was stopped.', { billed: 'unknown', cause: error })
   if (error instanceof APIError && typeof error.status === 'number') {
     const { status, code, type, param, requestID: requestId, headers } = error
-    const body: JsonObject = isJsonObject(error.error) ? error.error : {}
+    const body = objectOf(error.error)
     const message = body.message ?? body.detail ?? error.message
     const retryAfterMs = pauseOf(headers, textOf(message))
     return causeOf(

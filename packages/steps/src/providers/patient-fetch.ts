@@ -5,11 +5,6 @@ import { Agent, fetch, Response } from 'undici'
 const BYTES_MAX = 128 * 1024 * 1024
 const CONNECT_MS = 30_000
 
-/** An answer that was not read to its end. */
-class AnswerTooLarge extends Error {
-  override name = 'AnswerTooLarge'
-}
-
 /** `fetch` for calls of providers: a redirect or more than 128 MiB is an error, and only `signal` limits the time. */
 export function createPatientFetch(): typeof globalThis.fetch {
   const dispatcher = new Agent({ headersTimeout: 0, bodyTimeout: 0, connect: { timeout: CONNECT_MS } })
@@ -20,7 +15,7 @@ export function createPatientFetch(): typeof globalThis.fetch {
     const bounded = new TransformStream<Uint8Array, Uint8Array>({
       transform(chunk, controller) {
         bytes += chunk.byteLength
-        if (bytes > BYTES_MAX) controller.error(new AnswerTooLarge('a provider answered more than 128 MiB'))
+        if (bytes > BYTES_MAX) controller.error(new Error('a provider answered more than 128 MiB'))
         else controller.enqueue(chunk)
       },
     })

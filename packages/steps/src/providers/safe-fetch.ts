@@ -50,7 +50,9 @@ export function createSafeFetch(trustedOrigins: readonly string[]): SafeFetch {
         const { statusCode: status, headers, body } = await hop(url, signal)
         if (status === 200) {
           const [type = ''] = [headers['content-type']].flat()
-          return { bytes: await readBounded(body), mimeType: type.split(';')[0]?.trim() ?? '' }
+          const bytes = await readBody(body, BYTES_MAX, () => unfit('A produced file is larger than 256 MiB.'))
+          if (bytes.byteLength === 0) throw new Error('the file was empty')
+          return { bytes, mimeType: type.split(';')[0]?.trim() ?? '' }
         }
         await body.dump()
         const [location] = [headers.location].flat()
@@ -86,16 +88,19 @@ function isRefused(error: unknown): boolean {
   return error instanceof RefusedAddressError || (error instanceof Error && error.cause instanceof RefusedAddressError)
 }
 
-/** All of a body. One that ends before its Content-Length, or has nothing in it, rejects. */
-async function readBounded(body: Dispatcher.ResponseData['body']): Promise<Uint8Array> {
+/** All of a body of up to `bytesMax`; a longer one rejects with `tooMuch`, one that breaks off with the error of its connection. */
+export async function readBody(
+  body: Dispatcher.ResponseData['body'],
+  bytesMax: number,
+  tooMuch: () => StepFailure,
+): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   let total = 0
   for await (const chunk of body as AsyncIterable<Uint8Array>) {
     total += chunk.byteLength
-    if (total > BYTES_MAX) throw unfit('A produced file is larger than 256 MiB.')
+    if (total > bytesMax) throw tooMuch()
     chunks.push(chunk)
   }
-  if (total === 0) throw new Error('the file was empty')
   return Buffer.concat(chunks)
 }
 

@@ -1,6 +1,6 @@
 // Which JSON Schemas OpenAI's strict mode takes, where the model cannot but answer by the schema; a request with any
 // other is refused there. Hides the subset and its limits, as documented for Structured Outputs in 2026.
-import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject, type JsonValue } from '@fabrique/schema'
 
 const KEYWORDS = new Set(
   `type properties required additionalProperties items enum const anyOf $ref $defs title description pattern format
@@ -31,7 +31,7 @@ export function isStrictSchema(schema: JsonObject): boolean {
       return false
     if (type === undefined && anyOf === undefined && $ref === undefined && choices.length === 0) return false
     if (format !== undefined && !(typeof format === 'string' && FORMATS.includes(format))) return false
-    const definitions = Object.entries(isJsonObject($defs) ? $defs : {})
+    const definitions = Object.entries(objectOf($defs))
     const texts = choices.map(String)
     used.properties += names.length
     used.choices += choices.length
@@ -40,7 +40,7 @@ export function isStrictSchema(schema: JsonObject): boolean {
     return (
       (items !== undefined || ![type].flat().includes('array')) &&
       (items === undefined || isSupported(items, depth + 1)) &&
-      Object.values(isJsonObject(properties) ? properties : {}).every((member) => isSupported(member, depth + 1)) &&
+      Object.values(objectOf(properties)).every((member) => isSupported(member, depth + 1)) &&
       listOf(anyOf).every((branch) => isSupported(branch, depth)) &&
       definitions.every(([, definition]) => isSupported(definition, depth))
     )

@@ -2,7 +2,7 @@
 // Hides the wire format. What it charges is decided here, by what it has begun to make, and not by what anybody books.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { isJsonObject, type JsonObject } from '@fabrique/schema'
+import { isJsonObject, objectOf, type JsonObject } from '@fabrique/schema'
 import sharp from 'sharp'
 
 export const FAL_KEY = 'stand-in-id:stand-in-secret'
@@ -83,7 +83,7 @@ export async function createFalStandIn(): Promise<FalStandIn> {
     if (type !== 'application/json') complaints.push('a submit was not JSON')
     const input: unknown = JSON.parse(body)
     if (!isJsonObject(input)) complaints.push('a submit was no object')
-    return isJsonObject(input) ? input : {}
+    return objectOf(input)
   }
 
   function answer(

@@ -5,6 +5,7 @@ import {
   FabriqueError,
   type Gate,
   isJsonObject,
+  objectOf,
   type JsonObject,
   type ModelRow,
   type Rate,
@@ -32,7 +33,7 @@ export function capFault(
   const cap = isJsonObject(budgetPolicy) ? budgetPolicy.maxPerRunUsd : undefined
   if (typeof cap !== 'number' || !isJsonObject(intakeSchema)) return null
   const sample = createPlaceholders(intakeSchema).sample(intakeSchema, 'input')
-  const intake = isJsonObject(sample) ? sample : {}
+  const intake = objectOf(sample)
   const steps = stepsOf(document).map(({ step }) => step)
 
   function boundTo(step: Step): Definition['providerBindings'][string] {

@@ -1,6 +1,6 @@
 // The files that a template promises, held against what its steps make.
 // Hides where a tool, a model or a format decides on the type of a file.
-import { canonicalType, isJsonObject, type Step, textOf } from '@fabrique/schema'
+import { canonicalType, isJsonObject, objectOf, type Step, textOf } from '@fabrique/schema'
 import { modelNamesOf } from '../../catalog.ts'
 import { parsePath } from '../placeholders.ts'
 import { providersOf, type Subject } from './report.ts'
@@ -39,7 +39,7 @@ export function checkFiles({ document, steps, catalog, shapes, report }: Subject
     const kind = catalog.kind(step.kind)
     if (kind === undefined) return []
     const tool = typeof step.tool === 'string' ? catalog.tool(step.tool) : undefined
-    const local = tool?.makes?.(isJsonObject(step.args) ? step.args : {})
+    const local = tool?.makes?.(objectOf(step.args))
     if (tool !== undefined || kind.capability(step) === null) return local === undefined ? [] : [local]
     const types = modelNamesOf(step, providersOf(document)).names.map((name) => {
       const model = catalog.model(name)

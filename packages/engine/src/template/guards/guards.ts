@@ -5,6 +5,7 @@ import {
   type ArtifactClass,
   findRate,
   isJsonObject,
+  objectOf,
   type JsonObject,
   type ModelRow,
   pointerTo,
@@ -189,7 +190,7 @@ async function checkCalls({ document, steps, report }: Subject, { templates }: G
 /** What a called workflow needs is given to it, and what is read of it is there. */
 function checkCalled(step: Step, at: string, called: JsonObject, steps: IndexedStep[], report: Report): void {
   const given = isJsonObject(step.input) ? Object.keys(step.input) : []
-  const { required } = isJsonObject(called.intakeSchema) ? called.intakeSchema : {}
+  const { required } = objectOf(called.intakeSchema)
   for (const key of Array.isArray(required) ? required.map(textOf) : []) {
     if (!given.includes(key))
       report(`${at}/input`, 'invalid-step', `"${step.workflow as string}" needs the input "${key}"; give it here`)

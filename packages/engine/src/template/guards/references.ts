@@ -1,5 +1,5 @@
 // Everything in a template that points somewhere: placeholders, needs, lookups, aliases, files, gates.
-import { declaredFields, isJsonObject, pointerTo, type Step } from '@fabrique/schema'
+import { declaredFields, isJsonObject, objectOf, pointerTo, type Step } from '@fabrique/schema'
 import { type Placeholder, parsePath, placeholdersIn } from '../placeholders.ts'
 import { dependenciesOf, findCycle } from '../data-flow.ts'
 import { choices, type Fault, noSuch, type Subject } from './report.ts'
@@ -99,7 +99,7 @@ export function checkReferences({ document, steps, report, shapes }: Subject): v
       if (typeof need === 'string' && !byId.has(need))
         report(`${at}/needs/${index}`, 'unknown-reference', noSuch('step', need, ids))
     }
-    for (const [name, lookup] of Object.entries(isJsonObject(lookups) ? lookups : {})) {
+    for (const [name, lookup] of Object.entries(objectOf(lookups))) {
       const from = isJsonObject(lookup) && typeof lookup.from === 'string' ? parsePath(lookup.from) : undefined
       const key = String(from?.path[0])
       if (from === undefined || intake === null) continue
@@ -112,7 +112,7 @@ export function checkReferences({ document, steps, report, shapes }: Subject): v
   if (cycle !== undefined) report('/runtimeSteps', 'cycle', `these steps wait for each other: ${cycle.join(' → ')}`)
 
   const { outputAliases, artifactSchema } = document
-  for (const [alias, path] of Object.entries(isJsonObject(outputAliases) ? outputAliases : {})) {
+  for (const [alias, path] of Object.entries(objectOf(outputAliases))) {
     checkPath(`/outputAliases${pointerTo(alias)}`, path)
   }
   const files = isJsonObject(artifactSchema) && Array.isArray(artifactSchema.files) ? artifactSchema.files : []
