@@ -22,6 +22,7 @@ const TARGETS = {
   up: 'scripts/up.ts',
   test: 'scripts/test.ts',
   bench: 'bench/main.ts',
+  soak: 'soak/main.ts',
   mutate: 'scripts/mutate.ts',
   check: ['check:types', 'check:lint', 'check:format', 'check:unused'],
 }
