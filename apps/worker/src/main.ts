@@ -30,12 +30,13 @@ await runService(
   log,
   async (life) => {
     const env = parseEnv(WorkerEnv, process.env)
-    const artifacts = createArtifactStore(artifactStoreConfig(env, join(resolve(env.FABRIQUE_HOME), 'artifacts')), log)
+    const killpoint = createKillpoint(env)
+    const storeConfig = artifactStoreConfig(env, join(resolve(env.FABRIQUE_HOME), 'artifacts'))
+    const artifacts = createArtifactStore(storeConfig, log, killpoint)
     const reserved = env.INTERACTIVE_RESERVED ?? Math.max(1, Math.round(env.CONCURRENCY / 5))
     if (reserved > env.CONCURRENCY) throw new ConfigurationError('INTERACTIVE_RESERVED: must not exceed CONCURRENCY')
     const rules = providerLimits(env)
     const worker = `${hostname()}:${process.pid}`
-    const killpoint = createKillpoint(env)
 
     const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
     const redis = { redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX }

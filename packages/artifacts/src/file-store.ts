@@ -7,7 +7,7 @@ import type { ArtifactStore } from '@fabrique/engine'
 import { checkedKey, decodeAnswer, encodeAnswer, placeOf, stagingPlaceOf } from './layout.ts'
 
 /** A store below `root`, which is created when first written to. */
-export function createFileArtifactStore(root: string): ArtifactStore {
+export function createFileArtifactStore(root: string, killpoint?: (name: string) => void): ArtifactStore {
   const stagingOf = (callId: string) => join(root, stagingPlaceOf(callId))
 
   async function write(path: string, bytes: Uint8Array): Promise<void> {
@@ -15,6 +15,7 @@ export function createFileArtifactStore(root: string): ArtifactStore {
     const partial = `${path}.${randomUUID()}.partial`
     try {
       await writeFile(partial, bytes, { flag: 'wx', mode: 0o644, flush: true })
+      killpoint?.('W6')
       await rename(partial, path)
     } catch (error) {
       // A full disk must not be left with what could not be finished.

@@ -11,9 +11,13 @@ export interface ArtifactStoreSettings {
   s3?: S3Access | undefined
 }
 
-/** The store that an address names; throws for a scheme that there is no adapter for. */
-export function createArtifactStore({ address, s3 }: ArtifactStoreSettings, log: Log): ArtifactStore {
-  if (!address.startsWith('s3://')) return createFileArtifactStore(folderOf(address))
+/** The store that an address names; throws for a scheme that there is no adapter for. `killpoint` is for tests of recovery. */
+export function createArtifactStore(
+  { address, s3 }: ArtifactStoreSettings,
+  log: Log,
+  killpoint?: (name: string) => void,
+): ArtifactStore {
+  if (!address.startsWith('s3://')) return createFileArtifactStore(folderOf(address), killpoint)
   if (s3 === undefined) throw new Error('ARTIFACT_STORE: an s3:// address needs credentials')
   return createS3ArtifactStore(address, s3, log)
 }

@@ -1,5 +1,6 @@
 // Places where a test may have the process killed, to prove what survives it.
 // Hides how the test names one, and how it learns that the process got there.
+import { subscribe } from 'node:diagnostics_channel'
 import { appendFileSync } from 'node:fs'
 import { z } from 'zod'
 
@@ -12,9 +13,12 @@ export const KillpointEnv = {
 /** Kills this process with SIGKILL at the point that the environment names; without one, does nothing. */
 export function createKillpoint(env: z.infer<z.ZodObject<typeof KillpointEnv>>): (point: string) => void {
   const { FABRIQUE_TEST_KILLPOINT: armed, FABRIQUE_TEST_KILLPOINT_FILE: file } = env
-  return (point) => {
+  const killpoint = (point: string) => {
     if (point !== armed) return
     if (file !== undefined) appendFileSync(file, `${point}\n`)
     process.kill(process.pid, 'SIGKILL')
   }
+  // Where a request is on its way only undici knows.
+  if (armed === 'W4') subscribe('undici:request:bodySent', () => killpoint('W4'))
+  return killpoint
 }
