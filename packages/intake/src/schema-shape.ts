@@ -8,6 +8,7 @@ import {
   type JsonObject,
   PatternRefused,
   pointerTo,
+  PROBLEMS_MAX,
 } from '@fabrique/schema'
 import { nearestName } from './sentences.ts'
 import { copyValue } from './value-copy.ts'
@@ -56,7 +57,7 @@ export const SCHEMA_LIMITS = {
   nodes: 5_000,
   expandedNodes: 10_000,
   patternStates: 50_000,
-  problems: 100,
+  problems: PROBLEMS_MAX,
 } as const
 
 const REFUSED_PATTERN_STATES = 500

@@ -1,7 +1,7 @@
 // Ajv's errors as sentences that name the place, what is allowed and what was found.
 // Hides Ajv's vocabulary, and how the errors of alternatives become one sentence instead of dozens.
 
-import { canonicalJson, nearestKey, pointerTo } from '@fabrique/schema'
+import { canonicalJson, nearestKey, pointerTo, PROBLEMS_MAX } from '@fabrique/schema'
 import type { ErrorObject } from 'ajv'
 
 /** One named place in a value and how to mend it. */
@@ -15,7 +15,6 @@ export interface ValueProblem {
   detail: string
 }
 
-const MAX_PROBLEMS = 100
 const MAX_SHOWN = 80
 /** Described and sorted at most; the rest is only counted. */
 const MAX_CONSIDERED = 1_000
@@ -49,7 +48,7 @@ export function describeErrors(errors: readonly ErrorObject[], showsValues = tru
     .slice(0, MAX_CONSIDERED)
     .sort((a, b) => order.compare(a.error.instancePath, b.error.instancePath))
     // A finding and its twin (one definition that holds twice) make one problem, so look a little further.
-    .slice(0, MAX_PROBLEMS + 20)
+    .slice(0, PROBLEMS_MAX + 20)
   const problems = new Map<string, ValueProblem>()
   for (const finding of byPlace) {
     const problem = finding.describe()
@@ -58,8 +57,8 @@ export function describeErrors(errors: readonly ErrorObject[], showsValues = tru
   const sorted = [...problems.values()].sort(
     (a, b) => order.compare(a.pointer, b.pointer) || order.compare(a.detail, b.detail),
   )
-  if (sorted.length <= MAX_PROBLEMS && findings.length === byPlace.length) return sorted
-  const shown = sorted.slice(0, MAX_PROBLEMS - 1)
+  if (sorted.length <= PROBLEMS_MAX && findings.length === byPlace.length) return sorted
+  const shown = sorted.slice(0, PROBLEMS_MAX - 1)
   return [...shown, { pointer: '', detail: `and ${findings.length - shown.length} more problems` }]
 }
 

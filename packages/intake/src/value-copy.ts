@@ -1,7 +1,7 @@
 // A bounded deep copy of a JSON value, so that defaults never reach the caller's own object.
 // Hides the measuring on the way: what a validator has to go through.
 
-import { isPrototypeKey, pointerTo } from '@fabrique/schema'
+import { isPrototypeKey, pointerTo, PROBLEMS_MAX } from '@fabrique/schema'
 import type { ValueProblem } from './sentences.ts'
 
 /** The copy with its measures, or the problems that forbid to look at the value any further. */
@@ -25,13 +25,12 @@ export interface ValueLimits {
 /** More than twice what the front door lets in. */
 const VALUE_LIMITS: ValueLimits = { what: 'the value', nodes: 20_000, characters: 2 * 1024 * 1024 }
 const MAX_DEPTH = 64
-const MAX_PROBLEMS = 100
 
 /** Copies plain JSON; prototype keys, other kinds of values, and what is over the limits are problems. */
 export function copyValue(value: unknown, { what, nodes, characters }: ValueLimits = VALUE_LIMITS): ValueCopy {
   const copy: ValueCopy = { problems: [], value: undefined, nodes: 0, characters: 0, longest: 0 }
   const refuse = (pointer: string, detail: string): undefined => {
-    if (copy.problems.length < MAX_PROBLEMS) copy.problems.push({ pointer, detail: `${pointer || what} ${detail}` })
+    if (copy.problems.length < PROBLEMS_MAX) copy.problems.push({ pointer, detail: `${pointer || what} ${detail}` })
     return undefined
   }
   const measure = (text: string): void => {

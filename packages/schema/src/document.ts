@@ -46,6 +46,8 @@ export type DocumentOutcome =
 
 const READERS = { json: readJson, yaml: readYaml, toml: readToml }
 const POINTER_PART_MAX = 1000
+const NAME_LENGTH_MAX = 128
+const CANDIDATES_MAX = 1000
 const EXTENSIONS: Record<string, DocumentFormat> = { json: 'json', yaml: 'yaml', yml: 'yaml', toml: 'toml' }
 const MEDIA_TYPES: Record<string, DocumentFormat> = {
   'application/json': 'json',
@@ -112,15 +114,19 @@ export function formatOfPath(path: string): DocumentFormat | undefined {
   return Object.hasOwn(EXTENSIONS, extension) ? EXTENSIONS[extension] : undefined
 }
 
-/** The valid key that somebody most likely meant, or undefined if none is close; case, `-` and `_` weigh nothing. */
+/**
+ * The valid key that somebody most likely meant, or undefined if none is close; case, `-` and `_` weigh nothing.
+ * Both sides may be a stranger's: keys longer than 128 characters and those behind the thousandth are not looked at.
+ */
 export function nearestKey(wrong: string, valid: readonly string[]): string | undefined {
-  if (wrong.length > 128) return undefined
+  if (wrong.length > NAME_LENGTH_MAX) return undefined
   const plain = plainKey(wrong)
   // One slip in short words, two in words of six letters and more, three from twelve on.
   let reach = plain.length < 6 ? 1 : plain.length < 12 ? 2 : 3
   let nearest: string | undefined
-  for (const candidate of valid) {
-    const distance = editDistance(plain, plainKey(candidate))
+  for (const candidate of valid.slice(0, CANDIDATES_MAX)) {
+    if (candidate.length > NAME_LENGTH_MAX) continue
+    const distance = editDistance(plain, plainKey(candidate), reach)
     if (distance > reach || distance >= plain.length) continue
     if (distance === reach && nearest !== undefined) continue
     nearest = candidate
@@ -133,27 +139,36 @@ function plainKey(key: string): string {
   return key.toLowerCase().replaceAll(/[-_ ]/g, '')
 }
 
-/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment). */
-function editDistance(a: string, b: string): number {
+/**
+ * Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment), where there are `most` or
+ * fewer; else any number above. Only cells that near to the diagonal can lead there, so the others are not computed.
+ */
+function editDistance(a: string, b: string, most: number): number {
+  const far = most + 1
   let beforeLast: number[] = []
-  let last = Array.from({ length: b.length + 1 }, (_, column) => column)
+  let last = Array.from({ length: Math.min(b.length, most) + 1 }, (_, column) => column)
   for (let row = 1; row <= a.length; row++) {
-    const current = [row]
-    for (let column = 1; column <= b.length; column++) {
+    const current: number[] = []
+    const [from, to] = [Math.max(1, row - most), Math.min(b.length, row + most)]
+    if (row <= most) current[0] = row
+    let nearest = current[0] ?? far
+    for (let column = from; column <= to; column++) {
       const same = a[row - 1] === b[column - 1]
       let least = Math.min(
-        (last[column] ?? 0) + 1,
-        (current[column - 1] ?? 0) + 1,
-        (last[column - 1] ?? 0) + (same ? 0 : 1),
+        (last[column] ?? far) + 1,
+        (current[column - 1] ?? far) + 1,
+        (last[column - 1] ?? far) + (same ? 0 : 1),
       )
       const swapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]
-      if (swapped) least = Math.min(least, (beforeLast[column - 2] ?? 0) + 1)
-      current.push(least)
+      if (swapped) least = Math.min(least, (beforeLast[column - 2] ?? far) + 1)
+      current[column] = least
+      nearest = Math.min(nearest, least)
     }
+    if (nearest > most) return far
     beforeLast = last
     last = current
   }
-  return last[b.length] ?? 0
+  return last[b.length] ?? far
 }
 
 /** The index of the first replacement character that does not stand in the bytes themselves. */
@@ -202,16 +217,23 @@ function refusal(status: 400 | 413 | 422, text: string, findings: readonly Findi
   return { ok: false, status, problems }
 }
 
-/** Turns indexes of the text to lines and columns. Ascending indexes take one pass over the text together. */
+/** Turns indexes of the text to lines and columns, by a table of where lines begin that the first one makes. */
 function createPositions(text: string): (offset: number) => Position {
-  let [at, line, lineStart] = [0, 1, 0]
+  let starts: number[] | undefined
   return (offset) => {
-    if (offset < at) [at, line, lineStart] = [0, 1, 0]
-    for (; at < offset; at++) {
-      if (text.charCodeAt(at) !== 0x0a) continue
-      line++
-      lineStart = at + 1
+    starts ??= lineStarts(text)
+    let [line, after] = [0, starts.length]
+    while (after - line > 1) {
+      const middle = (line + after) >> 1
+      if ((starts[middle] ?? 0) <= offset) line = middle
+      else after = middle
     }
-    return { line, column: offset - lineStart + 1 }
+    return { line: line + 1, column: offset - (starts[line] ?? 0) + 1 }
   }
+}
+
+function lineStarts(text: string): number[] {
+  const starts = [0]
+  for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', end + 1)) starts.push(end + 1)
+  return starts
 }

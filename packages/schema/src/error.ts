@@ -60,6 +60,9 @@ export function errorRow(code: ErrorCode): { status: number; title: string; retr
   return CODES[code]
 }
 
+/** The most problems that an error names; whoever looks for them stops there, before the next costs anything. */
+export const PROBLEMS_MAX = 100
+
 const MARK = Symbol.for('fabrique.error')
 
 /**
@@ -69,6 +72,7 @@ const MARK = Symbol.for('fabrique.error')
 export class FabriqueError extends Error {
   readonly [MARK] = true
   readonly code: ErrorCode
+  /** The first hundred of those given. */
   readonly problems: Problem[]
   readonly context: Record<string, string | number>
   /** Whole seconds after which trying again makes sense; only for codes that may be retried. */
@@ -87,7 +91,7 @@ export class FabriqueError extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'FabriqueError'
     this.code = code
-    this.problems = options.problems ?? []
+    this.problems = (options.problems ?? []).slice(0, PROBLEMS_MAX)
     this.context = options.context ?? {}
     this.retryAfterS = options.retryAfterS
   }

@@ -38,4 +38,12 @@ describe('what a schema finds wrong', () => {
       '/inside/statsu "statsu" is not a key here; did you mean "status"?',
     ])
   })
+  it('stops at a hundred, and shows long keys by their beginning', () => {
+    const keys = Array.from({ length: 10_000 }, (_, index) => [`${'k'.repeat(2_000)}${index}`, 1])
+    const { error } = Shape.safeParse(Object.fromEntries(keys))
+    const problems = error === undefined ? [] : problemsOf(error, Shape)
+
+    expect(problems).toHaveLength(100)
+    expect(Math.max(...problems.map(({ detail }) => detail.length))).toBeLessThan(300)
+  })
 })

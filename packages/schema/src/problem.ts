@@ -2,27 +2,36 @@
 // Hides zod's own words: an unknown key is named at its place with the nearest one, the rest says what must be.
 import { z } from 'zod'
 import { nearestKey } from './document.ts'
-import type { Problem } from './error.ts'
+import { clip } from './document-rules.ts'
+import { type Problem, PROBLEMS_MAX } from './error.ts'
 import { pointerTo } from './json-schema/pointer.ts'
 
-/** Every problem of a parse by the schema that has failed, one per unknown key; `what` is a key in words. */
+/** Longer keys are shown by their beginning. */
+const KEY_SHOWN_MAX = 120
+
+/** The problems of a parse by the schema that has failed, one per unknown key, the first hundred; `what` is a key in words. */
 export function problemsOf(error: z.ZodError, schema: z.ZodType, what = 'a key'): Problem[] {
-  return error.issues.flatMap((issue): Problem[] => {
+  const problems: Problem[] = []
+  for (const issue of error.issues) {
     const { path } = issue
+    const room = PROBLEMS_MAX - problems.length
+    if (room === 0) break
     if (issue.code !== 'unrecognized_keys') {
-      return [{ pointer: pointerTo(...path), detail: inWords(issue), code: 'invalid' }]
+      problems.push({ pointer: pointerTo(...path), detail: inWords(issue), code: 'invalid' })
+      continue
     }
     const keys = keysOf(schema, path)
-    return issue.keys.map((key) => {
+    for (const key of issue.keys.slice(0, room)) {
       const near = nearestKey(key, keys)
       const remedy = near === undefined ? `the keys are ${keys.join(', ')}` : `did you mean "${near}"?`
-      return {
+      problems.push({
         pointer: pointerTo(...path, key),
-        detail: `"${key}" is not ${what} here; ${remedy}`,
+        detail: `"${clip(key, KEY_SHOWN_MAX)}" is not ${what} here; ${remedy}`,
         code: 'unknown-key',
-      }
-    })
-  })
+      })
+    }
+  }
+  return problems
 }
 
 /** What must be, for an issue that zod words itself; a message of ours stays as it is. */

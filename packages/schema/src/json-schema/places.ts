@@ -46,14 +46,18 @@ export function createPlaces(root: JsonObject): (path: readonly (string | number
       }
       const sides = here.flatMap((schema) => sidesOf(schema, rules))
       if (path.length > DEPTH || !rules.spend(sides.length)) return { is: 'open', types: [], schemas: [] }
-      const known = [...new Set(sides.flatMap(({ properties }) => members(properties).map(([name]) => name)))]
-      const missing = { key, known }
+      const missing = () => ({
+        key,
+        known: [...new Set(sides.flatMap(({ properties }) => members(properties).map(([name]) => name)))],
+      })
       if (!wholes.some((whole, index) => canHold(whole, typesAt(here[index] ?? true))))
-        return { is: 'never', types: [], schemas: [], missing }
+        return { is: 'never', types: [], schemas: [], missing: missing() }
       const next = sides.flatMap((side) => below(side, key, isIndex))
       if (next.length === 0) {
         const isClosed = wholes.every(({ additionalProperties }) => additionalProperties === false)
-        return { is: isClosed ? 'never' : known.length > 0 ? 'unnamed' : 'open', types: [], schemas: [], missing }
+        const absent = missing()
+        const is = isClosed ? 'never' : absent.known.length > 0 ? 'unnamed' : 'open'
+        return { is, types: [], schemas: [], missing: absent }
       }
       here = next
     }

@@ -10,6 +10,7 @@ import {
   type ModelRow,
   pointerTo,
   type Problem,
+  PROBLEMS_MAX,
   type Rate,
   SCHEMA_VERSIONS,
   type Step,
@@ -43,21 +44,29 @@ export interface GuardDeps {
   }
 }
 
-const PROBLEMS_MAX = 200
+/** Thrown to leave the guards when nothing more of what they find would be shown. */
+const ENOUGH = Symbol('enough problems')
 const CALL_DEPTH_MAX = 8
 
-/** Every problem of a normalised document, `executability` first. Never throws for what an author wrote. */
+/** The problems of a normalised document, `executability` first; the first hundred. Never throws for what an author wrote. */
 export async function checkTemplate(document: JsonObject, deps: GuardDeps): Promise<Problem[]> {
-  const problems: Problem[] = []
+  const problems = new Map<string, Problem>()
+  try {
+    await check(document, deps, problems)
+  } catch (error) {
+    if (error !== ENOUGH) throw error
+  }
+  return [...problems.values()]
+}
+
+async function check(document: JsonObject, deps: GuardDeps, problems: Map<string, Problem>): Promise<void> {
   const report =
     (guard: Problem['guard']): Report =>
     (pointer, code, detail) => {
-      if (
-        problems.length < PROBLEMS_MAX &&
-        !problems.some((one) => one.pointer === pointer && one.code === code && one.detail === detail)
-      ) {
-        problems.push({ pointer, detail, code, ...(guard === undefined ? {} : { guard }) })
-      }
+      const found = { pointer, detail, code, ...(guard === undefined ? {} : { guard }) }
+      const key = JSON.stringify([pointer, code, detail])
+      if (!problems.has(key)) problems.set(key, found)
+      if (problems.size >= PROBLEMS_MAX) throw ENOUGH
     }
   const executability = report('executability')
   const checkSchema = async (schema: unknown, at: string, code: Parameters<Report>[1]): Promise<void> => {
@@ -89,11 +98,10 @@ export async function checkTemplate(document: JsonObject, deps: GuardDeps): Prom
   for (const { end, problem } of endsIn(document, endsOf(models, deps.clock.nowMs())))
     if (end.daysLeft < 0) executability(problem.pointer, 'model-retired', problem.detail)
   checkPrices({ ...subject, report: report('estimability') }, rates)
-  if (problems.length === 0) {
+  if (problems.size === 0) {
     const cap = capFault(document, catalog, { rates, models })
     if (cap?.isHopeless) report('estimability')(cap.pointer, 'cap-below-estimate', cap.detail)
   }
-  return problems
 }
 
 /** What a template without problems is warned of, as prices are now. */

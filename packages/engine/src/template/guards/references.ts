@@ -12,7 +12,8 @@ const UNIVERSAL_FIELDS = ['variants', 'regenerate', 'output_dir']
 export function checkReferences({ document, steps, report, shapes }: Subject): void {
   const byId = new Map(steps.map((entry) => [entry.step.id, entry.step]))
   const ids = [...byId.keys()]
-  const intake = declaredFields(document.intakeSchema)?.map(({ name }) => name) ?? null
+  const declared = declaredFields(document.intakeSchema)
+  const intake = declared && new Set(declared.map(({ name }) => name))
 
   function outputFault(placeholder: Placeholder): Fault {
     const { path, text } = placeholder
@@ -59,7 +60,7 @@ export function checkReferences({ document, steps, report, shapes }: Subject): v
         return outputFault(placeholder)
       case 'intake': {
         const isGiven = UNIVERSAL_FIELDS.includes(key) || key.startsWith('_fabric_')
-        if (intake?.includes(key) ?? true) return intakeFault(placeholder)
+        if (intake?.has(key) ?? true) return intakeFault(placeholder)
         if (optional || isGiven) return undefined
         const remedy = `declare it, or write {intake.${key}?} if it may be absent`
         return ['unknown-intake-field', `${text}: the intake schema declares no "${key}"; ${remedy}`]
@@ -91,7 +92,12 @@ export function checkReferences({ document, steps, report, shapes }: Subject): v
 
   for (const { step, at } of steps) {
     const { id: _, kind: __, name: ___, lookups, outputSchema: ____, when: _____, ...fields } = step
+    const looked = new Set<string>()
     for (const { at: path, placeholder } of placeholdersIn(fields)) {
+      // A text may hold the same placeholder thousands of times.
+      const place = JSON.stringify([path, placeholder.text])
+      if (looked.has(place)) continue
+      looked.add(place)
       const fault = placeholderFault(placeholder, step)
       if (fault !== undefined) report(`${at}${pointerTo(...path)}`, ...fault)
     }
@@ -103,8 +109,8 @@ export function checkReferences({ document, steps, report, shapes }: Subject): v
       const from = isJsonObject(lookup) && typeof lookup.from === 'string' ? parsePath(lookup.from) : undefined
       const key = String(from?.path[0])
       if (from === undefined || intake === null) continue
-      const why = `the intake schema declares no "${key}"; ${choices(key, intake)}`
-      const fault: Fault = intake.includes(key) ? intakeFault(from) : ['unknown-intake-field', why]
+      const why = `the intake schema declares no "${key}"; ${choices(key, [...intake])}`
+      const fault: Fault = intake.has(key) ? intakeFault(from) : ['unknown-intake-field', why]
       if (fault !== undefined) report(`${at}/lookups${pointerTo(name)}/from`, ...fault)
     }
   }

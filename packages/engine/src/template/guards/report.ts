@@ -95,17 +95,26 @@ export function providersOf(document: JsonObject): Record<string, string | strin
   )
 }
 
-/** What a schema finds wrong with a part of a template, each unknown key by itself; `known` are the keys at its top. */
-export function issuesOf(part: JsonObject, schema: z.ZodType, known: readonly string[]) {
-  const issues = schema.safeParse(part).error?.issues ?? []
-  return issues.flatMap((issue): { path: PropertyKey[]; is: 'missing' | 'unknown' | 'wrong'; detail: string }[] => {
+interface Issue {
+  path: PropertyKey[]
+  is: 'missing' | 'unknown' | 'wrong'
+  detail: string
+}
+
+/**
+ * What a schema finds wrong with a part of a template, each unknown key by itself and not before it is asked for;
+ * `known` are the keys at its top.
+ */
+export function* issuesOf(part: JsonObject, schema: z.ZodType, known: readonly string[]): Generator<Issue> {
+  for (const issue of schema.safeParse(part).error?.issues ?? []) {
     const { path } = issue
     if (issue.code !== 'unrecognized_keys') {
-      return [{ path, is: isMissing(part, path) ? 'missing' : 'wrong', detail: inWords(issue) }]
+      yield { path, is: isMissing(part, path) ? 'missing' : 'wrong', detail: inWords(issue) }
+      continue
     }
     const keys = path.length === 0 ? known : []
-    return issue.keys.map((key) => ({ path: [...path, key], is: 'unknown', detail: unknownKey(key, keys) }))
-  })
+    for (const key of issue.keys) yield { path: [...path, key], is: 'unknown', detail: unknownKey(key, keys) }
+  }
 }
 
 /** True where nothing stands at the path, and so something is missing rather than wrong. */
@@ -123,11 +132,14 @@ export function noSuch(what: string, name: string, valid: readonly string[]): st
   return `there is no ${what} "${name}"; ${choices(name, valid)}`
 }
 
-/** A remedy for a wrong name: the nearest valid one, or all of them. */
+const CHOICES_MAX = 30
+
+/** A remedy for a wrong name: the nearest valid one, or the first thirty of them. */
 export function choices(wrong: string, valid: readonly string[]): string {
   if (valid.length === 0) return 'there are none'
   const near = nearestKey(wrong, valid)
-  return near === undefined ? `there are ${valid.join(', ')}` : `did you mean "${near}"?`
+  if (near !== undefined) return `did you mean "${near}"?`
+  return `there are ${valid.slice(0, CHOICES_MAX).join(', ')}${valid.length > CHOICES_MAX ? ', …' : ''}`
 }
 
 export function unknownKey(key: string, valid: readonly string[]): string {
