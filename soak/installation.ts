@@ -11,7 +11,7 @@ import { Redis } from 'ioredis'
 import { freePort } from '../scripts/ports.ts'
 import { checkout } from '../scripts/supervisor.ts'
 import { ask } from './workload.ts'
-import { createWire, type Wire } from './wire.ts'
+import { createWire, type Wire } from '../test/wire.ts'
 
 const HOST = '127.0.0.1'
 const READY_MS_MAX = 120_000

@@ -24,7 +24,7 @@ const serverUrl = process.env.TEST_DATABASE_URL ?? ''
 const { templates } = await readShippedDocuments()
 
 async function query<Row>(url: string, statement: string, values: unknown[] = []): Promise<Row[]> {
-  const db = createDb({ databaseUrl: url, connectionsMax: 1 })
+  const db = createDb({ databaseUrl: url, connectionsMax: 1, limitMs: 60_000 })
   try {
     return (await db.query('test', statement, values)) as Row[]
   } finally {

@@ -22,7 +22,7 @@ const database = `cli_${process.pid}`
 const serverUrl = process.env.TEST_DATABASE_URL ?? ''
 
 async function query(url: string, statement: string): Promise<Record<string, unknown>[]> {
-  const db = createDb({ databaseUrl: url, connectionsMax: 1 })
+  const db = createDb({ databaseUrl: url, connectionsMax: 1, limitMs: 60_000 })
   try {
     return await db.query('test', statement, [])
   } finally {

@@ -21,6 +21,8 @@ export const FOX = { workflow: 'generate-clip-art-asset', input: { prompt: 'a fo
 const WAIT_LIMIT_MS = 20_000
 const START_LIMIT_MS = 30_000
 const STOP_LIMIT_MS = 20_000
+/** What a test does to the record itself may be much at once. */
+const SETUP_LIMIT_MS = 60_000
 /** A statement that is not kept prepared. */
 const UNNAMED = ''
 const LINES_KEPT = 400
@@ -113,10 +115,11 @@ interface Service {
 
 /**
  * Starts an API and `workers` (default 1) worker processes; resolves when they serve. `env` is added to that of all
- * processes, and nothing but PATH is inherited: a developer's provider keys never reach a test.
+ * processes, and nothing but PATH is inherited: a developer's provider keys never reach a test. They reach PostgreSQL
+ * through `postgresAt` where that is given.
  */
 export async function startFabrique(
-  options: { workers?: number; env?: Record<string, string> } = {},
+  options: { workers?: number; env?: Record<string, string>; postgresAt?: URL } = {},
 ): Promise<Fabrique> {
   const serverUrl = required('TEST_DATABASE_URL')
   const name = `fabrique_e2e_${randomBytes(6).toString('hex')}`
@@ -127,7 +130,8 @@ export async function startFabrique(
   const brokeOff: string[] = []
   const env = {
     PATH: process.env.PATH ?? '',
-    DATABASE_URL: databaseUrl,
+    DATABASE_URL: Object.assign(new URL(databaseUrl), { host: options.postgresAt?.host ?? new URL(databaseUrl).host })
+      .href,
     REDIS_URL: required('TEST_REDIS_URL'),
     REDIS_PREFIX: name,
     FABRIQUE_HOME: home,
@@ -137,7 +141,7 @@ export async function startFabrique(
     ...options.env,
   }
   await administer(serverUrl, `create database ${name}`)
-  const database = createDb({ databaseUrl, connectionsMax: 2 })
+  const database = createDb({ databaseUrl, connectionsMax: 2, limitMs: SETUP_LIMIT_MS })
 
   let workers: Service[] = []
   const apis: Service[] = []
@@ -315,7 +319,7 @@ function required(name: string): string {
 }
 
 async function administer(serverUrl: string, sql: string): Promise<void> {
-  const server = createDb({ databaseUrl: serverUrl, connectionsMax: 1 })
+  const server = createDb({ databaseUrl: serverUrl, connectionsMax: 1, limitMs: SETUP_LIMIT_MS })
   try {
     await server.query(UNNAMED, sql, [])
   } finally {

@@ -2,7 +2,6 @@
 // goes away.
 // After each, the record is compared with the providers' own log: one end, no gap, nothing paid twice.
 import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises'
-import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LedgerEntry, RunEvent } from '@fabrique/schema'
@@ -11,6 +10,7 @@ import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Fabrique, FOX, startFabrique } from './harness.ts'
 import { createProviderStandIn, type ProviderStandIn } from './provider-stand-in.ts'
+import { createWire } from './wire.ts'
 
 /** Short, so that a lost worker is noticed within a test; the rules are those of longer ones. */
 const QUICK = { FABRIQUE_LEASE_MS: '1500', FABRIQUE_RECONCILE_MS: '200' }
@@ -261,21 +261,21 @@ describe('Redis', () => {
   })
 
   it('away at submit: the answer is 202, and the run is delivered when Redis is back', async () => {
-    const proxy = await createProxy(services.redisUrl ?? '')
-    const other = await startFabrique({ env: { ...providers.env, ...QUICK, REDIS_URL: proxy.url } })
+    const wire = await createWire(services.redisUrl ?? '')
+    const other = await startFabrique({ env: { ...providers.env, ...QUICK, REDIS_URL: wire.url } })
     try {
-      await proxy.cut()
+      await wire.cut()
       const startedAtMs = performance.now()
       const run = await other.submit()
       expect(performance.now() - startedAtMs).toBeLessThan(2000)
       expect((await other.request('/readyz')).body).toMatchObject({ postgres: 'ok', redis: 'away' })
-      await proxy.restore()
+      await wire.restore()
       const log = await other.finish(run.id)
       expect(log.at(-1)?.kind).toBe('workflow.run.completed')
       expect(providers.asked('image')).toHaveLength(1)
     } finally {
       await other.stop()
-      await proxy.cut()
+      await wire.cut()
     }
   }, 60_000)
 })
@@ -336,51 +336,4 @@ function rowsOf(ledger: LedgerEntry[], provider: string): LedgerEntry[] {
 async function finalFiles(runId: string): Promise<Record<string, string>> {
   const approved = (await fabrique.artifacts(runId)).filter(({ status }) => status === 'approved')
   return Object.fromEntries(approved.map(({ role, sha256 }) => [role, sha256]))
-}
-
-/** A way to a server that can be cut and restored at the same address. */
-async function createProxy(
-  targetUrl: string,
-): Promise<{ url: string; cut(): Promise<void>; restore(): Promise<void> }> {
-  const target = new URL(targetUrl)
-  const sockets = new Set<Socket>()
-  let server: Server | undefined
-  let port = 0
-
-  function pass(from: Socket): void {
-    const to = connect({ host: target.hostname, port: Number(target.port) })
-    for (const [one, other] of [
-      [from, to],
-      [to, from],
-    ] as const) {
-      sockets.add(one)
-      one.pipe(other)
-      one.on('error', () => other.destroy())
-      one.on('close', () => {
-        sockets.delete(one)
-        other.destroy()
-      })
-    }
-  }
-
-  async function restore(): Promise<void> {
-    const opened = createServer(pass)
-    await new Promise<void>((resolve) => opened.listen(port, '127.0.0.1', resolve))
-    const address = opened.address()
-    if (typeof address === 'object' && address !== null) port = address.port
-    server = opened
-  }
-
-  await restore()
-  return {
-    url: Object.assign(new URL(targetUrl), { hostname: '127.0.0.1', port: String(port) }).href,
-    async cut() {
-      const closing = server
-      server = undefined
-      const closed = new Promise((resolve) => (closing === undefined ? resolve(undefined) : closing.close(resolve)))
-      for (const socket of sockets) socket.destroy()
-      await closed
-    },
-    restore,
-  }
 }

@@ -28,8 +28,8 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   webhooks: WebhookStore
   /** Why deliveries to this URL cannot be made from here, or null. */
   webhookUrlProblem(url: string): Promise<string | null>
-  /** True while PostgreSQL answers. */
-  databaseReachable(): Promise<boolean>
+  /** Rejects, or does not resolve, while PostgreSQL does not answer. */
+  askDatabase(): Promise<unknown>
   /** Origins whose pages may use the API from browsers; `*` for all. */
   corsOrigins: readonly string[]
 }

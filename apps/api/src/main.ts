@@ -52,7 +52,7 @@ await runService(log, async (life) => {
   const killpoint = createKillpoint(env)
 
   const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
-  await migrate(db)
+  await migrate(env.DATABASE_URL)
   const accounts = createAccountStore(db, ids)
 
   const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) => it.close())
@@ -86,11 +86,7 @@ await runService(log, async (life) => {
     webhooks: createWebhookStore(db, ids),
     webhookUrlProblem: (url) => urlProblem(url, { allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }),
     corsOrigins: env.FABRIQUE_CORS_ORIGINS ?? [],
-    databaseReachable: () =>
-      db.query('health', 'select 1', []).then(
-        () => true,
-        () => false,
-      ),
+    askDatabase: () => db.query('health', 'select 1', []),
   })
   const createServer = limitedServer({ connectionsMax: env.SSE_STREAMS_MAX + CONNECTIONS_BESIDE_STREAMS })
   const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST, createServer }, ({ port }) =>

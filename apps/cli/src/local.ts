@@ -67,7 +67,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
     ))
 
   try {
-    await migrate(db)
+    await migrate(services.databaseUrl)
     await seed({ templates, pricing }, await shipped)
     signal.throwIfAborted()
   } catch (error) {

@@ -1,6 +1,7 @@
 // The connection to PostgreSQL: pool, query builder, migrations, and what its errors mean to callers.
 // Hides pg, and from other packages kysely too.
 import { createHash } from 'node:crypto'
+import { Socket } from 'node:net'
 import type { Log } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
 import {
@@ -23,10 +24,15 @@ export interface Db {
   close(): Promise<void>
 }
 
-/** No statement of ours takes a second; migrations over much data may take longer. */
-const STATEMENT_TIMEOUT_MS = 60_000
-/** A process that stopped in the middle of a transaction must not keep its locks: others wait for them. */
-const IDLE_IN_TRANSACTION_MS = 10_000
+/** No statement of ours takes a second: one that does waits for a lock, and is better tried again. */
+const STATEMENT_TIMEOUT_MS = 4_000
+/** A migration may rewrite much data, and waits for the process that does so already. */
+const MIGRATION_TIMEOUT_MS = 600_000
+/** The server gives up before: what is not answered by then was lost by the network. */
+const SILENCE_MS = 1_000
+const SILENT = 'Query read timeout'
+/** A process that stopped in the middle of a transaction must not keep its locks: others wait for them, and for less than 4 s. */
+const IDLE_IN_TRANSACTION_MS = 3_000
 
 // SQLSTATE classes: 08 connection, 53 resources, 57P shutdown and start-up, 57014 and 25P03 given up; and what Node says
 // of a dead socket.
@@ -37,11 +43,14 @@ function isAway(error: unknown): boolean {
   const { code, message } = error as { code?: string; message?: string }
   return (
     AWAY.test(code ?? '') ||
-    /Connection terminated|Query read timeout|timeout exceeded when trying to connect|connection error and is not queryable/.test(
+    message === SILENT ||
+    /Connection terminated|timeout exceeded when trying to connect|connection error and is not queryable/.test(
       message ?? '',
     )
   )
 }
+
+type Rethrow = (error: unknown) => never
 
 /** Throws `unavailable` for a lost connection, the error itself otherwise. */
 function rethrow(error: unknown): never {
@@ -53,7 +62,7 @@ function rethrow(error: unknown): never {
 }
 
 /** The pool as kysely is given it: what it throws is translated here, so that no query has to think of it. */
-function translating(pool: pg.Pool): PostgresPool {
+function translating(pool: pg.Pool, rethrow: Rethrow): PostgresPool {
   return {
     options: pool.options,
     end: () => pool.end(),
@@ -71,30 +80,50 @@ function translating(pool: pg.Pool): PostgresPool {
 
 /**
  * Opens a pool of at most `connectionsMax` (default 8: coalesced writes need about four, reads the rest).
- * Connects on first use; `log` hears of idle connections that broke.
+ * Connects on first use; `log` hears of idle connections that broke. The server gives a statement up after `limitMs`
+ * (default 4,000). An answer that is not there a second later will not come: all connections are then made anew.
  */
-export function createDb(options: { databaseUrl: string; connectionsMax?: number; log?: Pick<Log, 'warn'> }): Db {
+export function createDb(options: {
+  databaseUrl: string
+  connectionsMax?: number
+  limitMs?: number
+  log?: Pick<Log, 'warn'>
+}): Db {
+  const { limitMs = STATEMENT_TIMEOUT_MS } = options
+  const sockets = new Set<Socket>()
   const pool = new pg.Pool({
     connectionString: options.databaseUrl,
     max: options.connectionsMax ?? 8,
-    connectionTimeoutMillis: 5_000,
+    connectionTimeoutMillis: 3_000,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
-    // A server that is there and does not answer is as good as away.
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    query_timeout: STATEMENT_TIMEOUT_MS + 5_000,
+    keepAliveInitialDelayMillis: 3_000,
+    statement_timeout: limitMs,
+    query_timeout: limitMs + SILENCE_MS,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
     application_name: 'fabrique',
+    stream() {
+      const socket = new Socket()
+      sockets.add(socket)
+      return socket.once('close', () => sockets.delete(socket))
+    },
   })
+  function translated(error: unknown): never {
+    if ((error as Error).message === SILENT) {
+      // Whatever silenced this connection silenced the others too, idle ones included: each would cost its user as long.
+      for (const socket of sockets) socket.destroy(new Error('Connection terminated: another was silent'))
+    }
+    rethrow(error)
+  }
   pool.on('error', (err) => options.log?.warn({ err }, 'a database connection broke'))
   // The pool listens only to the idle ones. One that breaks between two statements of a transaction would end the
   // process; its next statement says it too.
   pool.on('connect', (client) => client.on('error', () => {}))
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: translating(pool) }) })
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: translating(pool, translated) }) })
   return {
     kysely,
     async query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]) {
-      return (await pool.query<Row>({ name: preparedName(name), text, values }).catch(rethrow)).rows
+      return (await pool.query<Row>({ name: preparedName(name), text, values }).catch(translated)).rows
     },
     async close() {
       await kysely.destroy()
@@ -139,9 +168,14 @@ export async function inTransaction<Result>(
   return await untilNoDeadlock(() => db.kysely.transaction().execute(work))
 }
 
-/** Brings the schema up to date. Safe to call from many processes at once. */
-export async function migrate(db: Db): Promise<void> {
-  const migrator = new Migrator({ db: db.kysely, provider: { getMigrations: async () => migrations } })
-  const { error } = await migrator.migrateToLatest()
-  if (error !== undefined) rethrow(error)
+/** Brings the schema of a database up to date. Safe to call from many processes at once. */
+export async function migrate(databaseUrl: string): Promise<void> {
+  const db = createDb({ databaseUrl, connectionsMax: 1, limitMs: MIGRATION_TIMEOUT_MS })
+  try {
+    const migrator = new Migrator({ db: db.kysely, provider: { getMigrations: async () => migrations } })
+    const { error } = await migrator.migrateToLatest()
+    if (error !== undefined) rethrow(error)
+  } finally {
+    await db.close()
+  }
 }

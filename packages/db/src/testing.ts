@@ -60,12 +60,7 @@ async function ensureTemplate(server: pg.Client, url: (database: string) => stri
     const draft = `${name}_draft`
     await server.query(`drop database if exists ${draft} with (force)`)
     await server.query(`create database ${draft}`)
-    const db = createDb({ databaseUrl: url(draft), connectionsMax: 1 })
-    try {
-      await migrate(db)
-    } finally {
-      await db.close()
-    }
+    await migrate(url(draft))
     await server.query(`alter database ${draft} rename to ${name}`)
     return name
   } finally {

@@ -81,7 +81,7 @@ export function createConsumer(options: ConsumerOptions): Consumer {
       lockDuration: lockMs,
       stalledInterval: lockMs / 2,
       maxStalledCount: 1_000,
-      drainDelay: lane === 'interactive' ? 1 : 5,
+      drainDelay: lane === 'interactive' ? 1 : 2,
     })
     worker.on('error', (error) => log.debug({ err: error, lane }, 'the queue reported an error'))
     return worker

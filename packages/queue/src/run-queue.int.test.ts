@@ -233,7 +233,7 @@ describe('the queue on Redis', () => {
     await queue.enqueue([aDelivery('r1')])
     expect(await queue.missing([aDelivery('r1')])).toEqual([])
     expect(await queue.cameBackEmpty()).toBeNull()
-    expect(await queue.reachable()).toBe(false)
+    await expect(queue.ask()).rejects.toThrow()
     queue.publish([])
     queue.publishCancel('r1')
     expect(performance.now() - began).toBeLessThan(1_000)

@@ -244,12 +244,8 @@ export function createRunQueue(options: { redisUrl: string; prefix: string; log:
         throw new FabriqueError('unavailable', 'The queue is not reachable at the moment.', { cause, retryAfterS: 2 })
       }
     },
-    async reachable(): Promise<boolean> {
-      return await redis.ping().then(
-        () => true,
-        () => false,
-      )
-    },
+    /** Rejects while Redis does not answer. */
+    ask: () => redis.ping(),
     async close(): Promise<void> {
       await Promise.allSettled([...queues.values()].map((each) => each.close()))
       redis.disconnect()

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { serveStatic } from '@hono/node-server/serve-static'
 import { Health, JsonRecord, Readiness } from '@fabrique/schema'
 import { z } from 'zod'
@@ -10,8 +11,17 @@ import { isKnown } from '../request-headers.ts'
 import { openApiDocument } from '../openapi.ts'
 import { anyone, type Route } from '../route.ts'
 
+/** What has not answered by then counts as away: probes do not wait long themselves. */
+const PROBE_LIMIT_MS = 700
+
+/** Whether something answers in time. Never rejects. */
+async function answers(asked: Promise<unknown>): Promise<boolean> {
+  const late = delay(PROBE_LIMIT_MS, false, { ref: false })
+  return await Promise.race([late, asked.then(() => true)]).catch(() => false)
+}
+
 /** Alive, and ready: PostgreSQL decides readiness; Redis is only named, since runs are accepted without it. */
-export function healthRoutes({ databaseReachable, queue }: Pick<AppDeps, 'databaseReachable' | 'queue'>): Route[] {
+export function healthRoutes({ askDatabase, queue }: Pick<AppDeps, 'askDatabase' | 'queue'>): Route[] {
   return [
     anyone.get('getHealth', '/healthz', {
       summary: 'Whether the process is alive',
@@ -22,7 +32,7 @@ export function healthRoutes({ databaseReachable, queue }: Pick<AppDeps, 'databa
       summary: 'Whether requests can be served',
       answers: { 200: Readiness, 503: Readiness },
       async handle({ c }) {
-        const [postgres, redis] = await Promise.all([databaseReachable(), queue.reachable()])
+        const [postgres, redis] = await Promise.all([answers(askDatabase()), answers(queue.ask())])
         const body: Readiness = {
           status: postgres ? 'ready' : 'not ready',
           postgres: postgres ? 'ok' : 'away',

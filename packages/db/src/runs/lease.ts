@@ -71,7 +71,11 @@ returning ${DELIVERY}`
 const RECHECK = `
 update runs set ${changesOf('recheck')} where ${oldest(mayMove('recheck'))} returning phase, ${DELIVERY}`
 
-const REQUEUE = `update runs set ${changesOf('requeue')} where ${mayMove('requeue')}`
+/** Not all at once: of many runs that takes longer than a statement may. */
+const REQUEUED_MAX = 10_000
+const REQUEUE = `
+update runs set ${changesOf('requeue')}
+where id in (select id from runs where ${mayMove('requeue')} and due_at > now() limit ${REQUEUED_MAX}) returning id`
 
 type ClaimRow = Pick<Selectable<Tables['runs']>, Snake<Exclude<keyof ClaimedRun, 'resumed'>>> & {
   first: boolean
@@ -160,7 +164,7 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
       return { deliveries, ...notified }
     },
     async requeueAll() {
-      await db.query('runs.requeue', REQUEUE, [])
+      while ((await db.query('runs.requeue', REQUEUE, [])).length === REQUEUED_MAX);
     },
   }
 }

@@ -8,6 +8,8 @@ export interface Wire {
   cut(): Promise<void>
   /** Silences every connection there is; new ones work. */
   silence(): void
+  /** How many connections were silenced so far, and how many of them the client has not closed yet. */
+  silent(): { ever: number; open: number }
   restore(): Promise<void>
   close(): Promise<void>
 }
@@ -15,6 +17,7 @@ export interface Wire {
 export async function createWire(targetUrl: string): Promise<Wire> {
   const target = new URL(targetUrl)
   const pairs = new Set<[Socket, Socket]>()
+  const silenced: Socket[] = []
   let server: Server | undefined
   let port = 0
 
@@ -61,7 +64,9 @@ export async function createWire(targetUrl: string): Promise<Wire> {
         from.unpipe(to)
         to.unpipe(from)
         for (const socket of [from, to]) socket.resume().on('data', () => {})
+        silenced.push(from)
       }
     },
+    silent: () => ({ ever: silenced.length, open: silenced.filter(({ destroyed }) => !destroyed).length }),
   }
 }
