@@ -58,7 +58,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
   function bodySchema(body: NonNullable<Route['body']>): Json {
     if (body instanceof z.ZodType) return schemaOf(body, 'input')
     const { $schema: _schema, $id, ...schema } = body
-    const name = /([a-z0-9-]+)\.json$/.exec(textOf($id))?.[1] ?? ''
+    const name = /(?<![a-z0-9-])([a-z0-9-]+)\.json$/.exec(textOf($id))?.[1] ?? ''
     components[name] = schema
     return { $ref: `#/components/schemas/${name}` }
   }

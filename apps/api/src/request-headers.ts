@@ -11,6 +11,6 @@ export function idempotencyKeyOf(c: Context): string | undefined {
 
 /** Whether If-None-Match names this entity tag: what the client has is still what there is. */
 export function isKnown(c: Context, etag: string): boolean {
-  const known = c.req.header('if-none-match')?.split(/\s*,\s*/) ?? []
-  return known.includes(etag)
+  const known = c.req.header('if-none-match')?.split(',') ?? []
+  return known.some((one) => one.trim() === etag)
 }

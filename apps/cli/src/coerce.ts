@@ -46,7 +46,11 @@ function convert(text: string, places: readonly JsonObject[], references: Refere
   if (types.has('string')) return text
   const plain = text.trim()
   if (types.has('integer') && /^[+-]?\d+$/.test(plain) && Number.isSafeInteger(Number(plain))) return Number(plain)
-  if (types.has('number') && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(plain) && Number.isFinite(Number(plain))) {
+  if (
+    types.has('number') &&
+    /^[+-]?(\d+(?:\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(plain) &&
+    Number.isFinite(Number(plain))
+  ) {
     return Number(plain)
   }
   if (types.has('boolean') && (plain === 'true' || plain === 'false')) return plain === 'true'

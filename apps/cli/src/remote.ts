@@ -39,7 +39,7 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
   }
   const key = process.env.FABRIQUE_API_KEY
   if (!key) throw new FabriqueError('unauthenticated', 'Set FABRIQUE_API_KEY to a key of this server (fab_…).')
-  const base = apiUrl.replace(/\/+$/, '')
+  const base = apiUrl.replace(/(?<!\/)\/+$/, '')
 
   async function send(path: string, init: RequestInit = {}): Promise<Response> {
     const headers = { ...(init.headers as Record<string, string> | undefined), authorization: `Bearer ${key}` }

@@ -24,7 +24,7 @@ export function createArtifactStore(
 
 /** Where a person finds an artifact: its file, or its address in the bucket. */
 export function artifactLocation(address: string, storageKey: string): string {
-  if (address.startsWith('s3://')) return `${address.replace(/\/+$/, '')}/${storageKey}`
+  if (address.startsWith('s3://')) return `${address.replace(/(?<!\/)\/+$/, '')}/${storageKey}`
   return join(folderOf(address), storageKey)
 }
 

@@ -61,10 +61,10 @@ const PATIENCE: Patience = { readMs: 5_000, writeMs: 30_000, pauseMs: 100, stall
 
 /** What lies below an `s3://bucket/prefix`, as a URL that ends with a slash. Throws for another kind of address. */
 export function s3BaseUrl(address: string, { region, endpoint }: Pick<S3Access, 'region' | 'endpoint'>): string {
-  const [, bucket, prefix = ''] = /^s3:\/\/([^/]+)(?:\/(.*?))?\/*$/.exec(address) ?? []
+  const [, bucket, prefix = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/.exec(address.replace(/(?<!\/)\/+$/, '')) ?? []
   if (bucket === undefined) throw new Error('ARTIFACT_STORE: must be s3://bucket or s3://bucket/prefix')
   const below = prefix === '' ? '' : `${prefix}/`
-  if (endpoint !== undefined) return `${endpoint.replace(/\/+$/, '')}/${bucket}/${below}`
+  if (endpoint !== undefined) return `${endpoint.replace(/(?<!\/)\/+$/, '')}/${bucket}/${below}`
   const host = `s3.${region}.amazonaws.com`
   // A certificate stands for one label, so that a name with dots has to go into the path.
   return bucket.includes('.') ? `https://${host}/${bucket}/${below}` : `https://${bucket}.${host}/${below}`

@@ -68,7 +68,7 @@ export async function urlProblem(url: string, options: { allowPrivate?: boolean 
   if (!/^https?:$/.test(parsed.protocol)) return 'must begin with https:// or http://'
   if (parsed.username !== '' || parsed.password !== '') return 'must not hold a user name or password'
   if (options.allowPrivate === true) return null
-  const host = parsed.hostname.replace(/^\[|\]$/g, '').replace(/\.+$/, '')
+  const host = parsed.hostname.replace(/^\[|\]$/g, '').replace(/(?<!\.)\.+$/, '')
   if (host === '') return 'names no host'
   const remedy = 'use one that is reachable from the internet'
   if (isIP(host) !== 0) return isPublicAddress(host) ? null : `leads to a private or reserved address; ${remedy}`

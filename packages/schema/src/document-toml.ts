@@ -21,7 +21,7 @@ const KEY_PARTS_PER_NODE = 4
 /** Converting digits to an integer takes quadratic time, and no number that can be represented needs more. */
 const NUMBER_LENGTH_MAX = 1000
 
-const SPACE = /(?:[ \t\r\n]|#[^\n]*)*/y
+const SPACE = /(?:[ \t\r\n]|#[^\n]*\n)*(?:#[^\n]*)?/y
 const BLANK = /[ \t]*/y
 const BARE_KEY = /[\w-]+/y
 const STRING = /"(?!"")(?:[^"\\\n]|\\.)*"|'(?!'')[^'\n]*'/y

@@ -212,7 +212,7 @@ function inline(text: string): string {
 /** Controls, and the marks that change the direction in which a text is shown. */
 const UNPRINTABLE = /[\p{Cc}\u2028\u2029\u202A-\u202E\u2066-\u2069\uFEFF\uFFFE\uFFFF]/gu
 /** What no parser of the last decades takes for anything but text; in block and flow places alike. */
-const PLAIN_TEXT = /^[A-Za-z][A-Za-z0-9_]*(?:[ /._-][A-Za-z0-9_]+)*$/
+const PLAIN_TEXT = /^[A-Za-z][A-Za-z0-9_]*(?:[ /.-][A-Za-z0-9_]+)*$/
 const PLAIN_KEY = /^[A-Za-z_][A-Za-z0-9_-]*$/
 const YAML_WORDS = /^(?:null|true|false|yes|no|on|off|y|n)$/i
 

@@ -193,7 +193,7 @@ export function subjectsOf(prompt: string): Subjects {
     .replaceAll(/['’]s\b/g, '')
   const [asked = '', style] = text.split(/\b(?:style|medium|the series|palette|format)\s*:/)
   const sentences = asked
-    .split(/[.;!?]+(?=\s|$)/)
+    .split(/(?<![.;!?])[.;!?]+(?=\s|$)/)
     .map(nounPhrases)
     .filter((found) => found.length > 0)
   const found = style === undefined ? (sentences[0] ?? []) : sentences.flat()

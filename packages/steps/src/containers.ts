@@ -1,7 +1,6 @@
 // What compressed sound and film files say of themselves, read without decoding them.
 // Hides the thread that reads them: a crafted file can keep the reader busy for minutes, and must not keep the process.
-import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
+import { runInThread } from './one-job-thread.ts'
 
 export interface ContainerFacts {
   /** Null for a kind that is not known. */
@@ -17,30 +16,11 @@ export interface ContainerFacts {
 
 /** A file of 256 MiB takes two seconds; the rest is for the thread's start on a busy machine. */
 const READ_LIMIT_MS = 20_000
-const READER_HEAP_MB = 256
 
 const UNKNOWN: ContainerFacts = { mimeType: null, durationMs: null, width: null, height: null, isWhole: false }
 
 /** The facts of a file; of an unknown kind also what is not read within `limitMs`. Never rejects. */
 export async function readContainer(bytes: Uint8Array, limitMs = READ_LIMIT_MS): Promise<ContainerFacts> {
-  const reader = new Worker(new URL('./container-reader.ts', import.meta.url), {
-    workerData: bytes,
-    // Nothing of the process's environment, which holds keys, is of use to a file.
-    env: {},
-    execArgv: [],
-    resourceLimits: { maxOldGenerationSizeMb: READER_HEAP_MB },
-    // It warns of codecs that it does not know.
-    stdout: true,
-    stderr: true,
-  })
-  // An error after the deadline would have no listener, and end the process.
-  reader.on('error', () => undefined)
-  try {
-    const [facts] = (await once(reader, 'message', { signal: AbortSignal.timeout(limitMs) })) as [ContainerFacts]
-    return facts
-  } catch {
-    return UNKNOWN
-  } finally {
-    await reader.terminate()
-  }
+  const reader = new URL('./container-reader.ts', import.meta.url)
+  return (await runInThread<ContainerFacts>(reader, bytes, limitMs)) ?? UNKNOWN
 }

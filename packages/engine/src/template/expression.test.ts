@@ -141,6 +141,29 @@ describe('an expression', () => {
     expect(performance.now() - startedMs).toBeLessThan(1_000)
   })
 
+  it.each([
+    ['intake.list.all(a, intake.list.all(b, a + b >= 0))', 'the same list twice'],
+    [
+      'intake.list.exists(a, intake.list.map(b, b).exists(c, c < 0)) || intake.list.exists(a, a >= 0)',
+      'a list made of it',
+    ],
+    ['intake.list.all(a, !intake.text.contains("nowhere"))', 'a long text for each item'],
+  ])('gives up early, whatever an expression finds afterwards: %s goes through %s', (text) => {
+    const list = Array.from({ length: 9_900 }, (_, index) => index)
+    const expression = parseExpression(text)
+    const startedMs = performance.now()
+    const holds = () => expression.holds({ ...SCOPE, intake: { list, text: 'x'.repeat(100_000) } })
+    expect(holds).toThrow(/too many items/)
+    expect(performance.now() - startedMs).toBeLessThan(1_500)
+    expect(expression.holds({ ...SCOPE, intake: { list: [1], text: '' } })).toBe(true)
+  })
+
+  it('goes through a list of any length once', () => {
+    const list = Array.from({ length: 9_900 }, (_, index) => ({ score: index }))
+    const text = 'intake.list.filter(a, a.score % 2 == 0 && a.score > 10).all(b, b.score != 7 || b.score < 5)'
+    expect(parseExpression(text).holds({ ...SCOPE, intake: { list } })).toBe(true)
+  })
+
   it('leaves the values that it reads as they were', () => {
     const before = structuredClone(SCOPE)
     parseExpression('intake.count + 1 == 4').holds(SCOPE)

@@ -114,7 +114,7 @@ function askedIn(prompt: string): Asked {
     // A speed, as in "150 words a minute".
     const isSpeed = (by === 'a' || by === 'per') && wordsIn(speed) !== undefined
     if (worth === undefined || isSpeed) return []
-    const from = /(\d[\d,]*) ?(?:to|-|–) ?$/.exec(before)?.[1]
+    const from = /(\d[\d,]{0,20}) ?(?:to|-|–) ?$/.exec(before)?.[1]
     return [((from === undefined ? value : numberIn(from)) + value) * (worth / 2)]
   })
   return {

@@ -95,7 +95,7 @@ function fitted(text: string, least: number, most: number, more: () => string): 
   const characters = Array.from(parts.join(' '))
   if (characters.length <= most) return characters.join('')
   const cut = characters.slice(0, Math.floor(most)).join('')
-  const atWord = cut.replace(/\s+\S*$/, '').replace(/[\s,;:]+$/, '')
+  const atWord = cut.replace(/(?<!\s)\s+\S*$/, '').replace(/(?<![\s,;:])[\s,;:]+$/, '')
   if (Array.from(atWord).length >= Math.max(least, most / 2, 1)) return atWord
   return cut.replace(/\s$/, 's')
 }

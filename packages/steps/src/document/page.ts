@@ -88,8 +88,14 @@ function sectionOf({ heading, body, picture, alt, caption }: Section, index: num
 
 /** Writers often begin a section with its own heading. */
 function withoutRepeatedHeading(body: string, heading: string | undefined): string {
-  const [, first, rest] = /^\s*#{1,6}[ \t]+(.+?)[ \t#]*\r?\n([\s\S]*)$/.exec(body) ?? []
-  return first !== undefined && first.trim().toLowerCase() === heading?.trim().toLowerCase() ? (rest ?? '') : body
+  const [first = '', ...rest] = body.trimStart().split('\n')
+  const [, own] = /^#{1,6}[ \t](.*)$/.exec(first.trimEnd()) ?? []
+  const isRepeated =
+    own
+      ?.replace(/(?<![ \t#])[ \t#]+$/, '')
+      .trim()
+      .toLowerCase() === heading?.trim().toLowerCase()
+  return own !== undefined && rest.length > 0 && isRepeated ? rest.join('\n') : body
 }
 
 /** Markdown to HTML without raw HTML and without pictures: a picture in Markdown is an address that would be loaded. */
@@ -147,7 +153,7 @@ export function wordsOf({ title, subtitle, intro, sections, language }: Omit<Doc
   const plain = (body: string) =>
     markdown
       .render(body)
-      .replace(/<[^>]*>/g, ' ')
+      .replace(/<[^<>]*>/g, ' ')
       .replace(/&\w+;/g, ' ')
   const texts = sections.flatMap(({ heading, body, caption }) => [heading, plain(body), caption])
   return countWords(

@@ -189,7 +189,7 @@ export function causeOf(
   const message = cleaned(wordOf(told.message, MESSAGE_LENGTH), asked)
   const param = wordOf(told.param)
   const about = param === '' || message.includes(param) ? '' : ` (${param})`
-  const words = cause.quotes === false || message === '' ? '' : `: ${message.replace(/[.\s]+$/, '')}`
+  const words = cause.quotes === false || message === '' ? '' : `: ${message.replace(/(?<![.\s])[.\s]+$/, '')}`
   const status = told.status === undefined ? '' : ` (HTTP ${told.status})`
   const remedy = cause.remedy === undefined ? '' : ` ${cause.remedy}`
   const provider: ProviderError = Object.fromEntries(

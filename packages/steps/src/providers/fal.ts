@@ -109,7 +109,7 @@ const provider: Provider = {
 export const fal: ProviderAdapter = {
   provider,
   connect({ apiKey, baseUrl }) {
-    const base = (baseUrl ?? QUEUE_ORIGIN).replace(/\/+$/, '')
+    const base = (baseUrl ?? QUEUE_ORIGIN).replace(/(?<!\/)\/+$/, '')
     const open = connectQueue({ apiKey, base })
     const fetchFile = createSafeFetch(baseUrl === undefined ? [] : [new URL(base).origin])
     return {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { JsonObject } from '@fabrique/schema'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
@@ -164,6 +165,31 @@ describe('document.assemble to HTML', () => {
     const { assemble } = await setup()
     await expect(assemble({ sections: [{ heading: 'Only' }, null] })).rejects.toMatchObject({ failureClass: 'invalid' })
   })
+})
+
+describe('document.assemble of hostile Markdown', () => {
+  it.each([
+    ['a heading of 65,000 marks', `# ${'#'.repeat(65_000)}`],
+    ['a heading of marks and spaces before its text', `# ${'# '.repeat(32_000)}x\n`],
+    ['brackets that never close', '['.repeat(50_000)],
+    ['emphasis that never closes', '*a **b '.repeat(9_000)],
+    ['angles that never close', '<a href="'.repeat(7_000)],
+    ['quotes within quotes', `${'>'.repeat(5_000)} a`],
+  ])(
+    'leaves the event loop to others: %s',
+    async (_, body) => {
+      const { assemble } = await setup()
+      const delay = monitorEventLoopDelay({ resolution: 10 })
+      delay.enable()
+      const sections = Array.from({ length: 6 }, () => ({ heading: 'A heading', body }))
+      const outcome = await assemble({ sections }).catch((error: unknown) => error)
+      delay.disable()
+
+      expect(delay.max / 1e6).toBeLessThan(1_000)
+      if (outcome instanceof Error) expect(outcome.message).toContain('could not be written within')
+    },
+    60_000,
+  )
 })
 
 describe('document.assemble to Markdown', () => {

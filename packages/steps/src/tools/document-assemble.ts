@@ -3,15 +3,19 @@
 import { type StepContext, StepFailure, type Tool } from '@fabrique/engine'
 import { isJsonObject, type JsonObject, type JsonValue } from '@fabrique/schema'
 import { z } from 'zod'
-import { type Document, type Picture, type Section } from '../document/document.ts'
-import { markdownOf } from '../document/markdown.ts'
-import { pageOf, safeUrl, wordsOf } from '../document/page.ts'
+import type { Document, Picture, Section } from '../document/document.ts'
+import type { Writing, Written } from '../document/document-writer.ts'
+import { safeUrl } from '../document/page.ts'
+import { runInThread } from '../one-job-thread.ts'
 import { openPicture, pictureFacts } from '../pictures.ts'
 import { artifactIn, textIn } from './reference.ts'
 
 /** Twice the widest column, for dense screens, within reason. */
 const PICTURE_WIDTH_PX_MAX = 1_400
 const PICTURE_HEIGHT_PX_MAX = 1_600
+
+/** A long document takes a second; the rest is for the thread's start on a busy machine. */
+const WRITE_LIMIT_MS = 15_000
 
 const short = z.string().max(500).nullish()
 const parallel = z.array(z.unknown()).max(60).nullish()
@@ -66,12 +70,15 @@ export const documentAssemble: Tool = {
       sections,
       sources: (given.sources ?? []).flatMap((source) => sourceOf(source as JsonValue)),
     }
-    const document: Document = { ...parts, words: wordsOf(parts) }
-    const file =
-      format === 'html'
-        ? { mimeType: 'text/html', bytes: Buffer.from(pageOf(document, theme)) }
-        : { mimeType: 'text/markdown', bytes: Buffer.from(markdownOf(document)) }
-    return { artifact: await context.store({ name, ...file }), words: document.words }
+    const writing: Writing = { format, theme, parts }
+    const writer = new URL('../document/document-writer.ts', import.meta.url)
+    const written = await runInThread<Written>(writer, writing, WRITE_LIMIT_MS)
+    if (written === null) {
+      const limit = `${WRITE_LIMIT_MS / 1000} s`
+      throw new StepFailure('invalid', `The document could not be written within ${limit}; make it shorter or plainer.`)
+    }
+    const file = { mimeType: `text/${format}`, bytes: Buffer.from(written.text) }
+    return { artifact: await context.store({ name, ...file }), words: written.words }
   },
 }
 
