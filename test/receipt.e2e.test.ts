@@ -1,5 +1,6 @@
 // What a cancel or a failure has stopped, saved and could not stop, held against the providers' own count; and what a
 // retry does of it: the rest, and nothing twice.
+import { createDb } from '@fabrique/db'
 import type { LedgerEntry, Receipt, RunResource } from '@fabrique/schema'
 import { isTerminalKind } from '@fabrique/schema'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -239,5 +240,27 @@ describe('a retry', () => {
     expect(providers.asked('image')).toHaveLength(2)
     const { data: ledger } = await read<{ data: LedgerEntry[] }>(`/v1/workflows/runs/${second.id}/ledger`)
     expect(ledger.map(({ stepId }) => stepId).toSorted()).toEqual(['again', 'last'])
+  })
+})
+
+describe('the totals of the ledger', () => {
+  it('may take longer than other statements: they are a sum over everything', async () => {
+    const slow = createDb({ databaseUrl: fabrique.databaseUrl, connectionsMax: 1, limitMs: 20_000 })
+    const locked = slow.query(
+      '',
+      'do $$ begin lock table provider_calls in access exclusive mode; perform pg_sleep(5); end $$',
+      [],
+    )
+    const isLocked = async () =>
+      (
+        await fabrique.query(
+          "select 1 from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'provider_calls'::regclass",
+        )
+      ).length
+    await expect.poll(isLocked).toBe(1)
+    const { status } = await fabrique.request('/v1/ledger?from=2026-01-01&until=2026-12-31')
+    expect(status).toBe(200)
+    await locked
+    await slow.close()
   })
 })

@@ -39,6 +39,8 @@ import { createOrganizationFeeds } from './organization-feeds.ts'
 import { createRunFeeds } from './run-feeds.ts'
 import { limitedServer } from './server-limits.ts'
 
+/** A year of a busy ledger takes longer to sum than other statements may, and must not hold up what they wait for. */
+const REPORTS = { connectionsMax: 2, limitMs: 60_000 }
 /** Beyond what streams take; more are closed as they come. */
 const CONNECTIONS_BESIDE_STREAMS = 5_000
 
@@ -52,6 +54,7 @@ await runService(log, async (life) => {
   const killpoint = createKillpoint(env)
 
   const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
+  const reports = life.own(createDb({ databaseUrl: env.DATABASE_URL, ...REPORTS, log }), (it) => it.close())
   await migrate(env.DATABASE_URL)
   const accounts = createAccountStore(db, ids)
 
@@ -70,7 +73,7 @@ await runService(log, async (life) => {
     artifacts: createArtifactReader(db),
     artifactStore,
     clock: systemClock,
-    ledgerTotals: (organizationId, time) => readLedgerTotals(db, organizationId, time),
+    ledgerTotals: (organizationId, time) => readLedgerTotals(reports, organizationId, time),
     log,
     news,
     organizationFeeds: createOrganizationFeeds({ eventLog, news }),
