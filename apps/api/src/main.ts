@@ -6,6 +6,7 @@ import { createArtifactStore } from '@fabrique/artifacts'
 import { type Assembly, assemble } from '@fabrique/assembly'
 import {
   type AccountStore,
+  askWritable,
   createAccountStore,
   createArtifactReader,
   createDb,
@@ -89,7 +90,7 @@ await runService(log, async (life) => {
     webhooks: createWebhookStore(db, ids),
     webhookUrlProblem: (url) => urlProblem(url, { allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }),
     corsOrigins: env.FABRIQUE_CORS_ORIGINS ?? [],
-    askDatabase: () => db.query('health', 'select 1', []),
+    askDatabase: () => askWritable(db),
   })
   const createServer = limitedServer({ connectionsMax: env.SSE_STREAMS_MAX + CONNECTIONS_BESIDE_STREAMS })
   const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST, createServer }, ({ port }) =>

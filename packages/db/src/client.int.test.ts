@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import { expect, it, onTestFinished } from 'vitest'
-import { createDb, type Db } from './client.ts'
+import { askWritable, createDb, type Db } from './client.ts'
 import { createTestDb } from './testing.ts'
 
 /** Two processes' connections to one database. */
@@ -69,3 +69,54 @@ it('frees the locks of a process that stopped in the middle of a transaction wit
   const { rows } = await sql`select name from organizations where id = 'system'`.execute(db.kysely)
   expect(rows).toEqual([{ name: 'mine' }])
 }, 25_000)
+
+it('says unavailable of a record that became read-only, and works again with what comes after it', async () => {
+  const { db, databaseUrl, drop } = await createTestDb()
+  onTestFinished(() => drop())
+  const other = createDb({ databaseUrl, connectionsMax: 1 })
+  onTestFinished(() => other.close())
+  const name = new URL(databaseUrl).pathname.slice(1)
+  const rename = () => sql`update organizations set name = 'mine' where id = 'system'`.execute(other.kysely)
+  await rename()
+  // As after a failover: the connections that there are lead to a server which is now a standby.
+  await other.query('demote', 'set default_transaction_read_only = on', [])
+  expect(await away(askWritable(other))).toBe('unavailable')
+  expect(await away(other.query('rename', "update organizations set name = 'x' where id = 'system'", []))).toBe(
+    'unavailable',
+  )
+  await askWritable(other)
+  await other.query('demote', 'set default_transaction_read_only = on', [])
+  expect(await away(rename())).toBe('unavailable')
+  await rename()
+  await sql`alter database ${sql.id(name)} set default_transaction_read_only = on`.execute(db.kysely)
+  const later = createDb({ databaseUrl })
+  onTestFinished(() => later.close())
+  expect(await away(askWritable(later))).toBe('unavailable')
+})
+
+it('does a statement again that gave way to another in a deadlock', async () => {
+  const { db, other } = await setup()
+  await sql`insert into organizations (id, name) values ('a', 'a'), ('b', 'b')`.execute(db.kysely)
+  const holds = Promise.withResolvers<void>()
+  const waits = Promise.withResolvers<void>()
+  const first = other.kysely.transaction().execute(async (trx) => {
+    await sql`update organizations set name = 'first' where id = 'b'`.execute(trx)
+    holds.resolve()
+    await waits.promise
+    await sql`update organizations set name = 'first' where id = 'a'`.execute(trx)
+  })
+  await holds.promise
+  // Locks a, then waits for b; PostgreSQL ends whichever of the two notices first.
+  const second = db.query(
+    'both',
+    "with a as (update organizations set name = 'second' where id = 'a' returning id), w as (select pg_sleep(0) from a) update organizations set name = 'second' where id = 'b' and exists (select from w)",
+    [],
+  )
+  await expect
+    .poll(async () => (await sql`select from pg_locks where not granted`.execute(other.kysely)).rows.length)
+    .toBeGreaterThan(0)
+  waits.resolve()
+  const [one, two] = await Promise.allSettled([first, second])
+  expect(two.status).toBe('fulfilled')
+  expect(one.status === 'fulfilled' || (one.reason as { code?: string }).code === 'unavailable').toBe(true)
+})

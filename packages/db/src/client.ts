@@ -14,6 +14,7 @@ import {
 } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import pg from 'pg'
+import { isAway, isConflict, rethrow, SILENT } from './away.ts'
 import { migrations } from './migrations/index.ts'
 import type { Tables } from './tables.ts'
 
@@ -30,36 +31,10 @@ const STATEMENT_TIMEOUT_MS = 4_000
 const MIGRATION_TIMEOUT_MS = 600_000
 /** The server gives up before: what is not answered by then was lost by the network. */
 const SILENCE_MS = 1_000
-const SILENT = 'Query read timeout'
 /** A process that stopped in the middle of a transaction must not keep its locks: others wait for them, and for less than 4 s. */
 const IDLE_IN_TRANSACTION_MS = 3_000
 
-// SQLSTATE classes: 08 connection, 53 resources, 57P shutdown and start-up, 57014 and 25P03 given up; and what Node says
-// of a dead socket.
-const AWAY = /^(08|53|57P|57014|25P03)|^ECONN|^EPIPE|^ENOTFOUND|^ETIMEDOUT|^EHOSTUNREACH/
-
-/** True for errors that say "not now": the connection, not the statement, is the fault. */
-function isAway(error: unknown): boolean {
-  const { code, message } = error as { code?: string; message?: string }
-  return (
-    AWAY.test(code ?? '') ||
-    message === SILENT ||
-    /Connection terminated|timeout exceeded when trying to connect|connection error and is not queryable/.test(
-      message ?? '',
-    )
-  )
-}
-
 type Rethrow = (error: unknown) => never
-
-/** Throws `unavailable` for a lost connection, the error itself otherwise. */
-function rethrow(error: unknown): never {
-  if (!isAway(error)) throw error
-  throw new FabriqueError('unavailable', 'The database is not reachable at the moment; nothing was changed.', {
-    cause: error,
-    retryAfterS: 2,
-  })
-}
 
 /** The pool as kysely is given it: what it throws is translated here, so that no query has to think of it. */
 function translating(pool: pg.Pool, rethrow: Rethrow): PostgresPool {
@@ -68,11 +43,17 @@ function translating(pool: pg.Pool, rethrow: Rethrow): PostgresPool {
     end: () => pool.end(),
     async connect() {
       const client = await pool.connect().catch(rethrow)
-      const query = (text: string, values: unknown[]) => client.query(text, values).catch(rethrow)
+      let broken = false
+      const query = (text: string, values: unknown[]) =>
+        client.query(text, values).catch((error: unknown) => {
+          broken ||= isAway(error) && !isConflict(error)
+          rethrow(error)
+        })
       return {
         // Its other signature is for cursors, which need a library that is not here.
         query: query as unknown as PostgresPoolClient['query'],
-        release: (destroy) => client.release(destroy),
+        // The next one may lead to another server: after a failover this one's is read-only for ever.
+        release: (destroy) => client.release(destroy === true || broken),
       }
     },
   }
@@ -123,7 +104,11 @@ export function createDb(options: {
   return {
     kysely,
     async query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]) {
-      return (await pool.query<Row>({ name: preparedName(name), text, values }).catch(translated)).rows
+      // A statement that fails leaves nothing behind, and its connection is not used again.
+      const { rows } = await untilNoConflict(() => pool.query<Row>({ name: preparedName(name), text, values })).catch(
+        translated,
+      )
+      return rows
     },
     async close() {
       await kysely.destroy()
@@ -146,16 +131,15 @@ export function queryIn(trx: Transaction<Tables>): Db['query'] {
     (await trx.executeQuery<Row>(CompiledQuery.raw(text, values))).rows
 }
 
-const DEADLOCK = '40P01'
 const TRIES_MAX = 4
 
-/** Does the work again where it met another that locks the same rows in another order. */
-export async function untilNoDeadlock<Result>(work: () => Promise<Result>): Promise<Result> {
+/** Does the work again where it gave way to another, as where both lock the same rows in another order. */
+async function untilNoConflict<Result>(work: () => Promise<Result>): Promise<Result> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await work()
     } catch (error) {
-      if ((error as { code?: string }).code !== DEADLOCK || tries === TRIES_MAX) throw error
+      if (!isConflict(error) || tries === TRIES_MAX) throw error
     }
   }
 }
@@ -165,7 +149,7 @@ export async function inTransaction<Result>(
   db: Db,
   work: (trx: Transaction<Tables>) => Promise<Result>,
 ): Promise<Result> {
-  return await untilNoDeadlock(() => db.kysely.transaction().execute(work))
+  return await untilNoConflict(() => db.kysely.transaction().execute(work))
 }
 
 /** Brings the schema of a database up to date. Safe to call from many processes at once. */
@@ -178,4 +162,11 @@ export async function migrate(databaseUrl: string): Promise<void> {
   } finally {
     await db.close()
   }
+}
+
+/** Resolves where the record can be written now; rejects where it does not answer, is a standby or is read-only. */
+export async function askWritable(db: Pick<Db, 'query'>): Promise<void> {
+  const asked = "select pg_is_in_recovery() or current_setting('transaction_read_only')::bool as refused"
+  const [row] = await db.query<{ refused: boolean }>('record.askWritable', asked, [])
+  if (row?.refused !== false) throw new FabriqueError('unavailable', 'The database is read-only at the moment.')
 }

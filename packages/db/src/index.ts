@@ -8,7 +8,7 @@ export {
   SYSTEM_ORGANIZATION,
 } from './account-store.ts'
 export { type ArtifactReader, createArtifactReader } from './artifact-reader.ts'
-export { createDb, type Db, migrate } from './client.ts'
+export { askWritable, createDb, type Db, migrate } from './client.ts'
 export { createEventLog, type EventLog, isBehind, type LogEntry, type LogPlace, widened } from './event-log.ts'
 export { readLedgerTotals } from './ledger-totals.ts'
 export { createPricingStore, type PricingStore } from './pricing-store.ts'

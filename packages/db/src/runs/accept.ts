@@ -4,7 +4,7 @@ import type { Ids, NewRun, RunStore } from '@fabrique/engine'
 import { firstEvents, type RunEvent } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { createBatcher } from '../batcher.ts'
-import { type Db, untilNoDeadlock } from '../client.ts'
+import type { Db } from '../client.ts'
 import {
   eventFields,
   eventsOf,
@@ -86,9 +86,7 @@ with k as (
       gates: members.flatMap(({ run }) => (run.inherited?.gates ?? []).map((gate) => gateFields(run.id, gate))),
     })
     statement.text += '\nselect id, now() as at from u where id = root_run_id'
-    const accepted = await untilNoDeadlock(() =>
-      db.query<{ id: string; at: Date }>(statement.name, statement.text, statement.values),
-    )
+    const accepted = await db.query<{ id: string; at: Date }>(statement.name, statement.text, statement.values)
     for (const { definitionHash } of fresh) stored.set(definitionHash, true)
     const times = new Map(accepted.map(({ id, at }) => [id, at]))
     return items.map(({ run }) => times.get(run.id) ?? null)
