@@ -20,8 +20,9 @@ function phaseTables(): string {
       .map(([field, words]) => `${words} ${spelled(sets[field as keyof typeof CHANGED])}`)
     const due = 'dueInMs' in sets ? [`due ${dueIn(sets.dueInMs)}`] : []
     const within = sets.dueWithinMs === undefined ? [] : [`due within ${sets.dueWithinMs / 1000} s`]
+    const later = sets.dueLaterMs === undefined ? [] : ['due later as given']
     const path = `${from.join(', ') || '–'} → ${to}`
-    return `| \`${name}\` | ${path} | ${by} | ${when} | ${only.join(', ')} | ${[...set, ...due, ...within].join(', ')} |`
+    return `| \`${name}\` | ${path} | ${by} | ${when} | ${only.join(', ')} | ${[...set, ...due, ...within, ...later].join(', ')} |`
   })
   return [
     '| phase | means |',

@@ -105,6 +105,7 @@ export interface Tables {
     output: NullableJson<JsonObject>
     error: NullableJson<RunError>
     fence: Generated<number>
+    commits: Generated<number>
     epoch: Generated<number>
     lost_leases: Generated<number>
     worker: string | null
@@ -127,6 +128,7 @@ export interface Tables {
     last_error: Json<ScheduleFault | null>
     created_at: Time
   }
+  last_pass: { one: Generated<boolean>; at: Time }
   idempotency_keys: { organization_id: string; key: string; digest: string; run_id: string; created_at: Time }
   events: {
     run_id: string

@@ -36,6 +36,8 @@ export interface Changes {
   dueInMs?: number | null | 'given'
   /** The same, unless it is due before that anyway. */
   dueWithinMs?: number
+  /** So much later than it was due before. */
+  dueLaterMs?: 'given'
 }
 
 /** Conditions beside the phase, all of which must hold. */
@@ -100,11 +102,19 @@ export const MOVES = {
     only: ['fenced'],
     sets: { dueInMs: 'given' },
   },
+  outlast: {
+    from: ['executing'],
+    to: 'same',
+    by: 'reconciler',
+    when: 'The record was away: while nobody could renew a lease, none ran out.',
+    only: [],
+    sets: { dueLaterMs: 'given' },
+  },
   release: {
     from: ['executing'],
     to: 'queued',
     by: 'worker',
-    when: 'It shuts down, or the record was away: no fault of the run, so no lease counts as lost.',
+    when: 'It shuts down, or the artifact store was away: no fault of the run, so no lease counts as lost.',
     only: ['fenced', 'not cancelled'],
     sets: { status: 'pending', worker: null, fence: 'next', epoch: 'next', dueInMs: 1_000 },
   },

@@ -221,6 +221,8 @@ export interface NewEvent {
 export interface Transition {
   runId: string
   fence: number
+  /** Counts the commits under a fence, from 1: one that is repeated, since its answer was lost, is applied once. */
+  number: number
   checkpoints: Checkpoint[]
   calls: CallRecord[]
   artifacts: ArtifactRecord[]
@@ -291,6 +293,10 @@ export interface RunStore {
   notify(runIds: string[]): Promise<FollowUp>
   /** What the organization's runs of the workflow have spent or reserved today. */
   spentToday(organizationId: string, workflow: string): Promise<number>
+  /**
+   * Where this rejects as `unavailable`, nobody knows whether the transition was applied: it is to be repeated, before the
+   * next one. A repeated one that had been applied is `committed`, without its events.
+   */
   commit(transition: Transition): Promise<CommitOutcome>
   /** Prolongs leases; names those that are no longer held and those that should be cancelled. */
   renew(held: { runId: string; fence: number }[], leaseMs: number): Promise<{ lost: string[]; cancelled: string[] }>
@@ -308,8 +314,10 @@ export interface RunStore {
   /**
    * One pass of what time alone makes due: runs whose lease expired become pending again (the third loss without
    * progress fails them), cancelled ones without a worker are settled, overdue pending ones are returned.
+   * Where the last pass was more than `silenceMs` ago (default: never), the record was away, and the time in which nobody
+   * could renew a lease is added to all.
    */
-  recover(limit: number): Promise<{ overdue: Delivery[]; events: RunEvent[]; cancelled: string[] }>
+  recover(limit: number, silenceMs?: number): Promise<{ overdue: Delivery[]; events: RunEvent[]; cancelled: string[] }>
   /** Makes every pending run due at once, after the queue came back without its jobs. */
   requeueAll(): Promise<void>
 }

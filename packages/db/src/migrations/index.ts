@@ -9,6 +9,7 @@ import * as eventOrder from './0006-event-order.ts'
 import * as runPhases from './0007-run-phases.ts'
 import * as callBills from './0008-call-bills.ts'
 import * as accessTokens from './0009-access-tokens.ts'
+import * as recordOutages from './0010-record-outages.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -20,4 +21,5 @@ export const migrations: Record<string, Migration> = {
   '0007-run-phases': runPhases,
   '0008-call-bills': callBills,
   '0009-access-tokens': accessTokens,
+  '0010-record-outages': recordOutages,
 }

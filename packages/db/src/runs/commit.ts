@@ -31,10 +31,11 @@ import {
 const HEAD = `
 with t as (
   select * from unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bool[], $6::bool[], $7::int8[], $8::json[], $9::json[],
-    $10::bool[], $11::bool[])
-  as t(id, fence, events, status, unheld, progressed, due_in_ms, output, error, simulated, guarded)
+    $10::bool[], $11::bool[], $12::int[])
+  as t(id, fence, events, status, unheld, progressed, due_in_ms, output, error, simulated, guarded, number)
 ), u as (
   update runs r set ${CHANGES_BY_ROW},
+    commits = t.number,
     last_seq = r.last_seq + t.events,
     output = coalesce(t.output, r.output),
     error = coalesce(t.error, r.error),
@@ -43,6 +44,7 @@ with t as (
   from t
   where r.id = t.id and ${mayMove('finish', { fence: 't.fence' }, 'r')}
     and not (t.guarded and r.cancel_requested_at is not null)
+    and r.commits < t.number
   returning r.id, r.organization_id, r.root_run_id, r.last_seq - t.events as base
 )`
 const TAIL = `
@@ -53,9 +55,13 @@ const SPEND = `, cs as (
   update capped_calls k set usd = coalesce(c.actual_usd, c.estimated_usd) from u_provider_calls c where k.call_id = c.id
 )`
 
-/** Of executions whose transition was refused, those that still hold their run: its cancel is requested. */
-const CANCELLED = `select r.id from unnest($1::text[], $2::int[]) as t(id, fence) join runs r using (id)
-where r.phase = 'executing' and r.fence = t.fence and r.cancel_requested_at is not null`
+/**
+ * Of executions whose transition was refused, those whose fence is the run's: it was applied before and its answer was
+ * lost, or they still hold the run and its cancel is requested.
+ */
+const REFUSED = `select r.id, r.commits >= t.number as applied
+from unnest($1::text[], $2::int[], $3::int[]) as t(id, fence, number) join runs r using (id)
+where r.fence = t.fence and (r.commits >= t.number or (r.phase = 'executing' and r.cancel_requested_at is not null))`
 
 type End = NonNullable<Transition['end']>
 
@@ -84,6 +90,7 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
         transitions.map(({ end }) => (end?.status === 'failed' ? JSON.stringify(end.error) : null)),
         transitions.map(({ end }) => (end !== undefined && 'simulated' in end ? end.simulated : false)),
         transitions.map(isRefusedByCancel),
+        transitions.map(({ number }) => number),
       ],
     }
     const calls = rowsOf(transitions, 'calls')
@@ -106,13 +113,18 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
     )
     const applied = new Map(rows.map((row) => [row.id, row]))
     const refused = transitions.filter(({ runId }) => !applied.has(runId))
-    const parameters = [refused.map(({ runId }) => runId), refused.map(({ fence }) => fence)]
-    const held = refused.length === 0 ? [] : await run<{ id: string }>('runs.cancelled', CANCELLED, parameters)
-    // It must only end the run as cancelled.
-    const cancelled = new Set(held.map(({ id }) => id))
+    const parameters = (['runId', 'fence', 'number'] as const).map((field) => refused.map((one) => one[field]))
+    const found =
+      refused.length === 0 ? [] : await run<{ id: string; applied: boolean }>('runs.refused', REFUSED, parameters)
+    const wasApplied = new Map(found.map((one) => [one.id, one.applied]))
     return items.map(({ transition, eventIds }): CommitOutcome => {
       const row = applied.get(transition.runId)
-      if (row === undefined) return { outcome: cancelled.has(transition.runId) ? 'cancelled' : 'lost' }
+      if (row === undefined) {
+        const before = wasApplied.get(transition.runId)
+        if (before === true) return { outcome: 'committed', events: [] }
+        // A cancelled run must only be ended.
+        return { outcome: before === false ? 'cancelled' : 'lost' }
+      }
       const { root_run_id: rootRunId, base, at } = row
       const events = eventsOf({ id: transition.runId, rootRunId }, transition.events, { ids: eventIds, base, at })
       return { outcome: 'committed', events }
@@ -139,7 +151,8 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
         await sql`select pg_advisory_xact_lock(hashtextextended(${`${owner.organization_id} ${cap.workflow}`}, 0))`.execute(
           trx,
         )
-        const spentUsd = await spentOn(trx, owner.organization_id, cap.workflow)
+        const own = begun.map(({ id }) => id)
+        const spentUsd = await spentOn(trx, owner.organization_id, cap.workflow, own)
         if (roundUsd(spentUsd + wanted) > cap.maxUsd) return { outcome: 'over-budget', cap, spentUsd }
       }
       const [outcome = { outcome: 'lost' as const }] = await flush([item], run)
@@ -191,16 +204,16 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
   }
 }
 
-/** What calls of the workflow cost that were begun today (UTC), in the organization; those under way at their estimate. */
+/** What calls of the workflow cost that were begun today (UTC), in the organization, without those of these ids; those under way at their estimate. */
 export async function spentOn(
   db: Transaction<Tables> | Db['kysely'],
   organizationId: string,
   workflow: string,
+  without: string[] = [],
 ): Promise<number> {
   const { rows } = await sql<{ usd: string }>`select coalesce(sum(usd), 0) as usd from capped_calls
-    where organization_id = ${organizationId} and workflow = ${workflow} and day = (now() at time zone 'utc')::date`.execute(
-    db,
-  )
+    where organization_id = ${organizationId} and workflow = ${workflow} and day = (now() at time zone 'utc')::date
+    and call_id <> all(${without}::text[])`.execute(db)
   return Number(rows[0]?.usd ?? 0)
 }
 

@@ -13,16 +13,17 @@ import {
 import type { Lane, RunEvent } from '@fabrique/schema'
 import type { Selectable } from 'kysely'
 import { createBatcher } from '../batcher.ts'
-import { type Db, inTransaction } from '../client.ts'
+import { type Db, inTransaction, queryIn } from '../client.ts'
 import { camelCased, type Snake } from '../row-shape.ts'
 import type { Tables } from '../tables.ts'
-import { changesOf, mayMove } from './phase.ts'
+import { changesOf, dueAt, mayMove } from './phase.ts'
 import { eventsOf, insertInto } from './rows.ts'
 import { notifyIn, settleRuns } from './settle.ts'
 
 const CLAIM = `
 with t as (select * from unnest($1::text[], $2::text[]) as t(id, event_id)), u as (
   update runs r set ${changesOf('claim', { worker: '$3', dueInMs: '$4::int' }, 'r')},
+    commits = 0,
     started_at = coalesce(r.started_at, now()),
     last_seq = r.last_seq + (case when r.started_at is null then 1 else 0 end)
   from t where r.id = t.id and ${mayMove('claim', {}, 'r')}
@@ -58,7 +59,15 @@ update runs set ${changesOf('release')} where id = $1 and ${mayMove('release', {
 const oldest = (where: string) =>
   `id in (select id from runs where ${where} order by due_at limit $1 for update skip locked)`
 
+/** Adds the time of an outage to the leases that ran out in it, or soon would. */
+const OUTLAST = `
+update runs set ${changesOf('outlast', { dueLaterMs: '$1::int8' })}
+where ${mayMove('outlast')} and due_at < ${dueAt('$1::int8')}`
+
 const EXPIRED = `update runs set ${changesOf('expire')} where ${oldest(mayMove('expire'))}`
+
+const LAST_PASS = `select extract(epoch from now() - at) * 1000 as ms from last_pass for update`
+const THIS_PASS = `update last_pass set at = greatest(at, now())`
 
 const GIVEN_UP = `select id from runs where ${mayMove('giveUp')} order by due_at limit $1`
 
@@ -115,6 +124,30 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
     notified.then(({ events }) => publish(events)).catch(() => {})
   }
 
+  /**
+   * Takes the runs whose lease ran out from their workers. In one transaction, whose `now()` is its begin: if the record
+   * goes away in the middle, as behind a locked table, no lease runs out for that, and the next pass finds the silence.
+   */
+  async function judgeLeases(limit: number, silenceMs = Infinity) {
+    return await inTransaction(db, async (trx) => {
+      const run = queryIn(trx)
+      const [last] = await run<{ ms: string }>('pass.last', LAST_PASS, [])
+      const silentMs = Math.round(Number(last?.ms))
+      if (silentMs > silenceMs) await run('runs.outlast', OUTLAST, [silentMs])
+      await run('pass.begin', THIS_PASS, [])
+      await run('runs.expired', EXPIRED, [limit])
+      const given = await run<{ id: string }>('runs.givenUp', GIVEN_UP, [limit])
+      return await settleRuns(trx, ids, {
+        move: 'giveUp',
+        runIds: given.map(({ id }) => id),
+        outcome: (run) =>
+          run.cancel_requested_at === null
+            ? { status: 'failed', error: CRASHED }
+            : { status: 'cancelled', error: null },
+      })
+    })
+  }
+
   const claims = createBatcher(flush, ({ runId }: { runId: string; worker: string; leaseMs: number }) => runId)
 
   return {
@@ -135,18 +168,9 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
       const [delivery] = await db.query<Delivery & { lane: Lane }>('runs.release', RELEASE, [runId, fence])
       return delivery ?? null
     },
-    async recover(limit) {
-      await db.query('runs.expired', EXPIRED, [limit])
+    async recover(limit, silenceMs) {
+      const settled = await judgeLeases(limit, silenceMs)
       await db.query('runs.alarm', ALARM, [limit])
-      const given = await db.query<{ id: string }>('runs.givenUp', GIVEN_UP, [limit])
-      const settled = await settleRuns(db, ids, {
-        move: 'giveUp',
-        runIds: given.map(({ id }) => id),
-        outcome: (run) =>
-          run.cancel_requested_at === null
-            ? { status: 'failed', error: CRASHED }
-            : { status: 'cancelled', error: null },
-      })
       const rows = await db.query<Delivery & { phase: Phase }>('runs.recheck', RECHECK, [limit])
       const rechecked = rows.map(({ phase, ...delivery }) => ({ phase, delivery }))
       const due = (phase: Phase) => rechecked.filter((one) => one.phase === phase).map(({ delivery }) => delivery)

@@ -8,6 +8,7 @@ interface Given {
   status?: string
   worker?: string
   dueInMs?: string
+  dueLaterMs?: string
 }
 
 const CONDITIONS: Record<Condition, (row: string, given: Given) => string> = {
@@ -28,7 +29,7 @@ export function mayMove(name: MoveName, given: Given = {}, row = 'runs'): string
 
 /** The assignments of this move, for `update runs … set`. */
 export function changesOf(name: MoveName, given: Given = {}, row = 'runs'): string {
-  const { status, worker, fence, epoch, lostLeases, dueInMs, dueWithinMs }: Changes = MOVES[name].sets
+  const { status, worker, fence, epoch, lostLeases, dueInMs, dueWithinMs, dueLaterMs }: Changes = MOVES[name].sets
   const next = (column: string) => `${column} = ${row}.${column} + 1`
   return [
     ...(status === undefined ? [] : [`status = ${status === 'given' ? sure(given.status) : `'${status}'`}`]),
@@ -38,6 +39,7 @@ export function changesOf(name: MoveName, given: Given = {}, row = 'runs'): stri
     ...(lostLeases === undefined ? [] : [lostLeases === 0 ? 'lost_leases = 0' : next('lost_leases')]),
     ...(dueInMs === undefined ? [] : [`due_at = ${dueAt(dueInMs === 'given' ? sure(given.dueInMs) : dueInMs)}`]),
     ...(dueWithinMs === undefined ? [] : [`due_at = least(${row}.due_at, ${dueAt(dueWithinMs)})`]),
+    ...(dueLaterMs === undefined ? [] : [`due_at = ${row}.due_at + ${sure(given.dueLaterMs)} * interval '1 ms'`]),
   ].join(', ')
 }
 

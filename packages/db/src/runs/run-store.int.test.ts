@@ -201,3 +201,52 @@ describe('the run store in PostgreSQL', () => {
     })
   })
 })
+
+describe('leases over an outage of the record', () => {
+  async function setup() {
+    const { store, db, dispose, beside, advance } = await open()
+    onTestFinished(dispose)
+    await store.accept(aNewRun('r'))
+    const claim = await store.claim('r', 'w', 10_000)
+    const held = [{ runId: 'r', fence: claim?.fence ?? 0 }]
+    const isHeld = async () => (await store.renew(held, 10_000)).lost.length === 0
+    return { store, db, beside, advance, isHeld }
+  }
+
+  it('stand still while no reconciler could look, and run out while one could', async () => {
+    const { store, db, advance, isHeld } = await setup()
+    await store.recover(100, 1_000)
+    await advance(20_000)
+    await sql`update last_pass set at = at - interval '20 s'`.execute(db.kysely)
+    await store.recover(100, 1_000)
+    expect(await isHeld()).toBe(true)
+    await advance(20_000)
+    await store.recover(100, 1_000)
+    expect(await isHeld()).toBe(false)
+  })
+
+  it('do not run out behind a locked table, whoever looks first when it is free', async () => {
+    const { store, db, beside, advance, isHeld } = await setup()
+    await store.recover(100, 1_000)
+    await advance(9_800)
+    const locked = Promise.withResolvers<void>()
+    const unlock = Promise.withResolvers<void>()
+    const locking = db.kysely.transaction().execute(async (trx) => {
+      await sql`lock table runs in access exclusive mode`.execute(trx)
+      locked.resolve()
+      await unlock.promise
+      // Until the lease is over by the record's clock.
+      await sql`select pg_sleep(2)`.execute(trx)
+    })
+    await locked.promise
+    const passes = [store, beside(), beside()].map((one) => one.recover(100, 1_000))
+    await expect
+      .poll(async () => (await sql`select from pg_locks where not granted`.execute(db.kysely)).rows.length)
+      .toBeGreaterThan(2)
+    unlock.resolve()
+    await locking
+    await beside().recover(100, 1_000)
+    await Promise.all(passes)
+    expect(await isHeld()).toBe(true)
+  })
+})

@@ -18,7 +18,7 @@ import { createLeases, DELIVERY } from './lease.ts'
 import { changesOf, mayMove } from './phase.ts'
 import { costsOf, openGatesOf, treeOf } from './tree.ts'
 import { artifactRecord, callRecord } from './rows.ts'
-import { cancelled, requestCancel, settleRunsIn } from './settle.ts'
+import { cancelled, requestCancel, settleRuns } from './settle.ts'
 
 /** The PostgreSQL run store. `publish` hears of events that claims write on their own. */
 export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) => void = () => {}): RunStore {
@@ -28,7 +28,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       // The top first, as whoever joins slots does: of many cancels at once each waits for the one before.
       await sql`select id from runs where id = ${runId} for update`.execute(trx)
       const { executing, idle } = await requestCancel(trx, which)
-      const { events } = await settleRunsIn(trx, ids, cancelled(idle))
+      const { events } = await settleRuns(trx, ids, cancelled(idle))
       return { settled: events, active: executing }
     })
   }

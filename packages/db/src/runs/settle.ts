@@ -19,7 +19,7 @@ import {
   waitingEvent,
 } from '@fabrique/schema'
 import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
-import { type Db, inTransaction, queryIn } from '../client.ts'
+import { queryIn } from '../client.ts'
 import type { Tables } from '../tables.ts'
 import { pricingVersionsOf } from './definitions.ts'
 import { outputsOf } from './outputs.ts'
@@ -45,14 +45,8 @@ interface End {
   error: RunError | null
 }
 
-/** Ends those of these runs that may make the move, in one transaction; the others are left alone. */
-export async function settleRuns(db: Db, ids: Ids, request: Settling): Promise<News> {
-  if (request.runIds.length === 0) return { events: [], cancelled: [] }
-  return await inTransaction(db, (trx) => settleRunsIn(trx, ids, request))
-}
-
-/** `settleRuns` as a part of the caller's transaction. Bundles are not settled so: their last slot ends them. */
-export async function settleRunsIn(trx: Trx, ids: Ids, request: Settling): Promise<News> {
+/** Ends those of these runs that may make the move; the others are left alone. Bundles are not: their last slot ends them. */
+export async function settleRuns(trx: Trx, ids: Ids, request: Settling): Promise<News> {
   const events = await settle(trx, ids, request)
   const below = await cancelBelow(
     trx,

@@ -120,62 +120,157 @@ describe('a definition', () => {
   })
 })
 
+/** A record that is away for the first `times` of what it is asked. */
+function awayFor<Args extends unknown[], Answer>(times: number, ask: (...args: Args) => Promise<Answer>) {
+  let left = times
+  return async (...args: Args): Promise<Answer> => {
+    if (left-- > 0) throw away()
+    return await ask(...args)
+  }
+}
+
 describe('a run whose record is away', () => {
-  it('is handed back as soon as that answers, a twentieth of a lease between the tries', async () => {
-    const { accept, engineOver, store, clock, deliveries } = setup(undefined, { leaseMs: 40_000 })
-    await accept('r')
-    let failures = 3
+  it('keeps the answer that is paid for until the record is back, asking with pauses that grow to two seconds', async () => {
+    const prompts: unknown[] = []
+    const { accept, engineOver, store, clock } = setup(async ({ request }) => {
+      prompts.push(request.prompt)
+      return answerTo(request)
+    })
+    await accept('r', asking([{ id: 'a', prompt: 'do a' }]))
+    let isAway = false
+    const tried = awayFor(8, store.commit)
     const engine = engineOver({
-      commit: () => Promise.reject(away()),
-      async release(runId, fence) {
-        if (failures-- > 0) throw away()
-        return await store.release(runId, fence)
+      async commit(transition) {
+        // From the commit of the answer on.
+        isAway ||= transition.checkpoints.length > 0
+        return isAway ? await tried(transition) : await store.commit(transition)
       },
     })
     const execution = engine.execute('r', never)
-    for (let tries = 0; tries < 3; tries += 1) {
-      while (clock.sleeping().length === 0) await new Promise((resolve) => setImmediate(resolve))
-      expect(clock.sleeping()).toEqual([2_000])
-      clock.advance(2_000)
+    const pauses: number[] = []
+    while (pauses.length < 8) {
+      await new Promise((resolve) => setImmediate(resolve))
+      const [pause] = clock.sleeping()
+      if (pause === undefined) continue
+      pauses.push(pause)
+      clock.advance(pause)
     }
-    expect(await execution).toBe('released')
-    expect(deliveries).toMatchObject([{ runId: 'r', epoch: 1 }])
+    expect(await execution).toBe('finished')
+    expect(pauses).toEqual([100, 200, 400, 800, 1600, 2000, 2000, 2000])
+    expect(prompts).toEqual(['do a'])
+    expect(store.read('r')).toMatchObject({ status: 'completed', calls: [{ outcome: 'succeeded' }] })
   })
 
-  it('is left to its lease after twenty tries, for the first reason', async () => {
-    const { accept, engineOver, clock } = setup()
-    await accept('r')
-    let tries = 0
-    const first = new FabriqueError('unavailable', 'the first')
+  it.each(['claim', 'definition', 'history', 'children'] as const)(
+    'goes on where "%s" was not answered',
+    async (name) => {
+      const { accept, engineOver, store, clock } = setup()
+      await accept('r')
+      const first = await store.claim('r', 'w0', 1)
+      await store.release('r', first?.fence ?? 0)
+      const engine = engineOver({ [name]: awayFor(1, store[name] as never) })
+      const execution = engine.execute('r', never)
+      let isOver = false
+      void execution.then(() => (isOver = true))
+      while (!isOver) {
+        await new Promise((resolve) => setImmediate(resolve))
+        clock.advance(100)
+      }
+      expect(await execution).toBe('finished')
+    },
+  )
+
+  it('applies a transition once whose answer was lost, and ends with one terminal event', async () => {
+    const { accept, engineOver, store, clock } = setup(async ({ request }) => answerTo(request))
+    await accept('r', asking([{ id: 'a', prompt: 'do a' }]))
+    let losesNext = true
     const engine = engineOver({
-      commit: () => Promise.reject(first),
-      release() {
-        tries += 1
-        return Promise.reject(away())
+      async commit(transition) {
+        const outcome = await store.commit(transition)
+        losesNext = !losesNext
+        if (!losesNext) throw away()
+        return outcome
       },
     })
-    const execution = engine.execute('r', never).catch((error: unknown) => error)
+    const execution = engine.execute('r', never)
     let isOver = false
     void execution.then(() => (isOver = true))
     while (!isOver) {
       await new Promise((resolve) => setImmediate(resolve))
-      clock.advance(3_000)
+      clock.advance(100)
     }
-    expect([await execution, tries]).toEqual([first, 20])
+    expect(await execution).toBe('finished')
+    const kinds = store.read('r')?.events.map(({ kind }) => kind) ?? []
+    expect(kinds).toHaveLength(new Set(kinds).size)
+    expect(kinds.at(-1)).toBe('workflow.run.completed')
   })
 
-  it('is lost where it was taken meanwhile', async () => {
-    const { accept, engineOver, deliveries } = setup()
+  it('is handed back at a shutdown, once it answers', async () => {
+    const { accept, engineOver, clock, deliveries } = setup()
     await accept('r')
-    const engine = engineOver({ commit: () => Promise.reject(away()), release: async () => null })
-    expect(await engine.execute('r', never)).toBe('lost')
-    expect(deliveries).toEqual([])
+    const shutdown = new AbortController()
+    const execution = engineOver({ commit: () => Promise.reject(away()) }).execute('r', shutdown.signal)
+    while (clock.sleeping().length === 0) await new Promise((resolve) => setImmediate(resolve))
+    shutdown.abort('shutdown')
+    expect(await execution).toBe('released')
+    expect(deliveries).toMatchObject([{ runId: 'r', epoch: 1 }])
   })
 
-  it('is not handed back for a fault of ours, neither of the record nor while handing back', async () => {
+  it('is left to its lease where it is away at the shutdown too, and a cancelled one after some dozens of tries', async () => {
+    const { accept, engineOver, clock } = setup()
+    let tries = 0
+    const refuse = () => {
+      tries += 1
+      return Promise.reject(away())
+    }
+    for (const [reason, expected] of [
+      ['shutdown', [1, 2]],
+      ['cancel', [20, 45]],
+    ] as const) {
+      await accept(reason)
+      const stop = new AbortController()
+      tries = 0
+      const engine = engineOver({ commit: refuse, release: refuse })
+      const execution = engine.execute(reason, stop.signal).catch((error: unknown) => error)
+      while (tries === 0) await new Promise((resolve) => setImmediate(resolve))
+      stop.abort(reason)
+      const before = tries
+      let isOver = false
+      void execution.then(() => (isOver = true))
+      while (!isOver) {
+        await new Promise((resolve) => setImmediate(resolve))
+        clock.advance(2_000)
+      }
+      expect(FabriqueError.is(await execution, 'unavailable')).toBe(true)
+      expect(tries - before).toBeGreaterThanOrEqual(expected[0])
+      expect(tries - before).toBeLessThanOrEqual(expected[1])
+    }
+  })
+
+  it('is lost where it was taken meanwhile, and its answer stays for whoever took it', async () => {
+    const { accept, engineOver, store, artifacts, clock, deliveries } = setup(async ({ request }) => answerTo(request))
+    await accept('r', asking([{ id: 'a', prompt: 'do a' }]))
+    let isAway = false
+    const engine = engineOver({
+      async commit(transition) {
+        if (transition.checkpoints.length === 0) return await store.commit(transition)
+        if (isAway) return { outcome: 'lost' }
+        isAway = true
+        throw away()
+      },
+    })
+    const execution = engine.execute('r', never)
+    while (clock.sleeping().length === 0) await new Promise((resolve) => setImmediate(resolve))
+    clock.advance(100)
+    expect(await execution).toBe('lost')
+    expect(deliveries).toEqual([])
+    const [call] = store.read('r')?.calls ?? []
+    expect(await artifacts.staged(call?.id ?? '')).not.toBeNull()
+  })
+
+  it('is not handed back for a fault of ours', async () => {
     const { accept, engineOver } = setup()
     await accept('r1')
-    await accept('r2')
     const bug = new Error('a bug')
     let released = 0
     const broken = engineOver({
@@ -184,8 +279,6 @@ describe('a run whose record is away', () => {
     })
     await expect(broken.execute('r1', never)).rejects.toBe(bug)
     expect(released).toBe(0)
-    const breaking = engineOver({ commit: () => Promise.reject(away()), release: () => Promise.reject(bug) })
-    await expect(breaking.execute('r2', never)).rejects.toBe(bug)
   })
 })
 

@@ -1,7 +1,6 @@
-import { FabriqueError, textOf } from '@fabrique/schema'
+import { textOf } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { ProviderRequest } from '../catalog.ts'
-import { createEngine } from './execute.ts'
 import { StepFailure } from '../failure.ts'
 import type { NewRun } from '../ports.ts'
 import { aCall, aDefinition, aNewRun, aTransition } from '../testing/factories.ts'
@@ -237,30 +236,6 @@ describe('an execution', () => {
     expect((await store.history(id)).calls).toMatchObject([{ outcome: 'unknown', actualUsd: 0.25 }])
     expect(read()?.events.at(-1)).toMatchObject({ kind: 'workflow.run.cancelled', payload: { cost: { actual: 0.25 } } })
   })
-
-  it.each([1, 2])(
-    'is handed back when the record is away at its write %i, and then neither fails nor pays twice',
-    async (nth) => {
-      const { store, deps, id, read, asked, deliveries } = await setup()
-      let writes = 0
-      const flaky = createEngine({
-        ...deps,
-        store: {
-          ...store,
-          async commit(transition) {
-            writes += 1
-            if (writes === nth) throw new FabriqueError('unavailable', 'away')
-            return await store.commit(transition)
-          },
-        },
-      })
-      expect(await flaky.execute(id, new AbortController().signal)).toBe('released')
-      expect(deliveries).toMatchObject([{ runId: id, epoch: 1 }])
-      expect(await flaky.execute(id, new AbortController().signal)).toBe('finished')
-      expect(read()?.status).toBe('completed')
-      expect(asked).toEqual(['do a'])
-    },
-  )
 
   it('books the cost of an answer that came after the cancel', async () => {
     const world = await setup(undefined, async ({ request }) => {

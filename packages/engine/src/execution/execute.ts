@@ -6,6 +6,7 @@ import { conclude, finish, openGate, suspend } from './end-run.ts'
 import { ExpressionError } from '../template/expression.ts'
 import { announce } from '../follow-up.ts'
 import { continuation, retriedHistory } from '../inheritance.ts'
+import { outlasting } from './outage.ts'
 import { createGraph, type Graph, type Next, next } from './plan.ts'
 import type { ChildRecord, ClaimedRun, RunHistory, RunQueue, RunStore } from '../ports.ts'
 import { createRunState, RunTaken, type RunState } from './run-state.ts'
@@ -46,8 +47,6 @@ export interface Engine {
 
 const DEFINITIONS_CACHED_MAX = 500
 const PARALLEL_STEPS = 8
-/** Spread over one lease: afterwards it has expired, and the reconciler makes the run pending. */
-const HAND_BACK_TRIES = 20
 /** How often an execution checks its called runs while other steps are running. */
 const CHILDREN_POLL_MS = 1_000
 const EMPTY: RunHistory = { checkpoints: [], calls: [], artifacts: [], gates: [], children: [] }
@@ -56,10 +55,10 @@ const EMPTY: RunHistory = { checkpoints: [], calls: [], artifacts: [], gates: []
 export function createEngine(deps: EngineDeps): Engine {
   const cache = new LRUCache<string, { definition: Definition; graph: Graph }>({ max: DEFINITIONS_CACHED_MAX })
 
-  async function prepare(hash: string) {
+  async function prepare(store: RunStore, hash: string) {
     const known = cache.get(hash)
     if (known !== undefined) return known
-    const definition = await deps.store.definition(hash)
+    const definition = await store.definition(hash)
     if (definition === null) throw new Error(`the specification ${hash} is not in the record`)
     const prepared = { definition, graph: createGraph(definition, deps.catalog) }
     cache.set(hash, prepared)
@@ -67,32 +66,34 @@ export function createEngine(deps: EngineDeps): Engine {
   }
 
   /** The state of a run; a retried child, when it first executes, inherits what its earlier run has finished. */
-  async function restore(run: ClaimedRun, definition: Definition, graph: Graph): Promise<RunState> {
-    const history = run.resumed || run.instance.inherited === true ? await deps.store.history(run.id) : EMPTY
+  async function restore(own: EngineDeps, run: ClaimedRun, definition: Definition, graph: Graph): Promise<RunState> {
+    const history = run.resumed || run.instance.inherited === true ? await own.store.history(run.id) : EMPTY
     const { continues } = run.instance
-    if (continues === undefined) return createRunState(deps, run, definition, graph, history)
-    const { earlier, status, earlierCalls } = await retriedHistory(deps.store, continues)
+    if (continues === undefined) return createRunState(own, run, definition, graph, history)
+    const { earlier, status, earlierCalls } = await retriedHistory(own.store, continues)
     const instance = { ...run.instance, earlierCalls }
-    const state = createRunState(deps, { ...run, instance }, definition, graph, history)
+    const state = createRunState(own, { ...run, instance }, definition, graph, history)
     if (history.checkpoints.length === 0) state.inherit(continuation({ definition, status }, earlier, deps.ids))
     return state
   }
 
   return {
     async execute(runId, signal, onClaimed) {
-      const run = await deps.store.claim(runId, deps.worker, deps.leaseMs)
+      const own = { ...deps, store: outlasting(deps.store, deps.clock, signal) }
+      const run = await own.store.claim(runId, deps.worker, deps.leaseMs)
       if (run === null) return 'lost'
       onClaimed?.({ runId, rootRunId: run.rootRunId, fence: run.fence })
       deps.killpoint?.('W2')
       try {
-        const { definition, graph } = await prepare(run.definitionHash)
-        const outcome = await advance(deps, await restore(run, definition, graph), signal)
+        const { definition, graph } = await prepare(own.store, run.definitionHash)
+        const outcome = await advance(own, await restore(own, run, definition, graph), signal)
         if (run.awaitedBy !== null && (outcome === 'finished' || outcome === 'waiting'))
-          await notify(deps, run.awaitedBy)
+          await notify(own, run.awaitedBy)
         return outcome
       } catch (error) {
+        // The artifact store is away; or the record, at a shutdown.
         if (!FabriqueError.is(error, 'unavailable')) throw error
-        return await handBack(deps, run, signal, error)
+        return await handBack(own, run)
       }
     },
   }
@@ -103,27 +104,6 @@ async function notify({ store, queue }: EngineDeps, runId: string): Promise<void
   const { deliveries, ...news } = await store.notify([runId])
   announce(queue, news)
   if (deliveries.length > 0) await queue.enqueue(deliveries)
-}
-
-/** Releases a run as soon as the record answers again: its absence is not counted as a lost lease. */
-async function handBack(
-  deps: EngineDeps,
-  run: ClaimedRun,
-  signal: AbortSignal,
-  cause: Error,
-): Promise<ExecutionOutcome> {
-  for (let tries = 0; tries < HAND_BACK_TRIES; tries += 1) {
-    try {
-      const delivery = await deps.store.release(run.id, run.fence)
-      if (delivery === null) return 'lost'
-      await deps.queue.enqueue([delivery])
-      return 'released'
-    } catch (error) {
-      if (!FabriqueError.is(error, 'unavailable')) throw error
-      await deps.clock.sleep(deps.leaseMs / HAND_BACK_TRIES, signal).catch(() => {})
-    }
-  }
-  throw cause
 }
 
 /** An execution under way. */
@@ -275,8 +255,14 @@ async function interrupt(execution: Execution, reason: AbortReason): Promise<Exe
     return await finish(state, { status: 'cancelled' })
   }
   await state.save('W8')
-  const delivery = await deps.store.release(state.run.id, state.run.fence)
-  if (delivery !== null) await deps.queue.enqueue([delivery])
+  return await handBack(deps, state.run)
+}
+
+/** Gives an unfinished run back for another worker, or this one, to continue it. */
+async function handBack({ store, queue }: EngineDeps, run: ClaimedRun): Promise<ExecutionOutcome> {
+  const delivery = await store.release(run.id, run.fence)
+  if (delivery === null) return 'lost'
+  await queue.enqueue([delivery])
   return 'released'
 }
 

@@ -19,6 +19,10 @@ interface Lease {
   abort: AbortController
 }
 
+/** Renewals in the time of one lease; and while they fail, so that the first after an outage comes in time. */
+const RENEWALS = 3
+const RENEWALS_TRIED = 15
+
 /** A host over an engine. Renews all its leases in one statement, three times per lease, until `stopped`. */
 export function createHost(deps: {
   engine: Engine
@@ -29,7 +33,7 @@ export function createHost(deps: {
   stopped: AbortSignal
 }): Host {
   const held = new Map<string, Lease>()
-  const executions = new Set<Promise<unknown>>()
+  const executions = new Map<Promise<unknown>, AbortController>()
   let closing = false
 
   function abort(runId: string, reason: AbortReason): void {
@@ -49,9 +53,16 @@ export function createHost(deps: {
   }
 
   async function renewForever(): Promise<void> {
+    let pauseMs = deps.leaseMs / RENEWALS
     while (!deps.stopped.aborted) {
-      await deps.clock.sleep(deps.leaseMs / 3, deps.stopped).catch(() => {})
-      await renewAll().catch((error: unknown) => deps.log.warn({ err: error }, 'leases could not be renewed'))
+      await deps.clock.sleep(pauseMs, deps.stopped).catch(() => {})
+      try {
+        await renewAll()
+        pauseMs = deps.leaseMs / RENEWALS
+      } catch (error) {
+        deps.log.warn({ err: error }, 'leases could not be renewed')
+        pauseMs = deps.leaseMs / RENEWALS_TRIED
+      }
     }
   }
 
@@ -60,11 +71,10 @@ export function createHost(deps: {
   return {
     async execute(runId) {
       const controller = new AbortController()
+      if (closing) controller.abort('shutdown')
       const execution = deps.engine
         .execute(runId, controller.signal, ({ rootRunId, fence }) => {
           held.set(runId, { rootRunId, fence, abort: controller })
-          // A claim that was in flight when the shutdown began is released like the others.
-          if (closing) controller.abort('shutdown')
         })
         .catch((error: unknown) => {
           deps.log.error({ run_id: runId, err: error }, 'an execution broke off; its lease will run out')
@@ -73,7 +83,7 @@ export function createHost(deps: {
         .finally(() => {
           if (held.get(runId)?.abort === controller) held.delete(runId)
         })
-      executions.add(execution)
+      executions.set(execution, controller)
       return await execution.finally(() => executions.delete(execution))
     },
     cancel(rootRunId) {
@@ -81,8 +91,9 @@ export function createHost(deps: {
     },
     async shutdown() {
       closing = true
-      for (const runId of held.keys()) abort(runId, 'shutdown')
-      await Promise.allSettled(executions)
+      // Also those whose claim is under way: they are released like the others.
+      for (const controller of executions.values()) controller.abort('shutdown')
+      await Promise.allSettled(executions.keys())
     },
     inFlight: () => held.size,
   }

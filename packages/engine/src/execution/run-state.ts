@@ -72,6 +72,9 @@ type Outcome =
   | { status: 'failed'; error: RunError }
   | { status: 'skipped' }
 
+/** A transition that has not had its turn. */
+type Unnumbered = Omit<Transition, 'number'>
+
 type GateName = Pick<GateRecord, 'id' | 'name' | 'type'>
 
 /** What is noted here goes into the next commit; reading includes it at once. */
@@ -171,6 +174,8 @@ export function createRunState(
   let failure = history.checkpoints.find(({ key, stepId, error }) => key === stepId && error !== null)?.error ?? null
   let draft = emptyTransition(run)
   let progressDue = false
+  let commits = 0
+  let lastCommit: Promise<unknown> = Promise.resolve()
 
   function now(): string {
     return new Date(deps.clock.nowMs()).toISOString()
@@ -185,9 +190,17 @@ export function createRunState(
     return started
   }
 
+  /** One commit after another: while the record is away they are repeated, and must not overtake each other. */
+  async function commit(transition: Unnumbered): Promise<void> {
+    const turn = lastCommit.then(() => commitInTurn(transition))
+    lastCommit = turn.catch(() => {})
+    await turn
+  }
+
   /** Commits a transition and publishes its events; a refused commit stops the execution. */
-  async function commit(transition: Transition): Promise<void> {
-    const outcome = await deps.store.commit(transition)
+  async function commitInTurn(transition: Unnumbered): Promise<void> {
+    commits += 1
+    const outcome = await deps.store.commit({ ...transition, number: commits })
     if (outcome.outcome === 'committed') {
       deps.queue.publish(outcome.events)
       return
@@ -210,7 +223,7 @@ export function createRunState(
   }
 
   /** Drops the staged answers of calls that are on record with their outcome. */
-  async function committed(killpoint: string, { calls: settled }: Transition): Promise<void> {
+  async function committed(killpoint: string, { calls: settled }: Unnumbered): Promise<void> {
     deps.killpoint?.(killpoint)
     for (const { id } of settled) await deps.artifacts.unstage(id)
   }
@@ -446,11 +459,11 @@ function newChild({ id, callerKey, workflow, simulated }: ChildRun): Omit<ChildR
   }
 }
 
-function emptyTransition(run: ClaimedRun): Transition {
+function emptyTransition(run: ClaimedRun): Unnumbered {
   return { runId: run.id, fence: run.fence, checkpoints: [], calls: [], artifacts: [], gates: [], events: [] }
 }
 
-function isEmpty({ checkpoints, calls, artifacts, gates, events, end }: Transition): boolean {
+function isEmpty({ checkpoints, calls, artifacts, gates, events, end }: Unnumbered): boolean {
   return end === undefined && checkpoints.length + calls.length + artifacts.length + gates.length + events.length === 0
 }
 

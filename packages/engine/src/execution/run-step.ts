@@ -1,6 +1,14 @@
 // One step of a run, from its first attempt to its outcome; with forEach, once for each item of a list.
 // Hides rendering, what a kind may do while it runs, the gates that judge it, and which failures are tried again.
-import { FabriqueError, type Gate, type JsonObject, type JsonValue, type Step, textOf } from '@fabrique/schema'
+import {
+  FabriqueError,
+  type Gate,
+  isTerminal,
+  type JsonObject,
+  type JsonValue,
+  type Step,
+  textOf,
+} from '@fabrique/schema'
 import pLimit from 'p-limit'
 import { type CallDeps, callModel } from './call.ts'
 import { asUnknown } from './call-bill.ts'
@@ -71,14 +79,16 @@ async function runItems(
   const failed = () => units.map(({ key }) => state.checkpoints.get(key)?.error).find((error) => error)
   if (!units.some(isSettled) && !units.some(hasCalled)) state.noteStart(unit)
 
-  // Suspended items keep their permits: `concurrency` also bounds the called runs.
+  // Items with a called run keep their permits, also while it is written down: `concurrency` bounds the called runs too.
+  const isCalling = (one: Unit) =>
+    state.suspended.has(one.key) || (!isSettled(one) && !isTerminal(state.children.get(one.key)?.status ?? 'failed'))
   const limit = pLimit(concurrency)
   const order = [...units.filter(hasCalled), ...units.filter((one) => !hasCalled(one))].filter((one) => !isSettled(one))
   // Not `Promise.all`: an item with a call in flight must not outlive its step.
   const outcomes = await Promise.allSettled(
     order.map((one) =>
       limit(async () => {
-        const isFull = units.filter(({ key }) => state.suspended.has(key)).length >= concurrency
+        const isFull = units.filter((other) => other !== one && isCalling(other)).length >= concurrency
         if (state.stop.signal.aborted || isFull || failed()) return
         await runUnit(deps, state, one)
         if (failed() && state.run.failFast) state.stop.abort('cancel')

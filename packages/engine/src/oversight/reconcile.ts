@@ -4,10 +4,12 @@ import { announce } from '../follow-up.ts'
 import type { Clock, Log, RunQueue, RunStore } from '../ports.ts'
 
 const PASS_LIMIT = 1_000
+/** After so many passes missed by every reconciler, the record must have been away. */
+const PASSES_MISSED = 3
 
 export interface Reconciler {
-  /** One pass; answers how many runs were delivered again. */
-  runOnce(): Promise<number>
+  /** One pass; answers how many runs were delivered again. `silenceMs` is as for `RunStore.recover`. */
+  runOnce(silenceMs?: number): Promise<number>
   /** Passes every `everyMs`, and at once again while there is more to do. */
   run(everyMs: number, stopped: AbortSignal): Promise<void>
 }
@@ -22,14 +24,14 @@ export function createReconciler(deps: {
 }): Reconciler {
   let blind = false
 
-  async function runOnce(): Promise<number> {
+  async function runOnce(silenceMs?: number): Promise<number> {
     const empty = await deps.queue.cameBackEmpty()
     if (empty === true || (empty === false && blind)) {
       deps.log.debug({}, 'the queue is new or back; every pending run is looked for in it')
       await deps.store.requeueAll()
       blind = false
     }
-    const { overdue, events, cancelled } = await deps.store.recover(PASS_LIMIT)
+    const { overdue, events, cancelled } = await deps.store.recover(PASS_LIMIT, silenceMs)
     announce(deps.queue, { events, cancelled })
     deps.killpoint?.('R1')
     // Runs due while Redis was away have been put off; once it is back, recheck them at once.
@@ -43,7 +45,7 @@ export function createReconciler(deps: {
     runOnce,
     async run(everyMs, stopped) {
       while (!stopped.aborted) {
-        const delivered = await runOnce().catch((error: unknown) => {
+        const delivered = await runOnce(PASSES_MISSED * everyMs).catch((error: unknown) => {
           deps.log.warn({ err: error }, 'a reconciling pass failed; the next one tries again')
           return 0
         })

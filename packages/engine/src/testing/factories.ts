@@ -124,9 +124,22 @@ export function anEvent(step: string, over: Partial<NewEvent> = {}): NewEvent {
   return { kind: 'workflow.node.progress', nodeKey: step, payload: { step }, ...over }
 }
 
-/** A transition that changes nothing but what is given. */
+let transitions = 0
+
+/** A transition that changes nothing but what is given; its number is higher than that of any before. */
 export function aTransition(runId: string, fence: number, over: Partial<Transition> = {}): Transition {
-  return { runId, fence, checkpoints: [], calls: [], artifacts: [], gates: [], events: [], ...over }
+  transitions += 1
+  return {
+    runId,
+    fence,
+    number: transitions,
+    checkpoints: [],
+    calls: [],
+    artifacts: [],
+    gates: [],
+    events: [],
+    ...over,
+  }
 }
 
 /** A transition that ends its run, with the event that belongs to it. */

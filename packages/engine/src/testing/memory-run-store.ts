@@ -61,6 +61,8 @@ interface Row {
   caller: { runId: string; key: string } | null
   status: RunStatus
   fence: number
+  /** The number of the last transition under this fence. */
+  commits: number
   epoch: number
   lostLeases: number
   /** When the reconciler looks at the run; null for never. */
@@ -275,6 +277,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       caller,
       status: 'pending',
       fence: 0,
+      commits: 0,
       epoch: 0,
       lostLeases: 0,
       dueAtMs: now() + MOVES.accept.sets.dueInMs,
@@ -377,6 +380,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
 
   function commit(transition: Transition): CommitOutcome {
     const row = rows.get(transition.runId)
+    if (row?.fence === transition.fence && row.commits >= transition.number) return { outcome: 'committed', events: [] }
     if (row === undefined || !mayMove('finish', row, transition.fence)) return { outcome: 'lost' }
     if (row.cancelRequested && isRefusedByCancel(transition)) return { outcome: 'cancelled' }
     const { end, checkpoints, events, children = [], dayCaps = [] } = transition
@@ -390,6 +394,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     for (const { workflow } of dayCaps) {
       for (const { id } of begun) capped.push({ organizationId, workflow, day: today(), runId: row.run.id, callId: id })
     }
+    row.commits = transition.number
     write(row, transition)
     for (const child of children) call(row, child)
     if (checkpoints.length > 0) row.lostLeases = 0
@@ -463,6 +468,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       if (row === undefined || !mayMove('claim', row)) return null
       const resumed = row.started
       move('claim', row, { worker, dueInMs: leaseMs })
+      row.commits = 0
       row.started = true
       if (!resumed) append(row, [{ kind: 'workflow.run.started', payload: { status: 'running' } }])
       return claimed(row, resumed)

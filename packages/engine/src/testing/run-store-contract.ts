@@ -238,6 +238,38 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
       expect(events.at(-1)).toMatchObject({ seq: 4, node_key: 'only', run_id: id, root_run_id: id })
     })
 
+    it('applies a transition once that is repeated since its answer was lost, also where it ended the run', async () => {
+      const { store, read, accepted, claimed } = await setup()
+      const run = await accepted()
+      const { fence } = await claimed(run.id)
+      const transitions = [
+        aTransition(run.id, fence, { events: [anEvent('a')], calls: [aCall('c')] }),
+        aTransition(run.id, fence, { calls: [aCall('c', { outcome: 'succeeded', actualUsd: 0.2 })] }),
+        anEnd(run.id, fence, COMPLETED),
+      ]
+      for (const transition of transitions) {
+        expect((await store.commit(transition)).outcome).toBe('committed')
+        const before = await read(run.id)
+        expect(await store.commit(transition)).toEqual({ outcome: 'committed', events: [] })
+        expect(await read(run.id)).toEqual(before)
+      }
+      // One that arrives after its successor, as from a connection that was given up.
+      for (const late of transitions) await store.commit(late)
+      expect((await store.history(run.id)).calls).toMatchObject([{ outcome: 'succeeded', actualUsd: 0.2 }])
+      expectOneEnd((await read(run.id)).events)
+    })
+
+    it('numbers the transitions of each holder anew', async () => {
+      const { store, accepted, claimed } = await setup()
+      const run = await accepted()
+      for (let holder = 0; holder < 2; holder += 1) {
+        const { fence } = await claimed(run.id)
+        const { outcome } = await store.commit(aTransition(run.id, fence, { number: 1, events: [anEvent('a')] }))
+        expect(outcome).toBe('committed')
+        await store.release(run.id, fence)
+      }
+    })
+
     it('keeps the first of two checkpoints of one step', async () => {
       const { store, accepted, claimed } = await setup()
       const { id } = await accepted()
