@@ -148,6 +148,57 @@ function filled(path: string): string {
   return path.replaceAll(/\{[^}]+\}/g, UNKNOWN)
 }
 
+describe('runs with a mebibyte of input', () => {
+  const RUNS = 8
+  const input = { texts: Array.from({ length: 15 }, () => 'x'.repeat(60_000)) }
+
+  it('are listed without it, and with it in pages of a few', async () => {
+    await fabrique.request('/v1/workflows', {
+      body: {
+        id: 'hostile/echo',
+        name: 'Echo',
+        cadence: 'On demand',
+        version: '2026.11.28',
+        artifactClass: 'knowledge',
+        schemaVersion: 'workflow-schema-v1',
+        intakeSchema: { type: 'object' },
+        runtimeSteps: [{ id: 'echo', kind: 'tool', tool: 'value.pass', args: { value: 1 } }],
+        providers: {},
+        gates: [],
+        budgetPolicy: 'none',
+        artifactSchema: { artifactType: 'none', files: [] },
+        visibility: 'public',
+      },
+    })
+    const key = operator.key
+    for (let run = 0; run < RUNS; run += 1) await fabrique.submit({ workflow: 'hostile/echo', input }, { key })
+    const listed = await fabrique.request<{ data: object[] }>('/v1/workflows/runs?limit=100', { key })
+    expect(listed.body.data).toHaveLength(RUNS)
+    expect(listed.text.length).toBeLessThan(50_000)
+
+    const seen: object[] = []
+    let cursor = ''
+    do {
+      const path = `/v1/workflows/runs?limit=100&fields=input,warnings${cursor}`
+      const { text, body } = await fabrique.request<{ data: { input: object }[]; next_cursor: string | null }>(path, {
+        key,
+      })
+      expect(text.length).toBeLessThan(6 * MIB)
+      seen.push(...body.data.map((run) => run.input))
+      cursor = body.next_cursor === null ? '' : `&cursor=${body.next_cursor}`
+    } while (cursor !== '')
+    expect(seen).toEqual(Array.from({ length: RUNS }, () => input))
+    expect((await fabrique.request('/v1/workflows/runs?fields=worker', { key })).status).toBe(400)
+  }, 60_000)
+
+  it('are warned of a hundred fields at most', async () => {
+    const body = `{"workflow":"hostile/echo","input":${members(9_000, (index) => `field${index}`)}}`
+    const { text, delayMs } = await attack({ path: '/v1/workflows/runs?dry_run=true', body })
+    expect((JSON.parse(text) as { warnings: string[] }).warnings).toHaveLength(100)
+    expect(delayMs).toBeLessThan(DELAY_MS_MAX)
+  })
+})
+
 const SPACES = ' '.repeat(14_000)
 const HEADERS: Record<string, string> = {
   'if-none-match': `"a${SPACES}"b`,

@@ -1,6 +1,15 @@
 // Where runs live, as commands see it: this process over a local record, or a server over HTTP.
 // Hides the difference: the same spec, the same events and the same resource come from both.
-import type { Artifact, DryRun, JsonObject, RunEvent, RunGate, RunResource, WorkflowResource } from '@fabrique/schema'
+import type {
+  Artifact,
+  DryRun,
+  JsonObject,
+  ListedRun,
+  RunEvent,
+  RunGate,
+  RunResource,
+  WorkflowResource,
+} from '@fabrique/schema'
 
 /** A file of a run. */
 export interface FoundArtifact extends Artifact {
@@ -51,7 +60,7 @@ export interface Backend {
   /** A new run with what a failed or cancelled one had finished; answers its id. It still has to be followed. */
   retry(runId: string): Promise<string>
   /** Newest first. */
-  list(limit: number): Promise<RunResource[]>
+  list(limit: number): Promise<ListedRun[]>
   workflows(): Promise<WorkflowResource[]>
   /** The run's files: those that the workflow promises first, in its order, then what was made on the way. */
   artifacts(run: RunResource): Promise<FoundArtifact[]>

@@ -5,7 +5,7 @@ import { createRunReader, type Db, SYSTEM_ORGANIZATION } from '@fabrique/db'
 import { announce, type ArtifactStore, type Ids, type Log, retryRun, type SubmitOutcome } from '@fabrique/engine'
 import { createLimits, createMemoryRunQueue, type MemoryRunQueue } from '@fabrique/queue'
 import { type providerConfig, providerLimits } from '@fabrique/runtime'
-import { FabriqueError, isTerminal, type JsonObject, laneOf, type RunEvent, type RunResource } from '@fabrique/schema'
+import { FabriqueError, isTerminal, type JsonObject, laneOf, type ListedRun, type RunEvent } from '@fabrique/schema'
 import { holderOf } from './backend.ts'
 
 const ORGANIZATION = SYSTEM_ORGANIZATION
@@ -93,7 +93,7 @@ export function createLocalExecution(deps: {
     },
 
     /** Delivers what no one else does: runs of the tree that are pending, or rest though all that they called has ended. */
-    async pickUp(tree: readonly RunResource[]): Promise<void> {
+    async pickUp(tree: readonly ListedRun[]): Promise<void> {
       const pending = tree.filter(({ status }) => status === 'pending')
       const held = Map.groupBy(tree, holderOf)
       const forgotten = tree.filter(({ id, status }) => {

@@ -15,7 +15,14 @@ import {
 } from '@fabrique/db'
 import { estimateResource, type StoredTemplate } from '@fabrique/engine'
 import { artifactStoreConfig, createLog, parseEnv, systemIds } from '@fabrique/runtime'
-import { FabriqueError, isTerminal, type RunEvent, type RunResource, type WorkflowResource } from '@fabrique/schema'
+import {
+  FabriqueError,
+  isTerminal,
+  type ListedRun,
+  type RunEvent,
+  type RunResource,
+  type WorkflowResource,
+} from '@fabrique/schema'
 import { openServices } from '@fabrique/services'
 import { readShippedDocuments } from '@fabrique/templates'
 import { type Backend, type Hear, orderArtifacts } from './backend.ts'
@@ -107,7 +114,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
   }
 
   /** The run's own tree: its root, slots and called runs. */
-  async function treeOf(runId: string): Promise<RunResource[]> {
+  async function treeOf(runId: string): Promise<ListedRun[]> {
     const { root_run_id: rootRunId } = await get(runId)
     return await reader.list(ORGANIZATION, { root_run_id: rootRunId }, TREE_MAX, null)
   }

@@ -15,6 +15,7 @@ import {
   ProblemDocument,
   PublishedVersion,
   RunEvent,
+  ListedRun,
   RunResource,
   Specification,
   WorkflowResource,
@@ -175,7 +176,7 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
       })
       return run.id
     },
-    list: async (limit) => (await json(list(RunResource), `/v1/workflows/runs?limit=${limit}`)).data,
+    list: async (limit) => (await json(list(ListedRun), `/v1/workflows/runs?limit=${limit}`)).data,
     workflows: async () => (await json(list(WorkflowResource), '/v1/workflows')).data,
     async artifacts(run) {
       const [{ data }, { artifactSchema }] = await Promise.all([

@@ -98,6 +98,17 @@ export const RunResource = z
   .meta({ id: 'Run' })
 export type RunResource = z.infer<typeof RunResource>
 
+/** What of a run may be large. */
+export const RUN_PAYLOADS = ['input', 'outputs', 'state', 'warnings'] as const
+export type RunPayload = (typeof RUN_PAYLOADS)[number]
+
+/** A run in a list: without what may be large, but for the fields that were asked for. */
+export const ListedRun = RunResource.partial({ input: true, outputs: true, state: true, warnings: true }).meta({
+  id: 'ListedRun',
+  description: 'A run in a list; `input`, `outputs`, `state` and `warnings` only where `fields` asks for them.',
+})
+export type ListedRun = z.infer<typeof ListedRun>
+
 /** What cancelling by a filter came to. */
 export const BulkCancellation = z
   .object({

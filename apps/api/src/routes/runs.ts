@@ -6,9 +6,11 @@ import {
   isTerminal,
   LedgerEntry,
   list,
+  ListedRun,
   page,
   publishedSchema,
   Receipt,
+  RUN_PAYLOADS,
   RunId,
   RunResource,
   RunStatusSchema,
@@ -32,7 +34,7 @@ import type { AppDeps } from '../deps.ts'
 import { locatedIn, parseBody, readDocument } from '../body.ts'
 import { found, notFound, orNotFound } from '../found.ts'
 import { idempotencyKeyOf } from '../request-headers.ts'
-import { pageOf, paging } from '../paging.ts'
+import { filledPage, pageOf, paging } from '../paging.ts'
 import { type ApiContext, type Call, operator, type Route } from '../route.ts'
 import { waitForEnd } from '../wait-for-end.ts'
 
@@ -57,6 +59,14 @@ export const RUN_FILTER = {
   created_after: z.iso.datetime({ offset: true }).optional(),
   created_before: z.iso.datetime({ offset: true }).optional(),
 }
+const Fields = z
+  .string()
+  .max(100)
+  .transform((text) => text.split(','))
+  .pipe(z.array(z.enum(RUN_PAYLOADS)))
+  .describe(
+    `What else each run shall have, by commas: ${RUN_PAYLOADS.join(', ')}. Such pages may be shorter than \`limit\`.`,
+  )
 const Submission = z.strictObject({
   name: z.string().max(128).optional().describe('The workflow, where the run-spec does not name it.'),
   version: z.string().max(20).optional().describe('A published version; default: the current one.'),
@@ -125,12 +135,18 @@ export function runRoutes(deps: RunDeps): Route[] {
     operator.post('submitRun', '/v1/workflows/runs', submission),
     operator.post('submitRunAlias', '/v1/workflows/run', submission),
     operator.get('listRuns', '/v1/workflows/runs', {
-      query: z.strictObject({ ...RUN_FILTER, ...paging(RunId) }),
-      summary: 'List runs, newest first',
-      answers: { 200: page(RunResource) },
+      query: z.strictObject({ ...RUN_FILTER, ...paging(RunId), fields: Fields.optional() }),
+      summary: 'List runs, newest first; without what may be large, unless `fields` names it',
+      answers: { 200: page(ListedRun) },
       async handle({ c, principal, query }) {
-        const { limit, cursor = null } = query
-        return c.json(pageOf(await reader.list(principal.organizationId, query, limit + 1, cursor), limit))
+        const { limit, cursor = null, fields = [], ...filter } = query
+        const found = pageOf(await reader.list(principal.organizationId, filter, limit + 1, cursor), limit)
+        if (fields.length === 0) return c.json(found)
+        const filled = await filledPage(found, async (listed) => {
+          const run = await reader.get(principal.organizationId, listed.id)
+          return { ...listed, ...(run && Object.fromEntries(fields.map((name) => [name, run[name]]))) }
+        })
+        return c.json(filled)
       },
     }),
     operator.get('getRun', '/v1/workflows/runs/:id', {

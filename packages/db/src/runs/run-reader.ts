@@ -4,6 +4,7 @@ import type { NewRun } from '@fabrique/engine'
 import { isItem, slotKey, stepIdOf } from '@fabrique/engine/unit-key'
 import {
   LedgerEntry,
+  ListedRun,
   NOTHING_SPENT,
   type RunOutput,
   RunResource,
@@ -27,12 +28,37 @@ import { callRecord, runEvent } from './rows.ts'
 import { costsOf, slotsOf, treeOf, treesOf } from './tree.ts'
 
 type RunRow = Selectable<Tables['runs']>
-/** What a run comes to, beside its row. */
+/** What a run comes to, beside its row and its outputs. */
 interface Findings {
-  outputs: RunOutput[]
   gates: RunResource['gates']
   cost: RunResource['cost']
 }
+/** What of a row a list is made from: nothing that a caller or a model may have made large. */
+const LISTED = [
+  'id',
+  'workflow',
+  'workflow_version',
+  'definition_hash',
+  'status',
+  'partial',
+  'priority',
+  'fail_fast',
+  'metadata',
+  'parent_run_id',
+  'parent_variant_index',
+  'root_run_id',
+  'caller_run_id',
+  'caller_step_id',
+  'retry_of',
+  'simulated',
+  'slots',
+  'error',
+  'estimated_usd',
+  'created_at',
+  'started_at',
+  'finished_at',
+] as const
+type ListedRow = Pick<RunRow, (typeof LISTED)[number]>
 
 const NEAREST_RUNS = 5_000
 
@@ -54,13 +80,11 @@ export function createRunReader(db: Db) {
       and caller_run_id is null ${behind} order by id desc offset ${NEAREST_RUNS} limit 1), '')`
   }
 
-  /** Turns rows into resources with a few look-ups for all of them together. */
-  async function resources(rows: RunRow[]): Promise<RunResource[]> {
-    if (rows.length === 0) return []
+  /** Looks up what these runs come to, with a few queries for all of them together. */
+  async function findingsOf(rows: readonly ListedRow[]): Promise<(row: ListedRow) => Findings> {
     const ids = rows.map(({ id }) => id)
-    const [costOf, outputs, gates, pricingVersionOf] = await Promise.all([
+    const [costOf, gates, pricingVersionOf] = await Promise.all([
       costsOf(kysely, ids),
-      outputsOf(kysely, rows),
       // Its own, and those that stand open below it: they are decided by its id too.
       sql<{ top: string; run_id: string } & RunResource['gates'][number]>`${treesOf(ids)}
         select top, g.run_id, g.id, g.name, g.type, g.status, g.detail from gates g join tree on tree.id = g.run_id
@@ -68,48 +92,60 @@ export function createRunReader(db: Db) {
       pricingVersionsOf(kysely, rows),
     ])
     const gatesOf = Map.groupBy(gates.rows, ({ top }) => top)
+    return (row) => ({
+      gates: (gatesOf.get(row.id) ?? []).map(({ top, run_id, ...gate }) => ({
+        ...gate,
+        ...(run_id === top ? {} : { run_id }),
+      })),
+      cost: runCost(costOf(row.id).actual, {
+        estimated: Number(row.estimated_usd),
+        pricing_version: pricingVersionOf(row),
+      }),
+    })
+  }
+
+  async function listed(rows: readonly ListedRow[]): Promise<ListedRun[]> {
+    if (rows.length === 0) return []
+    const bundles = rows.flatMap(({ id, slots }) => (slots === null ? [] : [id]))
+    const [findings, slots] = await Promise.all([
+      findingsOf(rows),
+      kysely
+        .selectFrom('runs')
+        .select(['awaited_by', 'status'])
+        .where('awaited_by', '=', sql<string>`any(${bundles}::text[])`)
+        .where('slot_index', 'is not', null)
+        .execute(),
+    ])
+    const slotsOfRun = Map.groupBy(slots, (slot) => slot.awaited_by)
     return rows.map((row) => {
-      const callerStepId = row.caller_step_id === null ? null : stepIdOf(row.caller_step_id)
-      return runResource(withTimesAsText({ ...row, caller_step_id: callerStepId }), {
-        outputs: outputs(row),
-        gates: (gatesOf.get(row.id) ?? []).map(({ top, run_id, ...gate }) => ({
-          ...gate,
-          ...(run_id === top ? {} : { run_id }),
-        })),
-        cost: runCost(costOf(row.id).actual, {
-          estimated: Number(row.estimated_usd),
-          pricing_version: pricingVersionOf(row),
-        }),
-      })
+      const parts = row.slots === null ? [row] : (slotsOfRun.get(row.id) ?? [])
+      return resourceOf(ListedRun, shownRow(row), { ...findings(row), ...derived(row.id, parts) })
     })
   }
 
   return {
     async get(organizationId: string, runId: string): Promise<RunResource | null> {
       const row = await find(organizationId, runId)
-      return row === undefined ? null : ((await resources([row]))[0] ?? null)
+      if (row === undefined) return null
+      const [findings, outputs] = await Promise.all([findingsOf([row]), outputsOf(kysely, [row])])
+      return runResource(shownRow(row), outputs(row), findings(row))
     },
     async exists(organizationId: string, runId: string): Promise<boolean> {
       return (await owned(organizationId).select('id').where('id', '=', runId).executeTakeFirst()) !== undefined
     },
-    /** Newest first, older than `before`; root runs only unless a root is asked for. */
-    async list(
-      organizationId: string,
-      filter: RunFilter,
-      limit: number,
-      before: string | null,
-    ): Promise<RunResource[]> {
-      let page = runsMatching(db, organizationId, filter).selectAll().limit(limit)
+    /** Newest first, older than `before`; root runs only unless a root is asked for. Without what may be large. */
+    async list(organizationId: string, filter: RunFilter, limit: number, before: string | null): Promise<ListedRun[]> {
+      let page = runsMatching(db, organizationId, filter).select(LISTED).limit(limit)
       if (before !== null) page = page.where('id', '<', before)
       if (filter.metadata === undefined || filter.root_run_id !== undefined) {
-        return await resources(await page.orderBy('id', 'desc').execute())
+        return await listed(await page.orderBy('id', 'desc').execute())
       }
       // PostgreSQL takes matches to be spread evenly, which those of a backfill are not: in search of old ones it would
       // pass every newer run. So only the nearest are gone through; behind them the index finds all matches first.
       const near = page.where('id', '>=', nearestRuns(organizationId, before)).orderBy('id', 'desc')
       const found = await near.execute()
-      if (found.length === limit) return await resources(found)
-      return await resources(await page.orderBy(sql`id || ''`, 'desc').execute())
+      if (found.length === limit) return await listed(found)
+      return await listed(await page.orderBy(sql`id || ''`, 'desc').execute())
     },
     async steps(organizationId: string, runId: string): Promise<RunStep[] | null> {
       const run = await find(organizationId, runId)
@@ -246,30 +282,37 @@ export function acceptedResource(run: NewRun, createdAt: string, pricingVersion:
   const nowhere = { root_run_id: run.id, caller_run_id: null, caller_step_id: null, slot_index: null }
   const times = { created_at: createdAt, started_at: null, finished_at: null }
   const row = { ...snakeCased(run), ...begun, ...nowhere, ...times }
-  return runResource(row, {
-    outputs: [outputOf(row, [])],
+  return runResource(row, [outputOf(row, [])], {
     gates: [],
     cost: runCost(NOTHING_SPENT, { estimated: run.estimatedUsd, pricing_version: pricingVersion }),
   })
 }
 
 function runResource(
-  row: Omit<RunResource, keyof Findings | 'summary' | 'urls'>,
-  { outputs, gates, cost }: Findings,
+  row: Omit<RunResource, keyof Findings | 'outputs' | 'summary' | 'urls'>,
+  outputs: RunOutput[],
+  findings: Findings,
 ): RunResource {
-  const count = (status: RunStatus) => outputs.filter((output) => output.status === status).length
-  return resourceOf(RunResource, row, {
-    outputs,
-    gates,
+  return resourceOf(RunResource, row, { outputs, ...findings, ...derived(row.id, outputs) })
+}
+
+/** The times as text, and the calling step without the item of it. */
+function shownRow<Row extends ListedRow>(row: Row) {
+  return withTimesAsText({ ...row, caller_step_id: row.caller_step_id === null ? null : stepIdOf(row.caller_step_id) })
+}
+
+/** What follows from the id of a run, and from the statuses of its slots or its own. */
+function derived(id: string, parts: readonly { status: RunStatus }[]): Pick<RunResource, 'summary' | 'urls'> {
+  const count = (status: RunStatus) => parts.filter((part) => part.status === status).length
+  return {
     summary: {
-      total: outputs.length,
+      total: parts.length,
       completed: count('completed'),
       failed: count('failed'),
       cancelled: count('cancelled'),
     },
-    cost,
-    urls: runUrls(row.id),
-  })
+    urls: runUrls(id),
+  }
 }
 
 /** A slot of a run as one of its nodes. */

@@ -1,6 +1,7 @@
 // From a workflow's name and an input to a run that is ready to be accepted: bound, validated, estimated, within budget.
 // Hides versions of called workflows, what is compiled already, and what an earlier run spares this one.
 import {
+  clip,
   FabriqueError,
   type JsonObject,
   type Problem,
@@ -78,6 +79,13 @@ export interface Preparer {
 export type Budgeted = Pick<PreparedRun, 'workflow' | 'estimate' | 'maxPerDayUsd'>
 
 type CompiledTemplate = Compiled & { template: Template }
+
+const WARNINGS_MAX = 100
+
+/** Each warning once, and no more of them than anybody reads. */
+export function firstWarnings(warnings: readonly string[]): string[] {
+  return [...new Set(warnings)].slice(0, WARNINGS_MAX)
+}
 
 const COMPILED_CACHED_MAX = 500
 /** How deep workflows may call each other; the guards refuse circles, this bounds what was listed before them. */
@@ -157,10 +165,10 @@ export function createPreparer(deps: PrepareDeps): Preparer {
       const steps = estimateSteps(priced, reused)
       const estimate = sumOf(steps)
       checkRun(definition, estimate)
-      const undeclared = checked.undeclared.map(
-        (key) => `input.${key} is not declared by ${template.id}; it is passed through to the steps.`,
-      )
-      const warnings = [...undeclared, ...unkept, ...unheard(definition, regenerate)]
+      const undeclared = checked.undeclared
+        .slice(0, WARNINGS_MAX)
+        .map((key) => `input.${clip(key, 120)} is not declared by ${template.id}; it is passed through to the steps.`)
+      const warnings = firstWarnings([...unkept, ...unheard(definition, regenerate), ...undeclared])
       return {
         workflow: template.id,
         workflowVersion: template.version,

@@ -18,7 +18,14 @@ import { contentHash } from '../template/compile.ts'
 import { sumOf } from '../template/estimate.ts'
 import type { EarlierRun } from '../inheritance.ts'
 import type { AcceptOutcome, Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
-import { checkDay, createPreparer, type PrepareDeps, type PreparedRun, type RunRequest } from './prepare.ts'
+import {
+  checkDay,
+  createPreparer,
+  firstWarnings,
+  type PrepareDeps,
+  type PreparedRun,
+  type RunRequest,
+} from './prepare.ts'
 import { slotKey } from '../unit-key.ts'
 import type { Definition, Estimate } from '../specification.ts'
 
@@ -163,7 +170,7 @@ export function createSubmitter(deps: SubmitDeps): Submitter {
       const [first] = prepared
       if (first === undefined) throw new Error('a spec has at least one run')
       const isPlain = spec.bundle === undefined && prepared.length === 1
-      const warnings = [...new Set(prepared.flatMap((one) => one.warnings))]
+      const warnings = firstWarnings(prepared.flatMap((one) => one.warnings))
       const estimate = sumOf(prepared.map((one) => one.estimate))
       if (dryRun === true) {
         const steps = isPlain
