@@ -688,6 +688,22 @@ describe('the bill of a call', () => {
   })
 
   it.each([
+    ['two', 'of another model', 20],
+    ['two-2026-11-01', 'of a dated version of another model', 20],
+    ['one-2026-11-01', 'of a dated version', 1.3],
+    ['gateway/three', 'of a model that has no price', 1.3],
+  ])('where %s was served has the prices %s', async (servedModel, _, actualUsd) => {
+    const dear = (['input_token', 'output_token'] as const).map(
+      (unit): Rate => ({ model: 'acme/two', unit, unit_price_usd: unit === 'input_token' ? 0.17 : 1, assumed: true }),
+    )
+    const { call } = setup({
+      definition: { rates: [...rates, ...dear] },
+      serve: async ({ request }) => ({ ...answerTo(request), usage: used, servedModel }),
+    })
+    expect((await call()).record).toMatchObject({ model: 'acme/one', actualUsd, status: 'provider_reported' })
+  })
+
+  it.each([
     ['measured', 'measured'],
     ['expected', 'estimated'],
   ] as const)('by facts that are %s says so', async (basis, status) => {
