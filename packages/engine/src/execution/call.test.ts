@@ -415,6 +415,20 @@ describe('a call that is stopped', () => {
     await expect(call()).rejects.toMatchObject({ failureClass: 'timeout' })
     expect(ledger.get('r.a.1')).toMatchObject({ outcome, actualUsd, requestId })
   })
+
+  it('because its step is out of time while its file is fetched is paid for and not made again', async () => {
+    const stop = new AbortController()
+    const { call, outcomes } = setup({
+      signal: stop.signal,
+      serve: async ({ request }) => ({ ...answerTo(request), files: [], links: [{ name: 'f', url: 'https://x' }] }),
+      fetch: async () => {
+        stop.abort('deadline')
+        throw new StepFailure('server', 'stopped')
+      },
+    })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'undelivered', code: 'result-gone' })
+    expect(outcomes()).toEqual([['acme/one', 'succeeded', 0.25]])
+  })
 })
 
 /** Lets every sleep pass as soon as it is slept, and answers how long each was. */

@@ -1,5 +1,5 @@
 // fal over the real engine and a loopback queue that keeps its own bill: after every run the bill is the ledger.
-import type { Providers } from '@fabrique/engine'
+import type { Model, Providers } from '@fabrique/engine'
 import { providerClientContract } from '@fabrique/engine/testing'
 import type { JsonObject, Rate } from '@fabrique/schema'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -305,6 +305,30 @@ describe('a request that the user cancels', () => {
     const { calls } = await run({ cancelled: cancelledAt('working') })
     expect(standIn.count('cancel')).toBe(1)
     expect(calls).toMatchObject([{ outcome: 'cancelled', actualUsd: 0.025 }])
+  })
+
+  it.each([
+    ['deadline', 'queued', 'no', 1],
+    ['deadline', 'working', 'yes', 1],
+    ['shutdown', 'queued', 'yes', 0],
+  ] as const)('or that is stopped by %s while it is %s is billed: %s', async (reason, stage, billed, cancels) => {
+    standIn.makes({ [stage]: 1e9 })
+    const stop = new AbortController()
+    const asking = fal.connect({ apiKey: FAL_KEY, baseUrl: standIn.baseUrl }).call({
+      model: fal.provider.model('fal/flux-dev') as Model,
+      request: { prompt: 'a fox' },
+      files: {},
+      callId: 'r.a.1',
+      signal: stop.signal,
+      resumeId: null,
+      onRequestId: async () => {},
+      onProgress: () => {},
+    })
+    const failing = expect(asking).rejects.toMatchObject({ failureClass: 'timeout', billed })
+    while (standIn.count('status') < 2) await new Promise((resolve) => setImmediate(resolve))
+    stop.abort(reason)
+    await failing
+    expect(standIn.count('cancel')).toBe(cancels)
   })
 
   it('counts where fal does not confirm that it left the queue', async () => {

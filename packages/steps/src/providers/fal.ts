@@ -2,7 +2,7 @@
 // Hides how a request goes through the queue: what is looked at until when, and what it costs where it is not made.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { CallFacts, Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
-import { StepFailure } from '@fabrique/engine'
+import { isForGood, StepFailure } from '@fabrique/engine'
 import { isJsonObject, objectOf, type JsonObject, textOf } from '@fabrique/schema'
 import { dataUrl, type ProviderAdapter } from './adapter.ts'
 import { causeOf } from './causes.ts'
@@ -170,7 +170,7 @@ async function made(queue: Queue, request: ProviderRequest, requestId: string): 
     }
   } catch (error) {
     if (!signal.aborted) throw error
-    const isFree = signal.reason === 'cancel' && (await cancel(queue, requestId, status))
+    const isFree = isForGood(signal) && (await cancel(queue, requestId, status))
     throw stopped(isFree ? 'no' : 'yes', error)
   }
 }

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import {
   type CallFacts,
   type InputFile,
+  isForGood,
   type ProviderAnswer,
   type ProviderRequest,
   StepFailure,
@@ -29,7 +30,7 @@ export async function respond(client: OpenAI, request: ProviderRequest): Promise
   for (let wait = POLL_MS; isUnderWay(response); wait = Math.min(wait * 1.5, POLL_MS_MAX)) {
     const { id } = response
     await delay(wait, undefined, { signal }).catch(async (error: unknown) => {
-      if (signal.reason === 'cancel') await client.responses.cancel(id).catch(() => {})
+      if (isForGood(signal)) await client.responses.cancel(id).catch(() => {})
       throw error
     })
     response = await client.responses.retrieve(id, {}, options(request))

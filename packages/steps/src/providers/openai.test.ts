@@ -361,6 +361,18 @@ describe('an answer of OpenAI as it is', () => {
     ])
   })
 
+  it.each([
+    ['deadline', ['/v1/responses', '/v1/responses/resp_1/cancel']],
+    ['shutdown', ['/v1/responses']],
+  ])('that is made in the background and stopped by %s is given up there only for good', async (reason, paths) => {
+    answers = [{ body: { ...responding(), status: 'queued' } }, { body: responding() }]
+    const stop = new AbortController()
+    const over = { signal: stop.signal, onRequestId: async () => stop.abort(reason) }
+    const asking = call('openai/gpt-5-mini', { prompt: 'Think.', params: { background: true } }, {}, over)
+    await expect(asking).rejects.toMatchObject({ failureClass: 'timeout' })
+    expect(asked.map(({ path }) => path)).toEqual(paths)
+  })
+
   it('keeps verbosity beside an output schema', async () => {
     answers = [{ body: responding(words('{}')) }]
     const params = { text: { verbosity: 'low' } }
