@@ -70,6 +70,7 @@ export interface ProviderRequest {
   seed?: number
   /** Stable across retries of the same attempt: providers that know idempotency keys get it. */
   callId: string
+  /** When `isForGood`, what is under way is given up at the provider too. */
   signal: AbortSignal
   /** The step's own time limit, else the model's; absent: what is usual for the provider. The signal ends the call in any case. */
   timeLimitMs?: number | undefined

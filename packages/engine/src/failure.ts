@@ -73,6 +73,14 @@ export class StepFailure extends Error {
 }
 
 /**
+ * Whether an aborted signal ends a call for good, by a cancel or because its step is out of time: what is under way at the
+ * provider is given up there. After any other reason the run's next worker asks for it.
+ */
+export function isForGood({ reason }: AbortSignal): boolean {
+  return reason === 'cancel' || reason === 'deadline'
+}
+
+/**
  * Milliseconds to wait before attempt `attempt + 1`: doubling from `backoffMs`, at most a minute, never below
  * what the provider asked for. With the default of 1,000 ms: 1 s, 2 s, 4 s, 8 s, 16 s.
  */

@@ -31,7 +31,7 @@ export {
 export { durationMs } from './execution/end-run.ts'
 export { createEngine, type EngineDeps } from './execution/execute.ts'
 export { createHost, type Host } from './execution/host.ts'
-export { type FailureClass, StepFailure } from './failure.ts'
+export { type FailureClass, isForGood, StepFailure } from './failure.ts'
 export { announce } from './follow-up.ts'
 export type { EarlierRun } from './inheritance.ts'
 export { cancelRun } from './oversight/cancel-run.ts'

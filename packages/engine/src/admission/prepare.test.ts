@@ -219,6 +219,17 @@ describe('what is compiled', () => {
     expect(await definition()).toBe(before)
   })
 
+  it('takes along the prices of what may be served in the place of a text model that is live', async () => {
+    const one = PRICING.rates[0]
+    const rates = ['acme/one', 'acme/two', 'other/three'].map((model) => ({ ...one, model }))
+    const modelsFor = async (mode: 'live' | 'simulated') => {
+      const { definition } = setup([aTemplate([{ id: 'a' }])], { mode: () => mode })
+      return (await definition({ pricing: { ...PRICING, rates } as RateTable })).rates.map(({ model }) => model)
+    }
+    expect(await modelsFor('live')).toEqual(['acme/one', 'acme/two'])
+    expect(await modelsFor('simulated')).toEqual(['acme/one'])
+  })
+
   it('leaves out a model from the day after its end, and refuses a step that has no other', async () => {
     const clock = createFakeClock(Date.UTC(2026, 0, 1, 23, 59))
     const providers = { writer: ['acme/one', 'acme/two'] }

@@ -36,7 +36,7 @@ export function booking(
   billed: StepFailure['billed'],
   error?: ProviderError,
 ): Partial<CallRecord> {
-  const priced = pricedFacts(prices, record.model, facts)
+  const priced = pricedFacts(prices, record, facts)
   const bill: Bill = { lines: priced?.lines ?? [] }
   if (facts?.servedModel !== undefined) bill.servedModel = facts.servedModel
   if (facts?.tier !== undefined) bill.tier = facts.tier
@@ -48,7 +48,7 @@ export function booking(
     bill,
     requestId,
     status: STATUS_OF[facts?.basis ?? 'reported'],
-    ...bookedAs(prices.rates, record.model, priced.usages, priced.totalUsd),
+    ...bookedAs(prices.rates, priced.model, priced.usages, priced.totalUsd),
     actualUsd: priced.totalUsd,
   }
 }
@@ -59,11 +59,21 @@ export function asUnknown(call: CallRecord): CallRecord {
 }
 
 /** What the facts come to, line by line; null where they say nothing that can be believed and priced. */
-function pricedFacts({ rates, nowMs }: Prices, model: string, facts: CallFacts | undefined) {
+function pricedFacts({ rates, nowMs }: Prices, record: CallRecord, facts: CallFacts | undefined) {
   if (facts === undefined || facts.usage.length === 0) return null
   const usages = timed(nowMs, facts.usage, facts.tier === undefined ? {} : { service_tier: facts.tier })
-  const lines = linesOf(rates, model, usages)
-  if (lines === null) return null
-  const totalUsd = sumOfLines(lines)
-  return totalUsd > CALL_USD_MAX ? null : { usages, lines, totalUsd }
+  for (const model of chargedAs(record, facts)) {
+    const lines = linesOf(rates, model, usages)
+    if (lines === null) continue
+    const totalUsd = sumOfLines(lines)
+    return totalUsd > CALL_USD_MAX ? null : { model, usages, lines, totalUsd }
+  }
+  return null
+}
+
+/** The models whose prices may be meant, the likeliest first: the one that was served, its dated version, the one that was asked. */
+function chargedAs({ provider, model }: CallRecord, { servedModel }: CallFacts): string[] {
+  if (servedModel === undefined) return [model]
+  const served = `${provider}/${servedModel}`
+  return [served, served.replace(/-\d{4}-\d{2}-\d{2}$/, ''), model]
 }

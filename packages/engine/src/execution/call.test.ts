@@ -415,6 +415,20 @@ describe('a call that is stopped', () => {
     await expect(call()).rejects.toMatchObject({ failureClass: 'timeout' })
     expect(ledger.get('r.a.1')).toMatchObject({ outcome, actualUsd, requestId })
   })
+
+  it('because its step is out of time while its file is fetched is paid for and not made again', async () => {
+    const stop = new AbortController()
+    const { call, outcomes } = setup({
+      signal: stop.signal,
+      serve: async ({ request }) => ({ ...answerTo(request), files: [], links: [{ name: 'f', url: 'https://x' }] }),
+      fetch: async () => {
+        stop.abort('deadline')
+        throw new StepFailure('server', 'stopped')
+      },
+    })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'undelivered', code: 'result-gone' })
+    expect(outcomes()).toEqual([['acme/one', 'succeeded', 0.25]])
+  })
 })
 
 /** Lets every sleep pass as soon as it is slept, and answers how long each was. */
@@ -685,6 +699,22 @@ describe('the bill of a call', () => {
       tier: 'flex',
       usage: { input_tokens: 100 },
     })
+  })
+
+  it.each([
+    ['two', 'of another model', 20],
+    ['two-2026-11-01', 'of a dated version of another model', 20],
+    ['one-2026-11-01', 'of a dated version', 1.3],
+    ['gateway/three', 'of a model that has no price', 1.3],
+  ])('where %s was served has the prices %s', async (servedModel, _, actualUsd) => {
+    const dear = (['input_token', 'output_token'] as const).map(
+      (unit): Rate => ({ model: 'acme/two', unit, unit_price_usd: unit === 'input_token' ? 0.17 : 1, assumed: true }),
+    )
+    const { call } = setup({
+      definition: { rates: [...rates, ...dear] },
+      serve: async ({ request }) => ({ ...answerTo(request), usage: used, servedModel }),
+    })
+    expect((await call()).record).toMatchObject({ model: 'acme/one', actualUsd, status: 'provider_reported' })
   })
 
   it.each([

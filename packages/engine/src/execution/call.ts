@@ -13,7 +13,7 @@ import {
   type ProviderAnswer,
   type Providers,
 } from '../catalog.ts'
-import { backoffMs, type FailureClass, StepFailure, TRANSIENT } from '../failure.ts'
+import { backoffMs, type FailureClass, isForGood, StepFailure, TRANSIENT } from '../failure.ts'
 import type { ArtifactStore, CallRecord, Clock, FileLink, Inspect, Limits } from '../ports.ts'
 import type { Binding, Definition } from '../specification.ts'
 import { type Bound, likelyAnswer } from '../template/likely-answer.ts'
@@ -307,10 +307,11 @@ async function complete(
     return settle(deps, site, sent, made)
   } catch (error) {
     if (!StepFailure.is(error)) throw error
-    const isStopped = site.signal.aborted && site.signal.reason !== 'cancel'
+    const isStopped = site.signal.aborted && !isForGood(site.signal)
     // A stopped call that can be asked for again stays pending: the next execution goes on with it.
     if (isStopped && (sent.requestId !== null || made !== null)) throw error
-    const failed = error.billed === 'unknown' ? 'unknown' : site.signal.aborted ? 'cancelled' : 'failed'
+    const isCancelled = site.signal.aborted && !isOutOfTime(site)
+    const failed = error.billed === 'unknown' ? 'unknown' : isCancelled ? 'cancelled' : 'failed'
     const outcome = made === null ? failed : 'succeeded'
     await update({ outcome, ...booking(pricesOf(deps, site), sent, made ?? error.facts, error.billed, error.provider) })
     throw error
@@ -351,6 +352,7 @@ async function askUntilMade(
       const wasCalm = deps.clock.nowMs() - askedMs > CALM_MS && askedMs - begunMs < CALM_FOR_MS
       if (wasCalm) patience = createPatience(deps, site)
       if (await patience.lasts(isDenial, error.retryAfterMs)) continue
+      if (isOutOfTime(site)) throw notInTime(error)
       throw site.signal.aborted ? error : undelivered('its result cannot be had', error)
     }
   }
@@ -404,7 +406,8 @@ async function fetchLink(
       if (!StepFailure.is(error)) throw error
       const isDenial = error.code === 'file-gone' || !TRANSIENT.includes(error.failureClass)
       if (await patience.lasts(isDenial, error.retryAfterMs)) continue
-      throw site.signal.aborted ? error : undelivered(`the file "${link.name}" cannot be fetched`, error)
+      const isStopped = site.signal.aborted && !isOutOfTime(site)
+      throw isStopped ? error : undelivered(`the file "${link.name}" cannot be fetched`, error)
     }
   }
 }
@@ -426,6 +429,20 @@ function createPatience({ clock }: CallDeps, { signal, timeLimitMs = ASK_FOR_MS 
       return !signal.aborted
     },
   }
+}
+
+function isOutOfTime({ signal }: CallSite): boolean {
+  return signal.aborted && signal.reason === 'deadline'
+}
+
+/** Nobody will ask for what the provider has not finished in the step's time, nor is it made again. */
+function notInTime(cause: StepFailure): StepFailure {
+  return new StepFailure('undelivered', 'The provider did not finish the request within the time of the step.', {
+    billed: cause.billed === 'no' ? 'no' : 'yes',
+    code: 'result-timeout',
+    cause,
+    ...(cause.provider === undefined ? {} : { provider: cause.provider }),
+  })
 }
 
 function undelivered(what: string, cause: StepFailure): StepFailure {

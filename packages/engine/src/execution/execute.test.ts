@@ -1,7 +1,7 @@
 import { textOf } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { ProviderRequest } from '../catalog.ts'
-import { StepFailure } from '../failure.ts'
+import { isForGood, StepFailure } from '../failure.ts'
 import type { NewRun } from '../ports.ts'
 import { aCall, aDefinition, aNewRun, aTransition } from '../testing/factories.ts'
 import type { FakeClock } from '../testing/fake-clock.ts'
@@ -195,20 +195,31 @@ describe('an execution', () => {
     expect(clock.sleeping()).toEqual([])
   })
 
-  it('books a call that the provider still holds as spent, once the step is given up', async () => {
-    const definition = aDefinition(asking([{ id: 'a', timeoutMs: 100, retry: { maxAttempts: 1, backoffMs: 0 } }]))
-    const { execute, store, id, clock } = await setup(definition, async ({ signal, onRequestId }) => {
-      await onRequestId('held-by-the-provider')
-      return await new Promise((_, reject) => {
-        signal.addEventListener('abort', () => reject(new StepFailure('timeout', 'stopped', { billed: 'yes' })))
+  it.each([
+    ['yes', 0.25],
+    ['unknown', 0.25],
+    ['no', 0],
+  ] as const)(
+    'gives up what is under way when its time is over, billed: %s, and never makes it again',
+    async (billed, usd) => {
+      const definition = aDefinition(asking([{ id: 'a', timeoutMs: 100, retry: { maxAttempts: 3, backoffMs: 0 } }]))
+      const { execute, store, id, clock, read } = await setup(definition, async ({ signal, onRequestId }) => {
+        await onRequestId('held-by-the-provider')
+        return await new Promise((_, reject) => {
+          signal.addEventListener('abort', () => {
+            expect(isForGood(signal)).toBe(true)
+            reject(new StepFailure('timeout', 'stopped', { billed }))
+          })
+        })
       })
-    })
-    const execution = execute()
-    await passTime(clock, 100)
-    await execution
-    const { calls } = await store.history(id)
-    expect(calls.map(({ outcome, actualUsd }) => [outcome, actualUsd])).toEqual([['unknown', 0.25]])
-  })
+      const execution = execute()
+      await passTime(clock, 100)
+      await execution
+      expect(read()?.error?.code).toBe('result-timeout')
+      const { calls } = await store.history(id)
+      expect(calls.map(({ outcome, actualUsd }) => [outcome, actualUsd])).toEqual([['failed', usd]])
+    },
+  )
 
   it.each([
     [true, 'completed'],

@@ -238,7 +238,7 @@ async function withinLimit<Result>(
 ): Promise<Result> {
   if (timeoutMs === undefined) return await work(stopped)
   const [deadline, returned] = [new AbortController(), new AbortController()]
-  const expire = () => deadline.abort(new Error('the time of the step is over'))
+  const expire = () => deadline.abort('deadline')
   clock.sleep(timeoutMs, returned.signal).then(expire, () => {})
   try {
     return await work(AbortSignal.any([stopped, deadline.signal]))

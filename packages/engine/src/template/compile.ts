@@ -10,7 +10,7 @@ import {
   type Specification,
   type Template,
 } from '@fabrique/schema'
-import { type Catalog, modelNamesOf, type Providers } from '../catalog.ts'
+import { type Catalog, type Model, modelNamesOf, type Providers } from '../catalog.ts'
 import { endInWords, type ModelEnd } from './model-ends.ts'
 import { wordsOf } from './parameters.ts'
 import { resolveLookup } from './placeholders.ts'
@@ -66,8 +66,9 @@ export function compile(template: Template, bindings: Bindings): Compiled {
     const models = names.map((name) => {
       const model = catalog.model(name)
       if (model === undefined) throw notRunnable(`${place} names the unknown model "${name}"`)
-      for (const rate of pricing.rates) if (rate.model === name) rates.add(rate)
       const isSimulated = bindings.mode(model.provider) === 'simulated'
+      const others = isSimulated ? new Set() : servedInstead(catalog, pricing, model)
+      for (const rate of pricing.rates) if (rate.model === name || others.has(rate.model)) rates.add(rate)
       refuseMissing(place, bindings.missing?.(model, isSimulated) ?? null)
       simulated ||= isSimulated
       const { provider, endpoint } = model
@@ -128,6 +129,18 @@ export function compile(template: Template, bindings: Bindings): Compiled {
     rates: [...rates],
   }
   return { definition, hash: contentHash(definition), simulated }
+}
+
+/** The priced models that may answer in the place of one, as its provider then says: only those that write text say it. */
+function servedInstead(catalog: Catalog, { rates }: RateTable, { provider, capability }: Model): Set<string> {
+  if (capability !== 'text') return new Set()
+  const priced = [...new Set(rates.map(({ model }) => model))]
+  return new Set(
+    priced.filter((name) => {
+      const other = catalog.model(name)
+      return other?.provider === provider && other.capability === capability
+    }),
+  )
 }
 
 /** What of an intake decides on models: two intakes that agree in it compile to the same definition. */

@@ -379,7 +379,6 @@ describe('a model by lookup', () => {
   ])('for %j is %s at $%d', (intake, model, price) => {
     const { definition, expected } = estimate(template, { intake })
     expect(definition.providerBindings.a?.models.map((one) => one.model)).toEqual([model])
-    expect(definition.rates.map((rate) => rate.model)).toEqual([model])
     expect(expected).toBe(price)
   })
 })

@@ -41,13 +41,18 @@ describe('a structured answer', () => {
     ['behind a byte order mark', '\uFEFF```json\n{"a": 1}\n```'],
     ['in a fenced block', '```json\n{"a": 1}\n```\n'],
     ['in a block with words around it', 'Here you are:\n\n```\n{"a":\n 1}\n```\nAnything else?'],
+    ['in a block of one line', '```json {"a": 1} ```'],
+    ['in a block of tildes', '~~~json\n{"a": 1}\n~~~'],
+    ['in a block that is not closed', '```json\n{"a": 1}'],
+    ['behind words', 'Here is the object: {"a": 1}'],
+    ['behind thoughts', '<think>\nPerhaps {a}?\n</think>\n{"a": 1}'],
     ['with a fence inside a text', '{"a": 1, "b": "```\\n```"}'],
   ])('is read %s', async (_, text) => {
     expect(await read(text)).toMatchObject({ a: 1 })
   })
 
   it('that is no JSON is bad output, and paid', async () => {
-    for (const text of ['', 'no', '```json\nno\n```', '```json'])
+    for (const text of ['', 'no', '```json\nno\n```', '```json', '{', '} {'])
       await expect(read(text)).rejects.toMatchObject({ failureClass: 'bad_output', billed: 'yes' })
   })
 })

@@ -44,6 +44,12 @@ function unfenced(text: string): string {
   return first === -1 || last === -1 ? text : lines.slice(first + 1, last).join('\n')
 }
 
+/** From the first brace to the last: all but the words, and the thoughts, that stand around an object. */
+function braced(text: string): string {
+  const begin = Math.max(text.lastIndexOf('</think>'), 0)
+  return text.slice(text.indexOf('{', begin), text.lastIndexOf('}') + 1)
+}
+
 function jsonOf(text: string): JsonValue | undefined {
   try {
     return JSON.parse(text) as JsonValue
@@ -53,7 +59,7 @@ function jsonOf(text: string): JsonValue | undefined {
 }
 
 function parsed(text: string): JsonValue {
-  const value = jsonOf(text) ?? jsonOf(unfenced(text))
+  const value = jsonOf(text) ?? jsonOf(unfenced(text)) ?? jsonOf(braced(text))
   // Without the cause, whose message has a piece of the answer.
   if (value === undefined)
     throw new StepFailure('bad_output', 'The model answered something that is not JSON.', { billed: 'yes' })

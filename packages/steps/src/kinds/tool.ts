@@ -3,6 +3,7 @@ import type { InputFile, StepContext, StepKind } from '@fabrique/engine'
 import { StepFailure } from '@fabrique/engine'
 import { isJsonObject, objectOf, type JsonObject, type JsonValue, pointerTo, textOf } from '@fabrique/schema'
 import { z } from 'zod'
+import { artifactIn } from '../tools/reference.ts'
 import { storeAll } from './fields.ts'
 
 /** A local tool's own output; a model's is `{artifact, artifacts, data}`. */
@@ -35,10 +36,21 @@ async function callModelTool(args: JsonObject, context: StepContext): Promise<Js
   const files: Record<string, InputFile> = {}
   const values: JsonObject = {}
   for (const [key, value] of Object.entries(args)) {
-    if (isJsonObject(value) && typeof value.sha256 === 'string') files[key] = await context.open(value, `args.${key}`)
+    const given = fileIn(value)
+    const list = Array.isArray(value) ? value.filter((one) => one !== null).map(fileIn) : []
+    if (given !== undefined) files[key] = await context.open(given, `args.${key}`)
+    else if (list.length > 0 && list.every((one) => one !== undefined))
+      for (const [index, one] of list.entries())
+        files[`${key}/${index}`] = await context.open(one, `args.${key}[${index}]`)
     else values[key] = value
   }
   const answer = await context.call({ args: values }, files)
   const artifacts = await storeAll(answer.files, context)
   return { artifact: artifacts[0] ?? null, artifacts, data: answer.output }
+}
+
+/** The file that an argument is: one by itself, or the first of a step's output. */
+function fileIn(value: JsonValue): JsonObject | undefined {
+  const isOutput = isJsonObject(value) && (value.sha256 !== undefined || value.artifact !== undefined)
+  return isOutput ? artifactIn(value) : undefined
 }

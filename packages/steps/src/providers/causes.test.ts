@@ -84,6 +84,20 @@ describe('the cause of a failed call', () => {
       'content-refused',
       'refused',
     ],
+    ['a rate as a gateway names it inside a success', { code: 429, message: 'limit_rpm' }, 'rate-limit', 'rate_limit'],
+    ['an empty account as a gateway names it inside a success', { code: 402 }, 'provider-account', 'invalid'],
+    ['a fault as a gateway names it inside a success', { code: 502, message: 'it failed' }, 'server', 'server'],
+    ['a request by its type inside a success', { type: 'invalid_request_error' }, 'provider-rejected', 'invalid'],
+    [
+      'a key without the right',
+      { status: 401, message: 'Missing scopes: model.request' },
+      'provider-account',
+      'invalid',
+    ],
+    ['an address that is not let in', { status: 401, code: 'ip_not_authorized' }, 'provider-account', 'invalid'],
+    ['a budget at 429', { status: 429, message: 'Budget has been exceeded!' }, 'provider-account', 'invalid'],
+    ['a flagged prompt', { status: 400, message: 'This content was flagged.' }, 'content-refused', 'refused'],
+    ['a model that is no more', { status: 410, message: 'The model has been retired' }, 'model-unknown', 'invalid'],
     [
       'a request that is larger than the limit of the rate',
       {
@@ -120,6 +134,11 @@ describe('the cause of a failed call', () => {
     const told = cause({ status: 400, message }, [prompt]).message
     expect(told).toContain("Invalid value '[…]' with [key]")
     expect(told).not.toMatch(/neighbour|abcdef|\p{Cc}/u)
+  })
+
+  it('is told without the page that a gateway shows to browsers', () => {
+    const { message } = cause({ status: 502, message: '502 <html><head><title>Bad Gateway</title></head></html>' })
+    expect(message).toBe('Acme answered with a fault of its own (HTTP 502).')
   })
 
   it('keeps the words of a refusal for admins', () => {

@@ -88,11 +88,14 @@ const BY_NAME: Record<string, CauseName> = {
   insufficient_balance: 'account',
   billing_hard_limit_reached: 'account',
   billing_not_active: 'account',
+  budget_exceeded: 'account',
   billing_limit_user_error: 'account',
   account_deactivated: 'account',
   unsupported_country_region_territory: 'account',
   organization_must_be_verified: 'account',
   permission_error: 'account',
+  missing_scope: 'account',
+  ip_not_authorized: 'account',
   content_filter: 'refused',
   content_policy_violation: 'refused',
   moderation_blocked: 'refused',
@@ -100,6 +103,7 @@ const BY_NAME: Record<string, CauseName> = {
   responsible_ai_policy_violation: 'refused',
   image_content_policy_violation: 'refused',
   sensitive_content: 'refused',
+  cyber_policy: 'refused',
   safety: 'refused',
   rate_limit_exceeded: 'rate',
   rate_limit_error: 'rate',
@@ -108,6 +112,7 @@ const BY_NAME: Record<string, CauseName> = {
   context_length_exceeded: 'tooLong',
   string_above_max_length: 'tooLong',
   model_not_found: 'noModel',
+  model_deprecated: 'noModel',
   server_error: 'server',
   internal_server_error: 'server',
   internal_error: 'server',
@@ -133,14 +138,22 @@ const BY_WORDS: [CauseName, readonly string[]][] = [
       'plan and billing',
       'current quota',
       'billing',
+      'budget has been',
+      'budget limit',
+      'spending limit',
+      'spend limit',
       'must be verified',
       'account is not active',
       'account has been',
       'country, region',
       'user is locked',
+      'insufficient permissions',
+      'missing scopes',
+      'member of an organization',
+      'ip is not',
     ],
   ],
-  ['refused', ['content policy', 'content management policy', 'safety system', 'usage polic', 'nsfw']],
+  ['refused', ['content policy', 'content management policy', 'safety system', 'usage polic', 'nsfw', 'flagged']],
   ['tooLong', ['maximum context length', 'context window', 'too many tokens']],
   ['key', ['api key']],
 ]
@@ -151,7 +164,14 @@ const OF_REQUEST = ['invalid_', 'unsupported_', 'image_', 'empty_', 'failed_to_d
 /** The gateway gave up on an answer that may be on its way: nobody knows whether it is charged. */
 const GATEWAY_TIMEOUTS = [504, 520, 522, 523, 524]
 
-function causeName({ status, code, type, message }: Told): CauseName {
+/** The status of an answer; inside a success, that which gateways name as the code. */
+function statusOf({ status, code }: Told): number | undefined {
+  return status ?? (/^[45]\d\d$/.test(wordOf(code)) ? Number(code) : undefined)
+}
+
+function causeName(told: Told): CauseName {
+  const { code, type, message } = told
+  const status = statusOf(told)
   const words = wordOf(message, MESSAGE_LENGTH).toLowerCase()
   // Larger than the limit itself: it would be refused for ever.
   if (words.includes('request too large')) return 'tooLong'
@@ -160,17 +180,19 @@ function causeName({ status, code, type, message }: Told): CauseName {
     if (known !== undefined) return known
   }
   const isClient = status === undefined || (status >= 400 && status < 500)
-  const [told] = (isClient ? BY_WORDS : []).find(([, phrases]) => phrases.some((one) => words.includes(one))) ?? []
+  const [said] = (isClient ? BY_WORDS : []).find(([, phrases]) => phrases.some((one) => words.includes(one))) ?? []
   // A limit of "requests per minute of your plan" is a rate all the same.
-  if (told !== undefined && !(status === 429 && words.includes('per min'))) return told
+  if (said !== undefined && !(status === 429 && words.includes('per min'))) return said
   if (status === 401) return 'key'
   if (status === 402) return 'account'
   if (status === 403) return 'account'
   if (status === 408) return 'time'
   if (status === 413) return 'tooLong'
   if (status === 429) return 'rate'
-  // Inside a success only the code tells whose fault it is.
-  if (status === undefined) return OF_REQUEST.some((one) => wordOf(code).startsWith(one)) ? 'request' : 'server'
+  // Inside a success only the code and the type tell whose fault it is.
+  if (status === undefined)
+    return OF_REQUEST.some((one) => [code, type].some((word) => wordOf(word).startsWith(one))) ? 'request' : 'server'
+  if (status === 410) return 'noModel'
   if (status === 409) return 'server'
   if (GATEWAY_TIMEOUTS.includes(status)) return 'time'
   return status >= 500 ? 'server' : 'request'
@@ -186,7 +208,9 @@ export function causeOf(
   options: { cause?: unknown; isFinal?: boolean; billed?: 'no' | 'yes' | 'unknown'; facts?: CallFacts } = {},
 ): StepFailure {
   const cause: Cause = CAUSES[causeName(told)]
-  const message = cleaned(wordOf(told.message, MESSAGE_LENGTH), asked)
+  const said = wordOf(told.message, MESSAGE_LENGTH)
+  // A page that a gateway shows to browsers says nothing that the status does not.
+  const message = /<(?:!doctype|html|head|body)\b/i.test(said) ? '' : cleaned(said, asked)
   const param = wordOf(told.param)
   const about = param === '' || message.includes(param) ? '' : ` (${param})`
   const words = cause.quotes === false || message === '' ? '' : `: ${message.replace(/(?<![.\s])[.\s]+$/, '')}`

@@ -38,6 +38,7 @@ describe('the files of an answer', () => {
       [['textured', 'https://x.example/m.glb?sig=1']],
     ],
     ['a data URL', { whatever: 'data:image/png;base64,AAAA' }, [['whatever', 'data:image/png;base64,AAAA']]],
+    ['bytes in an object', { image: { file_data: 'AAAA' } }, [['image', 'data:application/octet-stream;base64,AAAA']]],
     ['one link twice', { image: { url: A }, images: [{ url: A }] }, [['image', A]]],
     ['odd names', { 'my image/url': { url: A } }, [['my-image-url', A]]],
   ])('are found as %s', (_, data, found) => {

@@ -67,6 +67,12 @@ export function readAnswer(data: JsonObject, request: JsonObject): ReadAnswer {
         files.push({ name: nameOf(field), url: value.url, said: saidOf(value) })
         return undefined
       }
+      const bytes = [value.file_data, value.b64_json, value.base64].map(textOf).find((text) => text !== '')
+      if (depth > 0 && bytes !== undefined && files.length < FILES_MAX) {
+        const url = isDataUrl(bytes) ? bytes : `data:application/octet-stream;base64,${bytes}`
+        files.push({ name: nameOf(field), url, said: saidOf(value) })
+        return undefined
+      }
       const left: JsonObject = {}
       for (const [name, member] of Object.entries(value)) {
         const kept = read(member, name, depth + 1)

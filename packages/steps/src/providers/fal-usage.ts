@@ -145,7 +145,8 @@ function isOpen(value: JsonValue): boolean {
 
 /** What fal counted for a request, by its header; null where there is no count that can be one, or no price for it. */
 export function billedUsage(model: Model, request: JsonObject, expects: Expects, header: unknown): Usage[] | null {
-  const units = typeof header === 'string' && header.trim() !== '' ? Number(header) : Number.NaN
+  const units =
+    typeof header === 'string' && /^\d{1,12}(?:\.\d{1,15})?$/.test(header.trim()) ? Number(header) : Number.NaN
   if (!isQuantity(units)) return null
   const unit = expects.billedIn ?? unitOf(model, expects)
   if (model.pricedIn?.includes(unit) === false) return null

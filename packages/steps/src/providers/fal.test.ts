@@ -1,6 +1,6 @@
 // fal over the real engine and a loopback queue that keeps its own bill: after every run the bill is the ledger.
-import type { Providers } from '@fabrique/engine'
-import { providerClientContract } from '@fabrique/engine/testing'
+import type { Model, ProviderRequest, Providers } from '@fabrique/engine'
+import { anArtifact, providerClientContract } from '@fabrique/engine/testing'
 import type { JsonObject, Rate } from '@fabrique/schema'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { FLUX, type FalRun, falProviders, runFal } from '../testing/fal-run.ts'
@@ -29,6 +29,21 @@ const DETAIL = (type: string, msg: string, more: JsonObject = {}): JsonObject =>
   detail: [{ loc: ['body', 'image_size', 'width'], msg, type, input: 'a fox in the secret garden', ...more }],
 })
 
+/** One call of the adapter alone. */
+function asking(over: Partial<ProviderRequest>) {
+  return fal.connect({ apiKey: FAL_KEY, baseUrl: standIn.baseUrl }).call({
+    model: fal.provider.model('fal/flux-dev') as Model,
+    request: { prompt: 'a fox' },
+    files: {},
+    callId: 'r.a.1',
+    signal: new AbortController().signal,
+    resumeId: null,
+    onRequestId: async () => {},
+    onProgress: () => {},
+    ...over,
+  })
+}
+
 describe('a request to fal', () => {
   it('is sent once, with the key, and its result is fetched and booked with what fal says', async () => {
     standIn.makes({ queued: 1, working: 1, headers: { 'x-fal-billable-units': '1' } })
@@ -54,6 +69,26 @@ describe('a request to fal', () => {
     ])
     expect(artifacts).toMatchObject([{ role: 'images', mimeType: 'image/png', width: 1024, height: 768 }])
     expect(output).toMatchObject({ pic: { data: { seed: 7 } } })
+  })
+
+  it('has its files inline, lists of them too, under the names that fal gives them', async () => {
+    const file = (text: string) => ({ record: anArtifact(text, { mimeType: 'image/png' }), bytes: Buffer.from(text) })
+    const [a, b, c] = [file('a'), file('b'), file('c')]
+    await asking({ files: { image: a, 'images/0': a, 'images/1': b, 'mask_urls/0': c, style_url: c, extra_urls: c } })
+    const url = (text: string) => `data:image/png;base64,${Buffer.from(text).toString('base64')}`
+    expect(standIn.generations()[0]?.input).toMatchObject({
+      image_url: url('a'),
+      image_urls: [url('a'), url('b')],
+      mask_urls: [url('c')],
+      style_url: url('c'),
+      extra_urls: [url('c')],
+    })
+  })
+
+  it('whose result is answered before it is there (202) is asked for again', async () => {
+    standIn.script('result', { status: 202, body: { status: 'IN_PROGRESS' } })
+    const { status, spentUsd } = await run()
+    expect([status, standIn.count('submit'), standIn.count('result'), spentUsd]).toEqual(['completed', 1, 2, 0.025])
   })
 
   const losses: [Stage, Fault][] = (['status', 'result', 'file'] as const).flatMap((stage) =>
@@ -307,6 +342,20 @@ describe('a request that the user cancels', () => {
     expect(calls).toMatchObject([{ outcome: 'cancelled', actualUsd: 0.025 }])
   })
 
+  it.each([
+    ['deadline', 'queued', 'no', 1],
+    ['deadline', 'working', 'yes', 1],
+    ['shutdown', 'queued', 'yes', 0],
+  ] as const)('or that is stopped by %s while it is %s is billed: %s', async (reason, stage, billed, cancels) => {
+    standIn.makes({ [stage]: 1e9 })
+    const stop = new AbortController()
+    const failing = expect(asking({ signal: stop.signal })).rejects.toMatchObject({ failureClass: 'timeout', billed })
+    while (standIn.count('status') < 2) await new Promise((resolve) => setImmediate(resolve))
+    stop.abort(reason)
+    await failing
+    expect(standIn.count('cancel')).toBe(cancels)
+  })
+
   it('counts where fal does not confirm that it left the queue', async () => {
     standIn.script('cancel', { status: 500 })
     const { calls } = await runFal(standIn, { cancelled: cancelledAt('queued') })
@@ -334,7 +383,7 @@ describe('what a request used', () => {
     expect(calls).toMatchObject([{ status: 'provider_reported', quantity: 450, unit: 'character' }])
   })
 
-  it.each(['', 'many', '-3', '1e300', 'Infinity'])(
+  it.each(['', 'many', '-3', '1e300', 'Infinity', '0x10', '2, 2'])(
     'is not fal’s count where that cannot be one: "%s"',
     async (units) => {
       standIn.makes({ headers: { 'x-fal-billable-units': units } })

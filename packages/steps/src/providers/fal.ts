@@ -2,7 +2,7 @@
 // Hides how a request goes through the queue: what is looked at until when, and what it costs where it is not made.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { CallFacts, Model, Provider, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
-import { StepFailure } from '@fabrique/engine'
+import { isForGood, StepFailure } from '@fabrique/engine'
 import { isJsonObject, objectOf, type JsonObject, textOf } from '@fabrique/schema'
 import { dataUrl, type ProviderAdapter } from './adapter.ts'
 import { causeOf } from './causes.ts'
@@ -170,7 +170,7 @@ async function made(queue: Queue, request: ProviderRequest, requestId: string): 
     }
   } catch (error) {
     if (!signal.aborted) throw error
-    const isFree = signal.reason === 'cancel' && (await cancel(queue, requestId, status))
+    const isFree = isForGood(signal) && (await cancel(queue, requestId, status))
     throw stopped(isFree ? 'no' : 'yes', error)
   }
 }
@@ -211,7 +211,9 @@ async function resultOf(
   for (let times = 1; ; times += 1) {
     const reply = await queue.result(requestId, request.signal)
     const counted = countedBy(request, requestId, look, reply)
-    if (reply.isOk && reply.data !== undefined) return answerOf(request, counted, reply, reply.data)
+    // 202 says that it is not there yet.
+    if (reply.isOk && reply.status !== 202 && reply.data !== undefined)
+      return answerOf(request, counted, reply, reply.data)
     const isFinal = !reply.isOk && (isModelsWord(reply) || isFailure(look.data ?? {}))
     if (isFinal && times === 1) continue
     throw failureOf(reply, request, isFinal ? counted : undefined)
@@ -295,9 +297,13 @@ function inputOf({ model, request, files }: ProviderRequest): JsonObject {
   const params = objectOf(request.params)
   const args = objectOf(request.args)
   const prompt = typeof request.prompt === 'string' ? { prompt: request.prompt } : {}
-  const inline = Object.entries(files).map(([name, file]) => [
-    name.endsWith('_url') ? name : `${name}_url`,
-    dataUrl(file),
-  ])
-  return { ...model.defaults, ...params, ...args, ...prompt, ...Object.fromEntries(inline) }
+  const inline: Record<string, string | string[]> = {}
+  for (const [place, file] of Object.entries(files)) {
+    // `image`, or `images/0` for one of a list.
+    const [name = '', index] = place.split('/')
+    const isList = index !== undefined || name.endsWith('_urls')
+    const field = /_urls?$/.test(name) ? name : isList ? `${name.replace(/s$/, '')}_urls` : `${name}_url`
+    inline[field] = isList ? [inline[field] ?? [], dataUrl(file)].flat() : dataUrl(file)
+  }
+  return { ...model.defaults, ...params, ...args, ...prompt, ...inline }
 }

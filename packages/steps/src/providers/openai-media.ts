@@ -11,7 +11,7 @@ import {
 import { isJsonObject, objectOf, type JsonObject, textOf, type Usage } from '@fabrique/schema'
 import type OpenAI from 'openai'
 import { causeOf } from './causes.ts'
-import { amount, askedTexts, options, reportedUsage, textTokens, unreadable } from './openai-wire.ts'
+import { amount, askedTexts, errorInside, options, reportedUsage, textTokens, unreadable } from './openai-wire.ts'
 import { decodeDataUrl } from './safe-fetch.ts'
 import { dataUrl } from './adapter.ts'
 
@@ -30,7 +30,8 @@ export async function draw(client: OpenAI, request: ProviderRequest): Promise<Pr
     options(request),
   )
   if (!isJsonObject(response)) throw unreadable()
-  if (isJsonObject(response.error)) throw inside(response.error as JsonObject, request)
+  const error = errorInside(response)
+  if (error !== undefined) throw inside(error, request)
   const type = textOf(response.output_format ?? params.output_format ?? 'png')
   const files: ProducedFile[] = []
   const links: FileLink[] = []
@@ -59,10 +60,15 @@ function pictureFacts(response: OpenAI.ImagesResponse, { request }: ProviderRequ
     const answered = objectOf(counted.output_tokens_details)
     const image = typeof asked.image_tokens === 'number' ? asked.image_tokens : 0
     const words = typeof answered.text_tokens === 'number' ? answered.text_tokens : 0
+    // Of the text first, which stands before the pictures.
+    const cached = typeof asked.cached_tokens === 'number' && asked.cached_tokens <= input ? asked.cached_tokens : 0
+    const cachedText = Math.min(cached, input - image)
     return {
       usage: [
-        ...amount('input_token', input - image),
-        ...amount('image_input_token', image),
+        ...amount('input_token', input - image - cachedText),
+        ...amount('cached_input_token', cachedText),
+        ...amount('image_input_token', image - (cached - cachedText)),
+        ...amount('cached_image_input_token', cached - cachedText),
         ...amount('output_token', words),
         ...amount('image_output_token', output - words),
       ],
@@ -128,7 +134,7 @@ export async function speak(client: OpenAI, request: ProviderRequest): Promise<P
   const facts: CallFacts = { usage: amount('character', textOf(text).length), basis: 'measured' }
   if (response.headers.get('content-type')?.includes('json') === true && bytes.byteLength <= ERROR_BYTES_MAX) {
     const said: unknown = JSON.parse(bytes.toString())
-    throw inside(objectOf(objectOf(said).error), request)
+    throw inside(errorInside(objectOf(said)) ?? {}, request)
   }
   if (bytes.byteLength === 0)
     throw new StepFailure('bad_output', 'OpenAI answered without a sound.', { billed: 'yes', facts })

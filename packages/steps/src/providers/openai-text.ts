@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import {
   type CallFacts,
   type InputFile,
+  isForGood,
   type ProviderAnswer,
   type ProviderRequest,
   StepFailure,
@@ -12,7 +13,7 @@ import { isJsonObject, objectOf, type JsonObject, type JsonValue, textOf, type U
 import type OpenAI from 'openai'
 import type { AgentTurn, OfferedTool, ToolCall } from '../kinds/agent.ts'
 import { causeOf } from './causes.ts'
-import { amount, askedTexts, options, reportedUsage, unreadable } from './openai-wire.ts'
+import { amount, askedTexts, errorInside, options, reportedUsage, unreadable } from './openai-wire.ts'
 import { dataUrl } from './adapter.ts'
 import { isStrictSchema } from './strict-schema.ts'
 
@@ -29,7 +30,7 @@ export async function respond(client: OpenAI, request: ProviderRequest): Promise
   for (let wait = POLL_MS; isUnderWay(response); wait = Math.min(wait * 1.5, POLL_MS_MAX)) {
     const { id } = response
     await delay(wait, undefined, { signal }).catch(async (error: unknown) => {
-      if (signal.reason === 'cancel') await client.responses.cancel(id).catch(() => {})
+      if (isForGood(signal)) await client.responses.cancel(id).catch(() => {})
       throw error
     })
     response = await client.responses.retrieve(id, {}, options(request))
@@ -86,12 +87,13 @@ function conversationOf(request: JsonObject, files: Record<string, InputFile>) {
 /** An answer, as its status says; whatever it is, its usage is kept. */
 function answerOf(response: OpenAI.Responses.Response, request: ProviderRequest): ProviderAnswer {
   if (!isJsonObject(response)) throw unreadable()
-  const { status, error, incomplete_details: incomplete } = response as Partial<OpenAI.Responses.Response>
+  const { status, incomplete_details: incomplete } = response as Partial<OpenAI.Responses.Response>
   const facts = factsOf(response)
   const isBilled = facts.usage.length > 0 ? ('yes' as const) : ('no' as const)
-  if (isJsonObject(error) || status === 'failed' || status === 'cancelled') {
-    const { code, message } = isJsonObject(error) ? error : { code: status, message: '' }
-    const told = { provider: 'OpenAI', code, message, requestId: response.id }
+  const error = errorInside(response) ?? (status === 'failed' || status === 'cancelled' ? { code: status } : undefined)
+  if (error !== undefined) {
+    const { code, type, message, param } = error
+    const told = { provider: 'OpenAI', code, type, message, param, requestId: response.id }
     throw causeOf(told, askedTexts(request), { isFinal: true, billed: isBilled, facts })
   }
   if (status === 'incomplete') throw cutOff(textOf(incomplete?.reason), request, facts)
@@ -144,7 +146,7 @@ function contentOf({ output }: OpenAI.Responses.Response) {
 
 function factsOf(response: OpenAI.Responses.Response): CallFacts {
   const { id, model, service_tier: tier, usage, output } = response as Partial<OpenAI.Responses.Response>
-  const searches = Array.isArray(output) ? output.filter(({ type }) => type === 'web_search_call').length : 0
+  const searches = Array.isArray(output) ? output.filter(isSearch).length : 0
   const tokens = tokensOf(usage)
   return {
     usage: tokens.length === 0 ? [] : [...tokens, ...amount('web_search_call', searches)],
@@ -155,12 +157,18 @@ function factsOf(response: OpenAI.Responses.Response): CallFacts {
   }
 }
 
+/** Whether an item is a search of the web, which is charged, and not a look at a page that one found, which is not. */
+function isSearch(item: OpenAI.Responses.ResponseOutputItem): boolean {
+  return item.type === 'web_search_call' && (item.action?.type ?? 'search') === 'search'
+}
+
 /** Tokens by kind; none where the usage is not whole, in the spelling of Chat Completions too. */
 function tokensOf(usage: unknown): Usage[] {
   if (!isJsonObject(usage)) return []
   const all = usage.input_tokens ?? usage.prompt_tokens
   const answered = usage.output_tokens ?? usage.completion_tokens
-  if (typeof all !== 'number' || typeof answered !== 'number') return []
+  // Servers that do not count say 0 of both.
+  if (typeof all !== 'number' || typeof answered !== 'number' || (all === 0 && answered === 0)) return []
   const details = usage.input_tokens_details ?? usage.prompt_tokens_details
   const detail = (name: string) => {
     const value = isJsonObject(details) ? details[name] : undefined

@@ -1,6 +1,14 @@
 // What all of OpenAI's operations share: headers, files, usages, and answers that cannot be read.
 import { type CallFacts, type ProviderRequest, StepFailure } from '@fabrique/engine'
-import { isJsonObject, objectOf, type JsonValue, textOf, type Unit, type Usage } from '@fabrique/schema'
+import {
+  isJsonObject,
+  type JsonObject,
+  objectOf,
+  type JsonValue,
+  textOf,
+  type Unit,
+  type Usage,
+} from '@fabrique/schema'
 
 /** How long a call may take whose step has no limit of its own. */
 const TIMEOUT_MS = 600_000
@@ -32,6 +40,12 @@ export function amount(unit: Unit, quantity: unknown, facts?: Usage['facts']): U
 /** The provider's usage as it came, where it is of a size that can be kept. */
 export function reportedUsage(usage: unknown): Pick<CallFacts, 'reported'> {
   return isJsonObject(usage) && JSON.stringify(usage).length <= USAGE_CHARACTERS_MAX ? { reported: usage } : {}
+}
+
+/** The error that a success holds: an object, or only its message. */
+export function errorInside({ error }: JsonObject): JsonObject | undefined {
+  if (typeof error === 'string' && error !== '') return { message: error }
+  return isJsonObject(error) ? error : undefined
 }
 
 /** An answer that says nothing that we understand: it may be charged all the same. */

@@ -285,8 +285,28 @@ describe('an answer of OpenAI as it is', () => {
       { failureClass: 'rate_limit', billed: 'no' },
     ],
     ['failed for its content', { code: 'content_filter' }, { failureClass: 'refused' }],
+    [
+      'failed for a parameter',
+      { type: 'invalid_request_error', param: 'reasoning.effort', message: 'not so' },
+      { code: 'provider-rejected', message: expect.stringContaining('reasoning.effort') },
+    ],
   ])('%s inside a success is a failure of that kind', async (_, error, expected) => {
     await expect(text({ status: 'failed', output: [], usage: null, error })).rejects.toMatchObject(expected)
+  })
+
+  it('that is nothing but a message is a fault that costs nothing', async () => {
+    answers = [{ body: { error: 'upstream overloaded' } }]
+    const failing = call('openai/gpt-5-mini', { prompt: 'x', params: {} })
+    await expect(failing).rejects.toMatchObject({ failureClass: 'server', billed: 'no' })
+  })
+
+  it('that searched the web is charged for the searches, not for the pages that were opened', async () => {
+    const looked = ['search', 'open_page', 'find_in_page'].map((type) => ({
+      type: 'web_search_call',
+      action: { type },
+    }))
+    const { usage } = await text({ output: [...looked, { type: 'web_search_call' }, words('Found.')] })
+    expect(usage.find(({ unit }) => unit === 'web_search_call')?.quantity).toBe(2)
   })
 
   it('that failed after it was charged carries its usage', async () => {
@@ -312,6 +332,7 @@ describe('an answer of OpenAI as it is', () => {
     ['in the spelling of Chat Completions', { prompt_tokens: 5, completion_tokens: 2 }, 2],
     ['that is absent', null, 0],
     ['that is partial', { output_tokens: 7 }, 0],
+    ['of nothing', { input_tokens: 0, output_tokens: 0 }, 0],
     [
       'with details that exceed it',
       { input_tokens: 5, output_tokens: 2, input_tokens_details: { cached_tokens: 900 } },
@@ -338,6 +359,18 @@ describe('an answer of OpenAI as it is', () => {
       '/v1/responses/resp_1',
       '/v1/responses/resp_1',
     ])
+  })
+
+  it.each([
+    ['deadline', ['/v1/responses', '/v1/responses/resp_1/cancel']],
+    ['shutdown', ['/v1/responses']],
+  ])('that is made in the background and stopped by %s is given up there only for good', async (reason, paths) => {
+    answers = [{ body: { ...responding(), status: 'queued' } }, { body: responding() }]
+    const stop = new AbortController()
+    const over = { signal: stop.signal, onRequestId: async () => stop.abort(reason) }
+    const asking = call('openai/gpt-5-mini', { prompt: 'Think.', params: { background: true } }, {}, over)
+    await expect(asking).rejects.toMatchObject({ failureClass: 'timeout' })
+    expect(asked.map(({ path }) => path)).toEqual(paths)
   })
 
   it('keeps verbosity beside an output schema', async () => {
@@ -387,6 +420,14 @@ describe('pictures of OpenAI', () => {
       ['image_input_token', 10],
       ['output_token', 56],
       ['image_output_token', 1000],
+    ])
+    const cached = { input_tokens_details: { text_tokens: 40, image_tokens: 10, cached_tokens: 42 } }
+    const again = await drawn({ data: [{ b64_json: encoded }], usage: { ...usage, ...cached } })
+    expect(again.usage.map(({ unit, quantity }) => [unit, quantity])).toEqual([
+      ['cached_input_token', 40],
+      ['image_input_token', 8],
+      ['cached_image_input_token', 2],
+      ['image_output_token', 1056],
     ])
   })
 
