@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { BROKEN_ENDS } from '../test/ended-runs.ts'
 import type { Installation } from './installation.ts'
 import type { Provider } from './provider.ts'
 import { type Accepted, AGENT, ask, type Client } from './workload.ts'
@@ -84,28 +85,9 @@ export async function audit(
       .filter(({ id, outcome, usd }) => outcome !== 'unknown' && billed.has(id) !== usd > 0)
       .map(({ id, outcome, usd }) => `${id} ${outcome} $${usd}, ${billed.has(id) ? 'billed' : 'never made'}`)
       .slice(0, NAMED_MAX),
-    pendingCalls: await named(
-      `select calls.id as what from provider_calls calls join runs on runs.id = calls.run_id
-       where calls.outcome = 'pending' and runs.status in ('completed', 'failed', 'cancelled')`,
-    ),
-    openGates: await named(
-      `select gates.run_id || ' ' || gates.id as what from gates join runs on runs.id = gates.run_id
-       where gates.status = 'open' and runs.status in ('completed', 'failed', 'cancelled')`,
-    ),
-    wrongCost: await named(
-      `with recursive below(top, id) as (
-         select id, id from runs
-         union all
-         select below.top, runs.id from runs join below on runs.awaited_by = below.id
-       ), spent as (
-         select top, coalesce(sum(calls.actual_usd), 0) as usd from below
-         left join provider_calls calls on calls.run_id = below.id group by top
-       )
-       select run_id || ' says ' || (payload -> 'cost' ->> 'actual') || ', ledger ' || usd as what
-       from events join spent on spent.top = run_id
-       where kind ~ '^workflow.run.(completed|failed|cancelled)$'
-         and abs((payload -> 'cost' ->> 'actual')::numeric - usd) > 1e-9`,
-    ),
+    pendingCalls: await named(BROKEN_ENDS.pendingCalls),
+    openGates: await named(BROKEN_ENDS.openGates),
+    wrongCost: await named(BROKEN_ENDS.wrongCost),
     repeatedRequests: provider.repeated.slice(0, NAMED_MAX),
     ...(await files(installation, clients, altered)),
     foreignBytes: await foreign(installation, accepted, clients),

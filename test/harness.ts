@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { createDb } from '@fabrique/db'
 import type { Artifact, LedgerEntry, RunEvent, RunResource } from '@fabrique/schema'
 import { EventSourceParserStream } from 'eventsource-parser/stream'
+import { BROKEN_ENDS } from './ended-runs.ts'
 
 /** The folder that all entries and examples are relative to. */
 export const checkout = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -94,7 +95,10 @@ export interface Fabrique {
   workersEnded(): Promise<void>
   /** What API and workers logged so far, newest last. */
   lines(): string[]
-  /** Ends all of it. Rejects where a worker's engine threw meanwhile, which no run may make it do. */
+  /**
+   * Ends all of it. Rejects where a worker's engine threw meanwhile, which no run may make it do, and where a run did not
+   * end as promised.
+   */
   stop(): Promise<void>
 }
 
@@ -155,9 +159,21 @@ export async function startFabrique(
 
   async function stop(): Promise<void> {
     await endAll([api, ...apis, ...workers], 'SIGTERM')
+    // A start that failed has no tables yet.
+    const [tables] = await database.query<{ found: boolean }>(
+      UNNAMED,
+      `select to_regclass('gates') is not null as found`,
+      [],
+    )
+    const broken: string[] = []
+    for (const [promise, rows] of tables?.found === true ? Object.entries(BROKEN_ENDS) : []) {
+      for (const { what } of await database.query<{ what: string }>(UNNAMED, rows, []))
+        broken.push(`${promise}: ${what}`)
+    }
     await database.close()
     await administer(serverUrl, `drop database if exists ${name} with (force)`)
     await rm(home, { recursive: true, force: true })
+    if (broken.length > 0) throw new Error(`Runs did not end as promised:\n${broken.join('\n')}`)
     if (brokeOff.length > 0) throw new Error(`Workers threw while they executed runs:\n${brokeOff.join('\n')}`)
   }
 

@@ -205,7 +205,8 @@ export interface GateRecord {
   id: string
   name: string
   type: string
-  status: 'passed' | 'failed' | 'open' | 'approved' | 'rejected'
+  /** `closed`: its run ended before anybody had decided. */
+  status: 'passed' | 'failed' | 'open' | 'approved' | 'rejected' | 'closed'
   detail: string | null
   /** For a gate that decides itself: in how long, by the record's clock, and which way. Over when it is not above 0. */
   expiry?: { inMs: number; approve: boolean }

@@ -56,7 +56,9 @@ export const RunGate = z
     id: z.string(),
     name: z.string(),
     type: z.string(),
-    status: z.enum(['passed', 'failed', 'open', 'approved', 'rejected']).describe('`open` waits for a decision.'),
+    status: z
+      .enum(['passed', 'failed', 'open', 'approved', 'rejected', 'closed'])
+      .describe('`open` waits for a decision; `closed`: its run ended before there was one.'),
     detail: z.string().nullable(),
     run_id: z.string().exactOptional().describe('Of an open gate below the run: the slot or called run that waits.'),
   })

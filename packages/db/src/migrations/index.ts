@@ -10,6 +10,7 @@ import * as runPhases from './0007-run-phases.ts'
 import * as callBills from './0008-call-bills.ts'
 import * as accessTokens from './0009-access-tokens.ts'
 import * as recordOutages from './0010-record-outages.ts'
+import * as closedGates from './0011-closed-gates.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -22,4 +23,5 @@ export const migrations: Record<string, Migration> = {
   '0008-call-bills': callBills,
   '0009-access-tokens': accessTokens,
   '0010-record-outages': recordOutages,
+  '0011-closed-gates': closedGates,
 }

@@ -73,6 +73,10 @@ const GIVEN_UP = `select id from runs where ${mayMove('giveUp')} order by due_at
 
 const ALARM = `update runs set ${changesOf('alarm')} where ${oldest(mayMove('alarm'))}`
 
+/** Cancelled runs that wait for the end of what they have called, in case its notification is lost. */
+const STOPPED = `
+select id from runs where cancel_requested_at is not null and due_at < now() and ${mayMove('settle')} order by due_at limit $1`
+
 const WAKE = `
 update runs set ${changesOf('wake', { dueInMs: '$2::int' })} where id = any($1::text[]) and ${mayMove('wake')}
 returning ${DELIVERY}`
@@ -175,7 +179,8 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
       const rechecked = rows.map(({ phase, ...delivery }) => ({ phase, delivery }))
       const due = (phase: Phase) => rechecked.filter((one) => one.phase === phase).map(({ delivery }) => delivery)
       const bundles = due('joining').map(({ runId }) => runId)
-      const notified = await inTransaction(db, (trx) => notifyIn(trx, ids, bundles))
+      const stopped = (await db.query<{ id: string }>('runs.stopped', STOPPED, [limit])).map(({ id }) => id)
+      const notified = await inTransaction(db, (trx) => notifyIn(trx, ids, [...bundles, ...stopped]))
       return {
         overdue: due('queued'),
         events: [...settled.events, ...notified.events],

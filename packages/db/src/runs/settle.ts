@@ -45,14 +45,14 @@ interface End {
   error: RunError | null
 }
 
-/** Ends those of these runs that may make the move; the others are left alone. Bundles are not: their last slot ends them. */
+/**
+ * Ends those of these runs that may make the move; the others are left alone. Bundles are not: their last slot ends them.
+ * A run ends after all that it has called, whose cost its end tells: while any of it is executed that is cancelled, and the
+ * run ends with the notification that it is over.
+ */
 export async function settleRuns(trx: Trx, ids: Ids, request: Settling): Promise<News> {
-  const events = await settle(trx, ids, request)
-  const below = await cancelBelow(
-    trx,
-    ids,
-    events.map(({ run_id }) => run_id),
-  )
+  const { events, held } = await settle(trx, ids, request)
+  const below = await cancelBelow(trx, ids, [...events.map(({ run_id }) => run_id), ...held])
   const awaiting = await awaitingOf(trx, events)
   const notified = await notifyIn(trx, ids, awaiting)
   return {
@@ -79,12 +79,13 @@ export async function requestCancel(
   }
 }
 
-/** Cancels what runs that have ended had called: no run waits for it any more. */
-async function cancelBelow(trx: Trx, ids: Ids, ended: string[]): Promise<News> {
-  if (ended.length === 0) return { events: [], cancelled: [] }
-  const below = sql`id in (${treesOf(ended)} select id from tree) and id <> all(${ended}::text[])`
+/** Cancels what runs have called that end or have ended. */
+async function cancelBelow(trx: Trx, ids: Ids, ending: string[]): Promise<News> {
+  if (ending.length === 0) return { events: [], cancelled: [] }
+  const below = sql`id in (${treesOf(ending)} select id from tree) and id <> all(${ending}::text[])`
   const { executing, idle } = await requestCancel(trx, below)
-  return { events: await settle(trx, ids, cancelled(idle)), cancelled: executing }
+  const { events } = await settle(trx, ids, cancelled(idle))
+  return { events, cancelled: executing }
 }
 
 /** Ends these runs as cancelled. */
@@ -95,7 +96,8 @@ export const cancelled = (runIds: string[]): Settling => ({
 })
 
 /**
- * Notifies runs that one which they wait for has changed: callers become due for the reconciler, bundles are joined.
+ * Notifies runs that one which they wait for has changed: callers become due for the reconciler, or end where they are
+ * cancelled; bundles are joined.
  * `onlyBegun`: a slot has begun, nothing more; what else the bundle needs is left to a caller that can reach the workers.
  */
 export async function notifyIn(trx: Trx, ids: Ids, runIds: string[], onlyBegun = false): Promise<News> {
@@ -103,6 +105,16 @@ export async function notifyIn(trx: Trx, ids: Ids, runIds: string[], onlyBegun =
   if (runIds.length === 0) return news
   await sql`update runs set ${sql.raw(changesOf('wake', { dueInMs: '0' }))}
     where id = any(${runIds}::text[]) and ${sql.raw(mayMove('wake'))}`.execute(trx)
+  // Cancelled, and what it had called may be over by now.
+  const stopped = await sql<{ id: string }>`select id from runs
+    where id = any(${runIds}::text[]) and cancel_requested_at is not null and ${sql.raw(mayMove('settle'))}`.execute(
+    trx,
+  )
+  if (stopped.rows.length > 0) {
+    const ended = await settleRuns(trx, ids, cancelled(stopped.rows.map(({ id }) => id)))
+    news.events.push(...ended.events)
+    news.cancelled.push(...ended.cancelled)
+  }
   const roots = await trx
     .selectFrom('runs')
     .selectAll()
@@ -138,7 +150,7 @@ async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promi
   if (onlyBegun && (owed.stop || isTerminal(owed.status))) return news
   if (owed.stop) {
     const { executing, idle } = await requestCancel(trx, sql`root_run_id = ${root.id} and id <> ${root.id}`)
-    news.events.push(...(await settle(trx, ids, cancelled(idle))))
+    news.events.push(...(await settle(trx, ids, cancelled(idle))).events)
     if (executing.length > 0) news.cancelled.push(root.id)
     rows = await slotsOf(trx, [root.id])
   }
@@ -188,9 +200,14 @@ async function append(trx: Trx, ids: Ids, root: RunRow, notes: NewEvent[], statu
   return await insertEvents(trx, ids, [{ run: root, base: seq - notes.length, at, events: notes }])
 }
 
-async function settle(trx: Trx, ids: Ids, { runIds, move, outcome }: Settling): Promise<RunEvent[]> {
-  if (runIds.length === 0) return []
-  const found = await trx
+/** Ends these runs; those are `held` of which something below is executed. */
+async function settle(
+  trx: Trx,
+  ids: Ids,
+  { runIds, move, outcome }: Settling,
+): Promise<{ events: RunEvent[]; held: string[] }> {
+  if (runIds.length === 0) return { events: [], held: [] }
+  const locked = await trx
     .selectFrom('runs')
     .selectAll()
     .where('id', 'in', runIds)
@@ -198,16 +215,25 @@ async function settle(trx: Trx, ids: Ids, { runIds, move, outcome }: Settling): 
     .orderBy('id')
     .forUpdate()
     .execute()
+  const above = await sql<{ id: string }>`${treesOf(locked.map(({ id }) => id))}
+    select distinct top as id from tree join runs r using (id) where tree.id <> top and r.phase = 'executing'`.execute(
+    trx,
+  )
+  const held = above.rows.map(({ id }) => id)
+  if (held.length > 0) {
+    await sql`update runs set ${sql.raw(changesOf('watch'))} where id = any(${held}::text[]) and ${sql.raw(mayMove('watch'))}`.execute(
+      trx,
+    )
+  }
+  const found = locked.filter(({ id }) => !held.includes(id))
   // The rule of `asUnknown`: no execution will ask for these answers.
   const foundIds = found.map(({ id }) => id)
   await sql`update provider_calls set outcome = 'unknown', actual_usd = estimated_usd
     where run_id = any(${foundIds}::text[]) and outcome = 'pending'`.execute(trx)
-  return await endAll(
-    trx,
-    ids,
-    move,
-    found.map((run) => ({ run, partial: false, ...outcome(run) })),
-  )
+  await sql`update gates set status = 'closed', changed_at = now()
+    where run_id = any(${foundIds}::text[]) and status = 'open'`.execute(trx)
+  const ends = found.map((run) => ({ run, partial: false, ...outcome(run) }))
+  return { events: await endAll(trx, ids, move, ends), held }
 }
 
 /** Writes these ends, with one terminal event each. The rows are locked. */

@@ -109,6 +109,7 @@ export async function finish(state: RunState, end: End): Promise<'finished'> {
       .filter(({ outcome }) => outcome === 'pending')
       .map(asUnknown),
   )
+  for (const gate of state.gates.values()) if (gate.status === 'open') state.noteGate(gate, 'closed', gate.detail)
   const called = [...state.children.values()].map(({ spent }) => spent)
   const spending = sumOfSpending([spendingOf(state.calls()), ...called])
   const output = ownOutput(state, end)

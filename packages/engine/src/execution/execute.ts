@@ -4,6 +4,7 @@ import { FabriqueError, isTerminal, type Step } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { conclude, finish, openGate, suspend } from './end-run.ts'
 import { ExpressionError } from '../template/expression.ts'
+import { backoffMs } from '../failure.ts'
 import { announce } from '../follow-up.ts'
 import { continuation, retriedHistory } from '../inheritance.ts'
 import { outlasting } from './outage.ts'
@@ -49,6 +50,9 @@ const DEFINITIONS_CACHED_MAX = 500
 const PARALLEL_STEPS = 8
 /** How often an execution checks its called runs while other steps are running. */
 const CHILDREN_POLL_MS = 1_000
+/** The first pause before a cancelled execution looks whether its called runs have ended; the worker of one may be dead. */
+const CHILDREN_ENDED_MS = 50
+const CHILDREN_ENDED_LEASES = 2
 const EMPTY: RunHistory = { checkpoints: [], calls: [], artifacts: [], gates: [], children: [] }
 
 /** An engine over these ports. Keeps nothing but a cache of definitions; any number of runs may be executed at once. */
@@ -250,8 +254,7 @@ async function interrupt(execution: Execution, reason: AbortReason): Promise<Exe
   await stopSteps(execution, reason)
   if (reason === 'lost') return 'lost'
   if (reason === 'cancel') {
-    // Also the run that was called in this very moment; what they have under way may be charged, and counts.
-    if (state.children.size > 0) await cancelChildren(deps, state)
+    if (state.children.size > 0) await endChildren(deps, state)
     return await finish(state, { status: 'cancelled' })
   }
   await state.save('W8')
@@ -288,6 +291,20 @@ async function cancelChildren({ store, queue }: EngineDeps, state: RunState): Pr
   const { settled, active } = await store.cancelChildren(state.run.id)
   announce(queue, { events: settled, cancelled: active })
   state.noteChildren(await store.children(state.run.id))
+}
+
+/** Cancels what the run has called, also in this very moment, and waits for its end: what it still books is the run's cost. */
+async function endChildren(deps: EngineDeps, state: RunState): Promise<void> {
+  await cancelChildren(deps, state)
+  const untilMs = deps.clock.nowMs() + CHILDREN_ENDED_LEASES * deps.leaseMs
+  for (let looks = 1; activeChildren(state).length > 0 && deps.clock.nowMs() < untilMs; looks += 1) {
+    // Not the run's signal: it is aborted already.
+    await deps.clock.sleep(
+      Math.min(backoffMs(looks, CHILDREN_ENDED_MS), CHILDREN_POLL_MS),
+      new AbortController().signal,
+    )
+    state.noteChildren(await deps.store.children(state.run.id))
+  }
 }
 
 function activeChildren({ children }: RunState): ChildRecord[] {

@@ -467,9 +467,9 @@ describe('a cancel by a user', () => {
     expect(costOf()).toMatchObject({ actual: 0.5 })
   })
 
-  it('counts what a called run has under way, where the caller ends first', async () => {
+  it('ends the caller after what it has called, and counts what that had under way', async () => {
     let sent = false
-    const { store, id, read, costOf, engine, deliveries, until } = await setup(
+    const { store, id, read, costOf, engine, deliveries, until, clock } = await setup(
       calling(CALLED, {}, [{ id: 'a' }]),
       async ({ request, signal }) => {
         if (request.prompt === 'sub') sent = true
@@ -483,11 +483,39 @@ describe('a cancel by a user', () => {
     await until(() => sent)
     await store.requestCancel(id)
     first.abort('cancel')
+    await until(() => clock.sleeping().includes(50))
+    expect(read()?.status).toBe('running')
+    second.abort('cancel')
+    await child
+    clock.advance(50)
     await parent
     expect(read()?.status).toBe('cancelled')
     expect(costOf()).toMatchObject({ actual: 0.5 })
-    second.abort('cancel')
-    await child
+  })
+
+  it('ends the caller without it after two leases: its worker may be dead', async () => {
+    let sent = false
+    const world = await setup(calling(CALLED, {}, [{ id: 'a' }]), async ({ request, signal }) => {
+      if (request.prompt === 'sub') sent = true
+      return await stopped(signal)
+    })
+    const { store, id, read, engine, deliveries, until, clock, deps } = world
+    const cancel = new AbortController()
+    const parent = engine.execute(id, cancel.signal)
+    await until(() => deliveries.length > 0)
+    void engine.execute(deliveries.shift()?.runId ?? '', new AbortController().signal)
+    await until(() => sent)
+    await store.requestCancel(id)
+    cancel.abort('cancel')
+    const startMs = clock.nowMs()
+    let isOver = false
+    void parent.then(() => (isOver = true))
+    while (!isOver) {
+      await new Promise((resolve) => setImmediate(resolve))
+      clock.advance(25)
+    }
+    expect(clock.nowMs() - startMs).toBeGreaterThanOrEqual(2 * deps.leaseMs)
+    expect(read()?.status).toBe('cancelled')
   })
 
   it('counts it as well where the caller rests', async () => {

@@ -104,7 +104,7 @@ describe('a pass', () => {
     expect(published.map(({ run_id, kind }) => [run_id, kind])).toEqual([['r1', 'workflow.run.failed']])
   })
 
-  it('has the workers stop what a run called that has ended without them', async () => {
+  it('has the workers stop what a run called that is given up', async () => {
     const { accept, store, clock, reconciler, cancelled } = setup()
     await accept('r1')
     const { fence } = (await store.claim('r1', 'w1', LEASE_MS)) ?? { fence: 0 }
@@ -117,7 +117,6 @@ describe('a pass', () => {
       await reconciler.runOnce()
       await store.claim('r1', 'w1', LEASE_MS)
     }
-    expect(store.read('r1')?.status).toBe('failed')
     expect(cancelled).toHaveLength(1)
   })
 

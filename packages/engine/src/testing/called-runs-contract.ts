@@ -270,22 +270,22 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       expect((await store.recover(100)).overdue.map(({ runId }) => runId)).toContain(caller.id)
     })
 
-    it('cancels a whole tree: what no worker executes is settled, what is executed is marked', async () => {
+    it('cancels a whole tree: what is executed is marked, and what waits for it ends after it, with its whole cost', async () => {
       const { store, read, claimed, suspended } = await family()
       const { caller, child } = await suspended()
       const held = await claimed(child.id)
       await store.commit(aTransition(child.id, held.fence, { calls: [aCall('c1')] }))
       const { settled, active } = await store.requestCancel(caller.id)
       expect(active).toEqual([child.id])
-      expect(settled.map(({ run_id, kind }) => [run_id, kind])).toEqual([[caller.id, 'workflow.run.cancelled']])
-      // The call is under way: it may be charged.
-      expect(settled[0]?.payload).toMatchObject({ cost: { actual: 0.25 } })
+      expect(settled).toEqual([])
       expect(await store.renew([{ runId: child.id, fence: held.fence }], LEASE_MS)).toEqual({
         lost: [],
         cancelled: [child.id],
       })
-      const settledCall = aCall('c1', { outcome: 'cancelled', actualUsd: 0.25 })
+      const settledCall = aCall('c1', { outcome: 'cancelled', actualUsd: 0.4 })
       await store.commit(anEnd(child.id, held.fence, { status: 'cancelled' }, { calls: [settledCall] }))
+      const { events: told } = await store.notify([caller.id])
+      expect(told).toMatchObject([{ run_id: caller.id, payload: { cost: { actual: 0.4 } } }])
       for (const { id } of [caller, child]) {
         const { status, events } = await read(id)
         expect(status).toBe('cancelled')
@@ -293,7 +293,20 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       }
     })
 
-    it('ends what a run has called when the run itself is given up', async () => {
+    it('ends a cancelled run whose called run has ended without telling it', async () => {
+      const { store, read, claimed, suspended, advance } = await family()
+      const { caller, child } = await suspended()
+      const held = await claimed(child.id)
+      await store.requestCancel(caller.id)
+      await advance(31_000)
+      await store.recover(100)
+      expect((await read(caller.id)).status).toBe('running')
+      await store.renew([{ runId: child.id, fence: held.fence }], LEASE_MS)
+      await store.commit(anEnd(child.id, held.fence, { status: 'cancelled' }))
+      expect((await store.recover(100)).events).toMatchObject([{ run_id: caller.id, kind: 'workflow.run.cancelled' }])
+    })
+
+    it('ends what a run has called when the run itself is given up, and that after it', async () => {
       const { store, read, accepted, claimed, loseWorkers, aChild, commits, advance } = await family()
       const caller = await accepted()
       const { fence } = await claimed(caller.id)
@@ -306,13 +319,12 @@ export function calledRunsContract(name: string, setup: () => Promise<Tools>): v
       const held = await claimed(atWork.id)
       const { cancelled, events } = await store.recover(100)
       expect(cancelled).toEqual([atWork.id])
-      expect(events.map(({ run_id, kind }) => [run_id, kind])).toEqual([
-        [caller.id, 'workflow.run.failed'],
-        [queued.id, 'workflow.run.cancelled'],
-      ])
+      expect(events.map(({ run_id, kind }) => [run_id, kind])).toEqual([[queued.id, 'workflow.run.cancelled']])
       expect((await read(queued.id)).status).toBe('cancelled')
       const spends = aTransition(atWork.id, held.fence, { calls: [aCall('c1')] })
       expect(await store.commit(spends)).toEqual({ outcome: 'cancelled' })
+      await store.commit(anEnd(atWork.id, held.fence, { status: 'cancelled' }))
+      expect((await store.recover(100)).events).toMatchObject([{ run_id: caller.id, kind: 'workflow.run.failed' }])
     })
 
     it('counts once what a queued tree has spent when it is settled together', async () => {

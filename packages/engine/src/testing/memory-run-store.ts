@@ -313,15 +313,27 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
     status: 'cancelled' | 'failed',
     error: RunError | null,
   ): RunEvent[] {
+    if (below(row.run.id).some((one) => phase(one) === 'executing')) {
+      if (mayMove('watch', row)) move('watch', row)
+      return []
+    }
     for (const one of row.calls.values()) {
       if (one.outcome === 'pending') row.calls.set(one.id, asUnknown(one))
+    }
+    for (const gate of row.gates.values()) {
+      if (gate.status === 'open') row.gates.set(gate.id, { ...gate, status: 'closed' })
     }
     const ended = end(name, row, status, error, false)
     const caller = row.caller === null ? undefined : rows.get(row.caller.runId)
     if (caller === undefined) return ended
     if (phase(caller) === 'joining') return [...ended, ...join(caller).events]
     if (mayMove('wake', caller)) move('wake', caller, { dueInMs: 0 })
-    return ended
+    return [...ended, ...settleStopped(caller)]
+  }
+
+  /** Ends a cancelled run for which no worker has to be waited. */
+  function settleStopped(row: Row): RunEvent[] {
+    return row.cancelRequested && mayMove('settle', row) ? settle('settle', row, 'cancelled', null) : []
   }
 
   /** Ends a run with its terminal event, as the record does. */
@@ -505,10 +517,11 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       const told = runIds.flatMap((runId) => rows.get(runId) ?? [])
       const woken = told.filter((row) => mayMove('wake', row))
       for (const row of woken) move('wake', row, { dueInMs: WOKEN_GRACE_MS })
+      const stopped = told.flatMap(settleStopped)
       const joined = told.filter((row) => mayMove('join', row)).map(join)
       return {
         deliveries: woken.map(deliveryOf),
-        events: joined.flatMap(({ events }) => events),
+        events: [...stopped, ...joined.flatMap(({ events }) => events)],
         cancelled: joined.flatMap(({ cancelled }) => cancelled),
       }
     },
@@ -579,6 +592,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       const cancelled: string[] = []
       for (const row of movable('expire', limit)) move('expire', row)
       for (const row of movable('alarm', limit)) move('alarm', row)
+      for (const row of rows.values()) if ((row.dueAtMs ?? Infinity) <= now()) events.push(...settleStopped(row))
       for (const row of movable('giveUp', limit)) {
         if (row.cancelRequested) events.push(...settle('giveUp', row, 'cancelled', null))
         else events.push(...settle('giveUp', row, 'failed', CRASHED))

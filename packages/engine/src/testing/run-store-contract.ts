@@ -392,6 +392,24 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
       expect(await store.requestCancel(pending.id)).toEqual({ settled: [], active: [] })
     })
 
+    it('closes the gates that nobody decided when their run ends, and books its open calls', async () => {
+      const { store, accepted, openReview } = await setup()
+      const run = await accepted()
+      const { fence } = await openReview(run.id, ['one', 'two'])
+      await store.decide(run.id, { approve: true, gateId: 'one', by: 'key' })
+      const again = await store.claim(run.id, 'w2', LEASE_MS)
+      await store.commit(aTransition(run.id, again?.fence ?? 0, { calls: [aCall('c')] }))
+      await store.release(run.id, again?.fence ?? 0)
+      await store.requestCancel(run.id)
+      const { gates, calls } = await store.history(run.id)
+      expect(Object.fromEntries(gates.map(({ id, status }) => [id, status]))).toEqual({
+        one: 'approved',
+        two: 'closed',
+      })
+      expect(calls).toMatchObject([{ outcome: 'unknown', actualUsd: 0.25 }])
+      expect(again?.fence).toBeGreaterThan(fence)
+    })
+
     it('settles a cancelled run whose holder died, when its lease is over', async () => {
       const { store, advance, read, accepted, claimed } = await setup()
       const { id } = await accepted()
