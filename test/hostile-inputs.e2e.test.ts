@@ -3,7 +3,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Operation, readDescription } from './described.ts'
-import { type Fabrique, type Operator, startFabrique } from './harness.ts'
+import { type Fabrique, FOX, type Operator, startFabrique } from './harness.ts'
 
 /** What /healthz may take meanwhile, on a machine that runs other tests too; what the attacks took before was seconds. */
 const DELAY_MS_MAX = 1_000
@@ -197,6 +197,52 @@ describe('runs with a mebibyte of input', () => {
     expect((JSON.parse(text) as { warnings: string[] }).warnings).toHaveLength(100)
     expect(delayMs).toBeLessThan(DELAY_MS_MAX)
   })
+})
+
+describe('quotas', () => {
+  it('are not met by a hundred submits at once', async () => {
+    const submits = Array.from({ length: 100 }, () => fabrique.submit(FOX, { key: operator.key }))
+    expect(new Set((await Promise.all(submits)).map(({ id }) => id)).size).toBe(100)
+  })
+
+  it('refuse one organization by 429, say when to come back, and leave the others alone', async () => {
+    const other = await fabrique.createOperator('Neighbour')
+    const { url, kill } = await fabrique.startApi({ QUOTA_SUBMITS_PER_MINUTE: '5' })
+    const submit = (key: string, path = '', body: string = JSON.stringify(FOX)) =>
+      fetch(`${url}/v1/workflows/runs${path}`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${key}`,
+          'content-type': path === '' ? 'application/json' : 'application/jsonl',
+        },
+        body,
+      })
+    try {
+      const answers: Response[] = []
+      for (let count = 0; count < 6; count += 1) answers.push(await submit(operator.key))
+      expect(answers.map(({ status }) => status)).toEqual([202, 202, 202, 202, 202, 429])
+      expect(answers[0]?.headers.get('ratelimit')).toMatch(/^"submits";r=4;t=\d+$/)
+      expect(answers[5]?.headers.get('ratelimit-policy')).toBe('"submits";q=5;w=60')
+      expect(Number(answers[5]?.headers.get('retry-after'))).toBeGreaterThan(0)
+      expect(await (await submit(operator.key, '/batch', JSON.stringify(FOX))).json()).toMatchObject({
+        error: { code: 'quota-exceeded' },
+      })
+      expect((await submit(other.key)).status).toBe(202)
+    } finally {
+      await kill('SIGTERM')
+    }
+  }, 60_000)
+
+  it('bound the schedules of an organization, however many are made at once', async () => {
+    const other = await fabrique.createOperator('Planner')
+    const ask = (path: string, body: object) => fabrique.request(path, { key: other.key, body })
+    const schedule = { cron: '* * * * * *', run_spec: FOX, enabled: false }
+    const schedules = await Promise.all(Array.from({ length: 230 }, () => ask('/v1/schedules', schedule)))
+    expect(schedules.filter(({ status }) => status === 201)).toHaveLength(200)
+    const refused = schedules.filter(({ status }) => status === 429)
+    expect(refused).toHaveLength(30)
+    expect(refused[0]?.headers.get('retry-after')).toBe('60')
+  }, 60_000)
 })
 
 const SPACES = ' '.repeat(14_000)

@@ -48,7 +48,12 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
 
 const NOBODY: Principal = { keyId: '', organizationId: '', role: 'operator', token: null }
 
-function mount(app: Hono<ApiContext>, route: Route, authorize: Authorize, deps: Pick<AppDeps, 'reader'>): void {
+function mount(
+  app: Hono<ApiContext>,
+  route: Route,
+  authorize: Authorize,
+  deps: Pick<AppDeps, 'quotas' | 'reader'>,
+): void {
   const { access } = route
   app.on(route.method.toUpperCase(), route.path, async (c) => {
     const header = c.req.header('authorization') ?? urlCredential(route, c.req.url)
@@ -61,6 +66,7 @@ function mount(app: Hono<ApiContext>, route: Route, authorize: Authorize, deps: 
     const query = parseQuery(route.query, c.req.url)
     const call: Call<never> = { c, principal, query: query as never, param: (name) => c.req.param(name) ?? '' }
     await checkRun(route, call, deps)
+    if (route.submits) await deps.quotas.takeSubmit(principal.organizationId, (name, value) => c.header(name, value))
     return await route.handle(call)
   })
 }

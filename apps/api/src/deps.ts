@@ -5,6 +5,7 @@ import type { ArtifactStore, Clock, Log, ScheduleStore } from '@fabrique/engine'
 import type { LedgerTotal } from '@fabrique/schema'
 import type { BullRunQueue, News } from '@fabrique/queue'
 import type { EventStreams } from './event-streams.ts'
+import type { Quotas } from './quotas.ts'
 import type { OrganizationFeeds } from './organization-feeds.ts'
 import type { RunFeeds } from './run-feeds.ts'
 
@@ -20,6 +21,7 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   log: Log
   news: News
   organizationFeeds: OrganizationFeeds
+  quotas: Quotas
   reader: RunReader
   runFeeds: RunFeeds
   schedules: ScheduleStore

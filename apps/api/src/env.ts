@@ -12,6 +12,10 @@ export const ApiEnv = {
   /** Event streams open at once in this process, and of these by one key. */
   SSE_STREAMS_MAX: integerVariable(5_000, 1, 100_000),
   SSE_STREAMS_PER_KEY_MAX: integerVariable(2_500, 1, 100_000),
+  /** What one organization may ask for: submits at each API process, runs that have not ended, GiB of stored files. */
+  QUOTA_SUBMITS_PER_MINUTE: integerVariable(120_000, 1, 100_000_000),
+  QUOTA_OPEN_RUNS: integerVariable(500_000, 1, 100_000_000),
+  QUOTA_STORED_GIB: integerVariable(1_000, 1, 1_000_000),
   /** Origins whose pages may use the API from browsers. */
   FABRIQUE_CORS_ORIGINS: z
     .string()

@@ -22,6 +22,8 @@ export const ANSWER_HEADERS = {
   'Idempotent-Replayed': '`true`: the run was accepted before, under the same key.',
   Location: 'Where the resource is.',
   'Preference-Applied': 'The wait that was granted.',
+  RateLimit: 'How many submits are left (`r`), and in how many seconds all are again (`t`).',
+  'RateLimit-Policy': 'How many submits (`q`) an organization has in so many seconds (`w`).',
   'Retry-After': 'Whole seconds after which trying again makes sense.',
   'WWW-Authenticate': 'How to authenticate.',
   'X-Request-Id': 'The id of the request in logs and problems.',

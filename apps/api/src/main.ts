@@ -17,6 +17,7 @@ import {
   createWebhookStore,
   migrate,
   readLedgerTotals,
+  readUsage,
   seed,
   SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
@@ -37,6 +38,7 @@ import { createApp } from './app.ts'
 import { ApiEnv } from './env.ts'
 import { createEventStreams } from './event-streams.ts'
 import { createOrganizationFeeds } from './organization-feeds.ts'
+import { createQuotas } from './quotas.ts'
 import { createRunFeeds } from './run-feeds.ts'
 import { limitedServer } from './server-limits.ts'
 
@@ -78,6 +80,14 @@ await runService(log, async (life) => {
     log,
     news,
     organizationFeeds: createOrganizationFeeds({ eventLog, news }),
+    quotas: createQuotas(
+      {
+        submitsPerMinute: env.QUOTA_SUBMITS_PER_MINUTE,
+        openRuns: env.QUOTA_OPEN_RUNS,
+        storedBytes: env.QUOTA_STORED_GIB * 2 ** 30,
+      },
+      (organizationId) => readUsage(db, organizationId),
+    ),
     reader,
     runFeeds: createRunFeeds({ reader, eventLog, news }),
     schedules: createScheduleStore(db),

@@ -71,8 +71,8 @@ export function openApiDocument(routes: readonly Route[]): Json {
   }
 
   function operation(route: Route): Json {
-    const { id, path, summary, access, body, bodyTypes = DOCUMENT_TYPES, headers = [] } = route
-    const names: readonly HeaderName[] = ['X-Request-Id', ...headers]
+    const { id, path, summary, access, body, bodyTypes = DOCUMENT_TYPES, submits, headers = [] } = route
+    const names: readonly HeaderName[] = ['X-Request-Id', ...headers, ...(submits ? RATE_LIMIT : [])]
     const query = schemaOf(route.query, 'input')
     const required = (query.required ?? []) as string[]
     const answers = Object.entries(route.answers).map(([status, answer]) => [
@@ -171,6 +171,9 @@ export function openApiDocument(routes: readonly Route[]): Json {
   return JSON.parse(JSON.stringify(document).replaceAll(DEFS, COMPONENTS)) as Json
 }
 
+/** Of all answers to submits, those that refuse them too. */
+const RATE_LIMIT: readonly HeaderName[] = ['RateLimit', 'RateLimit-Policy']
+
 const MEANINGS: Record<string, string> = {
   200: 'What was asked for.',
   201: 'It was made.',
@@ -183,8 +186,9 @@ const MEANINGS: Record<string, string> = {
 }
 
 /** What can go wrong on a route: by its access, its path, its document, and what it names itself. */
-function problemsOf({ access, path, body, bodyTypes, problems = [] }: Route): ErrorCode[] {
+function problemsOf({ access, path, body, bodyTypes, submits, problems = [] }: Route): ErrorCode[] {
   const found = new Set<ErrorCode>(['bad-query', 'bad-header', 'internal', ...problems])
+  if (submits) found.add('quota-exceeded')
   if (access !== 'public') found.add('unauthenticated').add('unavailable')
   if (access === 'admin') found.add('forbidden')
   if (path.includes(':')) found.add('not-found')
@@ -212,6 +216,7 @@ function problemResponse(codes: readonly ErrorCode[], schema: Json): Json {
   const headers: HeaderName[] = ['X-Request-Id']
   if (status === 401) headers.push('WWW-Authenticate')
   if (codes.some((code) => errorRow(code).retry)) headers.push('Retry-After')
+  if (status !== 401) headers.push(...RATE_LIMIT)
   return {
     description: codes.map((code) => `\`${code}\`: ${errorRow(code).title}.`).join(' '),
     headers: headersOf(headers),

@@ -46,6 +46,8 @@ export interface Route {
   answers: Record<number, Answer>
   /** What can go wrong beside what the row's other fields imply: see `problemsOf` of the description. */
   problems?: readonly ErrorCode[]
+  /** Whether a request counts as a submit of its organization. */
+  submits?: boolean
   /** The headers that mean something here, of the request and of the answers. */
   headers?: readonly HeaderName[]
   handle(call: Call<never>): Promise<Response> | Response

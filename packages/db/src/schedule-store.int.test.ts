@@ -11,8 +11,8 @@ async function setup() {
   onTestFinished(drop)
   const ids = createSequentialIds()
   const store = createScheduleStore(db)
-  const create = (enabled = true) =>
-    store.create({
+  const create = async (enabled = true) => {
+    const made = await store.create({
       id: ids.next(),
       organizationId: 'system',
       drafts: false,
@@ -23,6 +23,9 @@ async function setup() {
       overlap: 'skip',
       enabled,
     })
+    if (made === null) throw new Error('no schedule was made')
+    return made
+  }
   return { db, ids, store, create }
 }
 

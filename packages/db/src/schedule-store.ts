@@ -1,9 +1,11 @@
 // Schedules as rows, and who of many workers deals with one that is due.
 // Hides that only PostgreSQL's clock counts, and that a holder which was silent for too long writes nothing any more.
 import type { DueSchedule, NewSchedule, ScheduleStore, StoredSchedule } from '@fabrique/engine'
+import { SCHEDULES_MAX } from '@fabrique/schema'
 import { type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
 import { camelCased, snakeCased } from './row-shape.ts'
+import { countInTurn } from './usage-reader.ts'
 import type { Tables } from './tables.ts'
 
 type Row = Selectable<Tables['schedules']>
@@ -21,17 +23,20 @@ returning s.*, now() as now, not exists (
 export function createScheduleStore(db: Db): ScheduleStore {
   return {
     async create(schedule: NewSchedule) {
-      const row = await db.kysely
-        .insertInto('schedules')
-        .values({
-          ...snakeCased(schedule),
-          run_spec: JSON.stringify(schedule.runSpec),
-          due_at: schedule.enabled ? sql<Date>`now()` : null,
-          last_error: JSON.stringify(null),
-        })
-        .returningAll()
-        .executeTakeFirstOrThrow()
-      return stored(row)
+      return await db.kysely.transaction().execute(async (trx) => {
+        if ((await countInTurn(trx, 'schedules', schedule.organizationId)) >= SCHEDULES_MAX) return null
+        const row = await trx
+          .insertInto('schedules')
+          .values({
+            ...snakeCased(schedule),
+            run_spec: JSON.stringify(schedule.runSpec),
+            due_at: schedule.enabled ? sql<Date>`now()` : null,
+            last_error: JSON.stringify(null),
+          })
+          .returningAll()
+          .executeTakeFirstOrThrow()
+        return stored(row)
+      })
     },
     async get(organizationId, id) {
       const row = await db.kysely

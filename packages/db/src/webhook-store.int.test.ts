@@ -8,7 +8,7 @@ import { createRunStore } from './runs/run-store.ts'
 import { createTestDb } from './testing.ts'
 import { createDeliveryStore, createWebhookStore } from './webhook-store.ts'
 
-const CLAIM = { limit: 100, perEndpoint: 4, leaseMs: 15_000 }
+const CLAIM = { limit: 100, perOrganization: 50, perEndpoint: 4, slow: [] as string[], leaseMs: 15_000 }
 const OK: Attempt = { status: 200, error: null, durationMs: 5, retryAfterMs: 0 }
 const DOWN: Attempt = { status: 503, error: 'HTTP 503', durationMs: 5, retryAfterMs: 0 }
 const RETRY = { is: 'retry', delayMs: 30_000 } as const
@@ -68,6 +68,35 @@ function anEnd(runId: string, { id, seq }: { id: string; seq: number }) {
   const kind = 'workflow.run.completed'
   return { run_id: runId, seq, id, kind, node_key: null, payload: '{}', timestamp: new Date() }
 }
+
+describe('organizations', () => {
+  it('take turns, so that one with many due deliveries does not delay the one of another', async () => {
+    const { endpoint, endedRun, deliveries, advance } = await setup()
+    const many = new Set<string>()
+    for (let index = 0; index < 5; index += 1) many.add((await endpoint()).id)
+    const one = await endpoint('other')
+    for (let index = 0; index < 4; index += 1) await endedRun()
+    await advance(60_000)
+    await endedRun('other')
+
+    const first = await deliveries.claim({ ...CLAIM, limit: 2 })
+    expect(first.map(({ endpointId }) => endpointId)).toContain(one.id)
+    // A share of all that stands, in later looks too.
+    const second = await deliveries.claim({ ...CLAIM, perOrganization: 7 })
+    expect(second).toHaveLength(6)
+    expect(second.every(({ endpointId }) => many.has(endpointId))).toBe(true)
+    expect(await deliveries.claim({ ...CLAIM, perOrganization: 7 })).toEqual([])
+  })
+
+  it('have one place for an endpoint that is slow', async () => {
+    const { endpoint, endedRun, deliveries } = await setup()
+    const { id } = await endpoint()
+    for (let index = 0; index < 3; index += 1) await endedRun()
+    expect(await deliveries.claim({ ...CLAIM, slow: [id] })).toHaveLength(1)
+    expect(await deliveries.claim({ ...CLAIM, slow: [id] })).toEqual([])
+    expect(await deliveries.claim(CLAIM)).toHaveLength(2)
+  })
+})
 
 describe('an event', () => {
   it('that ends a run makes one delivery for each endpoint of its organization, with the bytes of the contract', async () => {

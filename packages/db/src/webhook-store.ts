@@ -17,6 +17,7 @@ import { type ExpressionBuilder, type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
 import { camelCased, snakeCased, withTimesAsText } from './row-shape.ts'
 import type { Tables } from './tables.ts'
+import { countInTurn } from './usage-reader.ts'
 
 type Endpoint = Selectable<Tables['webhook_endpoints']>
 type Delivery = Selectable<Tables['webhook_deliveries']>
@@ -35,25 +36,34 @@ const ENDPOINT_COLUMNS = [
 const ATTEMPTS_KEPT = 20
 const FORMER_SECRET_HOURS = 24
 
-// Healthy endpoints first. The counts are of claims that stand, in all processes; two at once may exceed them by one round.
+// Healthy endpoints first, and organizations in turns: of one with fifty due and one with one, the second is among the
+// first two. The counts are of claims that stand, in all processes; two at once may exceed them by one round.
 const CLAIM = `
-with due as (
-  select d.* from webhook_endpoints w
+with held as (
+  select w.organization_id, count(*) as claims from webhook_deliveries c
+  join webhook_endpoints w on w.id = c.endpoint_id where c.claimed_until > now() group by 1
+), due as (
+  select d.*, w.organization_id, w.failing_since is not null as failing, row_number() over (
+    partition by w.organization_id order by w.failing_since is not null, d.next_attempt_at) as turn
+  from webhook_endpoints w
   cross join lateral (
     select endpoint_id, event_id, next_attempt_at from webhook_deliveries
     where endpoint_id = w.id and status = 'pending' and next_attempt_at <= now()
     order by next_attempt_at
-    limit greatest(0, (case when w.failing_since is null then $2::int else 1 end) - (
+    limit greatest(0, (case when w.failing_since is null and w.id <> all($5::text[]) then $2::int else 1 end) - (
       select count(*) from webhook_deliveries c where c.endpoint_id = w.id and c.claimed_until > now()))
     for update skip locked
   ) d
   where w.disabled_at is null
-  order by w.failing_since is not null, d.next_attempt_at limit $1
+), taken as (
+  select due.* from due left join held using (organization_id)
+  where turn <= $4::int - coalesce(claims, 0)
+  order by failing, turn, next_attempt_at limit $1
 )
 update webhook_deliveries d set fence = fence + 1, claimed_until = now() + $3::int * interval '1 ms',
   next_attempt_at = now() + $3::int * interval '1 ms'
-from due, webhook_endpoints w
-where d.endpoint_id = due.endpoint_id and d.event_id = due.event_id and w.id = d.endpoint_id
+from taken, webhook_endpoints w
+where d.endpoint_id = taken.endpoint_id and d.event_id = taken.event_id and w.id = d.endpoint_id
 returning d.endpoint_id, d.event_id, d.body, d.failures, d.fence, w.url, w.max_retries, w.secret,
   case when w.former_until > now() then w.former_secret end as former_secret, now() as claimed_at`
 
@@ -92,8 +102,9 @@ export function createDeliveryStore(db: Db): DeliveryStore {
   }
   return {
     settleDisabled,
-    async claim({ limit, perEndpoint, leaseMs }) {
-      const rows = await db.query<ClaimRow>('webhooks.claim', CLAIM, [limit, perEndpoint, leaseMs])
+    async claim({ limit, perOrganization, perEndpoint, slow, leaseMs }) {
+      const bounds = [limit, perEndpoint, leaseMs, perOrganization, slow]
+      const rows = await db.query<ClaimRow>('webhooks.claim', CLAIM, bounds)
       return rows.map(
         ({ secret, former_secret, ...row }): DueDelivery => ({
           ...camelCased(row),
@@ -137,14 +148,7 @@ export function createWebhookStore(db: Db, ids: Ids) {
       endpoint: { url: string; eventFilter: EventKind[]; maxRetries: number },
     ): Promise<CreatedWebhook | null> {
       return await db.kysely.transaction().execute(async (trx) => {
-        // One at a time in an organization, so that the count holds.
-        await trx.selectFrom('organizations').select('id').where('id', '=', organizationId).forNoKeyUpdate().execute()
-        const { count } = await trx
-          .selectFrom('webhook_endpoints')
-          .select(({ fn }) => fn.countAll<string>().as('count'))
-          .where(live(organizationId))
-          .executeTakeFirstOrThrow()
-        if (Number(count) >= WEBHOOKS_MAX) return null
+        if ((await countInTurn(trx, 'webhook_endpoints', organizationId)) >= WEBHOOKS_MAX) return null
         const row = await trx
           .insertInto('webhook_endpoints')
           .values({

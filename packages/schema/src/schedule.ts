@@ -8,6 +8,9 @@ import { Instant, JsonRecord } from './json.ts'
 export const OVERLAPS = ['skip', 'queue', 'cancel_other'] as const
 export type Overlap = (typeof OVERLAPS)[number]
 
+/** Schedules of one organization. */
+export const SCHEDULES_MAX = 200
+
 const FIELDS = /^\S+(?:\s+\S+){4,5}$/
 const NICKNAME = /^@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)$/i
 

@@ -1,6 +1,7 @@
 // The loop that brings due deliveries to their receivers, in every worker process, for as long as it lives.
 // Hides pace and fairness: a receiver that is slow or away holds a place or two, and delays no other's deliveries.
 import type { Clock, Log } from '@fabrique/engine'
+import { LRUCache } from 'lru-cache'
 import type { Attempt, Sender } from './send.ts'
 
 /** A delivery that this process has taken. Its id is that of its event, within its endpoint. */
@@ -26,10 +27,17 @@ export type Verdict = { is: 'delivered' | 'exhausted' | 'gone' } | { is: 'retry'
 /** The record of deliveries. Every method is safe to call from many processes at once. */
 export interface DeliveryStore {
   /**
-   * Takes due deliveries for `leaseMs`, at most `limit`, and of one endpoint at most `perEndpoint` at a time (of one that
-   * fails: one). What is not recorded by then is due again.
+   * Takes due deliveries for `leaseMs`, at most `limit`, organizations in turns. At a time there are at most
+   * `perOrganization` of one organization, and `perEndpoint` of one endpoint (one, where it fails or is among `slow`).
+   * What is not recorded by then is due again.
    */
-  claim(request: { limit: number; perEndpoint: number; leaseMs: number }): Promise<DueDelivery[]>
+  claim(request: {
+    limit: number
+    perOrganization: number
+    perEndpoint: number
+    slow: string[]
+    leaseMs: number
+  }): Promise<DueDelivery[]>
   record(delivery: DueDelivery, attempt: Attempt, verdict: Verdict): Promise<void>
   /** Ends what is still owed to endpoints that were disabled meanwhile. */
   settleDisabled(): Promise<void>
@@ -39,7 +47,12 @@ export interface DeliveryStore {
 const POLL_MS = 500
 const SETTLE_EVERY_MS = 60_000
 const IN_FLIGHT_MAX = 200
+/** Those of four organizations fill a process, and each of them has fifty endpoints at most. */
+const PER_ORGANIZATION_MAX = 50
 const PER_ENDPOINT_MAX = 8
+/** An endpoint whose last answer took longer gets one place until it answers faster. */
+const SLOW_MS = 2_000
+const SLOW_KEPT = 1_000
 /** Longer than an attempt can take, so that a living process is never doubled. */
 const LEASE_MS = 15_000
 
@@ -79,10 +92,13 @@ export function createDispatcher(deps: {
 }) {
   const { store, sender, clock, log } = deps
   const underWay = new Set<Promise<void>>()
+  const slow = new LRUCache<string, true>({ max: SLOW_KEPT })
 
   async function deliver(delivery: DueDelivery): Promise<void> {
     const { eventId, url, body, secrets, claimedAt } = delivery
     const attempt = await sender.send({ id: eventId, url, body, secrets, sentAt: claimedAt })
+    if (attempt.durationMs > SLOW_MS) slow.set(delivery.endpointId, true)
+    else slow.delete(delivery.endpointId)
     deps.killpoint?.('D1')
     const verdict = judge(delivery, attempt)
     await store.record(delivery, attempt, verdict)
@@ -97,7 +113,8 @@ export function createDispatcher(deps: {
   async function claim(): Promise<DueDelivery[]> {
     const limit = IN_FLIGHT_MAX - underWay.size
     if (limit === 0) return []
-    return await store.claim({ limit, perEndpoint: PER_ENDPOINT_MAX, leaseMs: LEASE_MS }).catch((err: unknown) => {
+    const bounds = { limit, perOrganization: PER_ORGANIZATION_MAX, perEndpoint: PER_ENDPOINT_MAX, leaseMs: LEASE_MS }
+    return await store.claim({ ...bounds, slow: [...slow.keys()] }).catch((err: unknown) => {
       log.warn({ err }, 'webhook deliveries could not be looked up; the next look tries again')
       return []
     })

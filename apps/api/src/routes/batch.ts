@@ -31,7 +31,7 @@ const UNREAD_ANSWERS_BYTES = 16 * 1024 * 1024
 /** So that an answer stays small however much is wrong with its line. */
 const PROBLEMS_PER_LINE = 10
 
-type BatchDeps = Pick<AppDeps, 'log' | 'submitter'>
+type BatchDeps = Pick<AppDeps, 'log' | 'quotas' | 'submitter'>
 
 export function batchRoutes(deps: BatchDeps): Route[] {
   return [
@@ -70,6 +70,7 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
 
   async function submitLine(bytes: Uint8Array | null, number: number) {
     if (bytes === null) throw new FabriqueError('body-too-large', 'The line is larger than 1 MiB.')
+    await deps.quotas.takeSubmit(principal.organizationId)
     const parsed = parseDocument(bytes, 'json')
     if (!parsed.ok) throw explained(unreadable(parsed))
     if (Array.isArray(parsed.document.value))

@@ -127,6 +127,7 @@ export function runRoutes(deps: RunDeps): Route[] {
     body: publishedSchema('run-spec'),
     answers: { 200: DryRun, 202: RunResource },
     problems: SUBMIT_PROBLEMS,
+    submits: true,
     headers: ['Idempotency-Key', 'Prefer', 'Location', 'Idempotent-Replayed', 'Preference-Applied'],
     handle: submit,
   } as const
@@ -188,6 +189,7 @@ export function runRoutes(deps: RunDeps): Route[] {
       summary: 'Go on where a failed or cancelled run stopped, as a new run; nothing finished is paid again',
       answers: { 202: RunResource },
       problems: ['not-retryable', 'not-runnable', 'idempotency-mismatch'],
+      submits: true,
       headers: ['Idempotency-Key', 'Location', 'Idempotent-Replayed'],
       async handle({ c, principal: { organizationId }, param }) {
         const idempotencyKey = idempotencyKeyOf(c)

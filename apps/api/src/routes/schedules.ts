@@ -33,7 +33,7 @@ export function scheduleRoutes({
       summary: 'Submit a run-spec again and again, by a cron expression',
       body: ScheduleRequest,
       answers: { 201: ScheduleResource },
-      problems: SUBMIT_PROBLEMS,
+      problems: [...SUBMIT_PROBLEMS, 'quota-exceeded'],
       headers: ['Location'],
       async handle({ c, principal }) {
         const document = await readDocument(c)
@@ -84,6 +84,7 @@ export function scheduleRoutes({
       summary: 'Submit the run-spec of a schedule once, now, paused or not',
       answers: { 202: RunResource },
       problems: SUBMIT_PROBLEMS,
+      submits: true,
       headers: ['Idempotency-Key', 'Location', 'Idempotent-Replayed'],
       async handle({ c, principal, param }) {
         const schedule = orNotFound(await schedules.get(principal.organizationId, param('id')), 'schedule')

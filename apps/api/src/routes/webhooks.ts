@@ -39,6 +39,7 @@ export function webhookRoutes({
       summary: 'Register a webhook; its secret is shown once',
       body: NewWebhook,
       answers: { 201: CreatedWebhook },
+      problems: ['quota-exceeded'],
       headers: ['Location'],
       async handle({ c, principal }) {
         const document = await readDocument(c)
@@ -47,8 +48,9 @@ export function webhookRoutes({
         const made = await webhooks.create(principal.organizationId, { url, eventFilter, maxRetries })
         if (made !== null) return c.json(made, 201, { location: `/v1/webhooks/${made.id}` })
         throw new FabriqueError(
-          'validation-failed',
+          'quota-exceeded',
           `An organization has at most ${WEBHOOKS_MAX} webhooks; delete one that is not needed.`,
+          { retryAfterS: 60 },
         )
       },
     }),

@@ -11,6 +11,7 @@ import * as callBills from './0008-call-bills.ts'
 import * as accessTokens from './0009-access-tokens.ts'
 import * as recordOutages from './0010-record-outages.ts'
 import * as closedGates from './0011-closed-gates.ts'
+import * as storedBytes from './0012-stored-bytes.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -24,4 +25,5 @@ export const migrations: Record<string, Migration> = {
   '0009-access-tokens': accessTokens,
   '0010-record-outages': recordOutages,
   '0011-closed-gates': closedGates,
+  '0012-stored-bytes': storedBytes,
 }

@@ -10,6 +10,7 @@ import {
   type ScheduleFault,
   type ScheduleRequest,
   type ScheduleResource,
+  SCHEDULES_MAX,
 } from '@fabrique/schema'
 import { Cron } from 'croner'
 import type { Clock, Ids, Log } from '../ports.ts'
@@ -65,8 +66,8 @@ export type ScheduleChange = Partial<
 
 /** The record of schedules. */
 export interface ScheduleStore {
-  /** Stores it, to be looked at at once where it is enabled. */
-  create(schedule: NewSchedule): Promise<StoredSchedule>
+  /** Stores it, to be looked at at once where it is enabled. Null where the organization has as many as it may. */
+  create(schedule: NewSchedule): Promise<StoredSchedule | null>
   get(organizationId: string, id: string): Promise<StoredSchedule | null>
   /** Newest first, older than `before`. */
   list(organizationId: string, limit: number, before: string | null): Promise<StoredSchedule[]>
@@ -168,7 +169,10 @@ export async function createSchedule(
   const edit = editOf(request, owner)
   checkTiming(edit, new Date(deps.clock.nowMs()))
   await checkSpec(deps.submitter, owner, request.run_spec)
-  return await deps.store.create({ id: deps.ids.next(), organizationId: owner.organizationId, ...edit })
+  const created = await deps.store.create({ id: deps.ids.next(), organizationId: owner.organizationId, ...edit })
+  if (created !== null) return created
+  const message = `An organization has at most ${SCHEDULES_MAX} schedules; delete one that is not needed.`
+  throw new FabriqueError('quota-exceeded', message, { retryAfterS: 60 })
 }
 
 /**
