@@ -50,6 +50,15 @@ export function isConflict(error: unknown): boolean {
   return [code, cause?.code].some((one) => one === '40001' || one === '40P01')
 }
 
+/**
+ * True where the statement's data is the fault: 22 are values that their type cannot hold, 54 are too deep or too large,
+ * and a RangeError is the same said by Node.
+ */
+export function isUnstorable(error: unknown): boolean {
+  const { code } = error as { code?: unknown }
+  return error instanceof RangeError || (typeof code === 'string' && /^(22|54)[0-9A-Z]{3}$/.test(code))
+}
+
 /** Throws `unavailable` where the record is away, the error itself otherwise. */
 export function rethrow(error: unknown): never {
   if (!isAway(error)) throw error

@@ -246,12 +246,14 @@ export interface Transition {
 
 /**
  * `lost`: another holder or a terminal status; stop at once. `cancelled`: a cancel stands and this was not its finish.
- * `over-budget`: a day's cap does not allow the calls; nothing was written.
+ * `over-budget`: a day's cap does not allow the calls; nothing was written. `unstorable`: the record cannot hold what is in
+ * it, and never will; nothing was written.
  */
 export type CommitOutcome =
   | { outcome: 'committed'; events: RunEvent[] }
   | { outcome: 'lost' }
   | { outcome: 'cancelled' }
+  | { outcome: 'unstorable' }
   | { outcome: 'over-budget'; cap: DayCap; spentUsd: number }
 
 export interface RunHistory {

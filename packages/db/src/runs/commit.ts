@@ -11,6 +11,7 @@ import {
 } from '@fabrique/engine'
 import { firstEvents, roundUsd } from '@fabrique/schema'
 import { sql, type Transaction } from 'kysely'
+import { isUnstorable } from '../away.ts'
 import { createBatcher } from '../batcher.ts'
 import { type Db, queryIn } from '../client.ts'
 import type { Tables } from '../tables.ts'
@@ -176,8 +177,13 @@ export function createCommit(db: Db, ids: Ids): (transition: Transition) => Prom
   return async (transition) => {
     const item = { transition, eventIds: transition.events.map(() => ids.next()) }
     const { dayCaps } = transition
-    if (dayCaps === undefined || begunCalls(transition).length === 0) return await batcher.write(item)
-    return await commitUnderCaps(item, dayCaps)
+    try {
+      if (dayCaps === undefined || begunCalls(transition).length === 0) return await batcher.write(item)
+      return await commitUnderCaps(item, dayCaps)
+    } catch (error) {
+      if (!isUnstorable(error)) throw error
+      return { outcome: 'unstorable' }
+    }
   }
 
   /** Accepts the runs that steps call, each only where its caller's transition is applied. */

@@ -8,7 +8,7 @@ import {
   createSequentialIds,
   runStoreContract,
 } from '@fabrique/engine/testing'
-import type { RunError, RunEvent, RunStatus } from '@fabrique/schema'
+import type { JsonValue, RunError, RunEvent, RunStatus } from '@fabrique/schema'
 import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createDb, type Db } from '../client.ts'
@@ -250,3 +250,29 @@ describe('leases over an outage of the record', () => {
     expect(await isHeld()).toBe(true)
   })
 })
+
+it.each([
+  ['a NUL in a text', { gates: [{ id: 'g', name: 'g', type: 'safety', status: 'failed' as const, detail: 'no\0' }] }],
+  ['an answer nested without end', { checkpoints: [aCheckpoint('a', { output: nested(100_000) })] }],
+])('says of %s that it cannot be stored, and of that alone among concurrent transitions', async (_, poison) => {
+  const { store, dispose } = await open()
+  onTestFinished(dispose)
+  const runs = ['bad', 'good 1', 'good 2']
+  const fences = new Map<string, number>()
+  for (const id of runs) {
+    await store.accept(aNewRun(id))
+    fences.set(id, (await store.claim(id, 'w', 60_000))?.fence ?? 0)
+  }
+  const outcomes = await Promise.all(
+    runs.map((id) =>
+      store.commit(aTransition(id, fences.get(id) ?? 0, id === 'bad' ? poison : { calls: [aCall(id)] })),
+    ),
+  )
+  expect(outcomes.map(({ outcome }) => outcome)).toEqual(['unstorable', 'committed', 'committed'])
+})
+
+function nested(levels: number): JsonValue {
+  let value: JsonValue = 'deep'
+  for (let level = 0; level < levels; level += 1) value = [value]
+  return value
+}

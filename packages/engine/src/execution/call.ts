@@ -20,6 +20,7 @@ import { type Bound, likelyAnswer } from '../template/likely-answer.ts'
 import { requestFor } from '../template/parameters.ts'
 import { callId } from '../unit-key.ts'
 import { asUnknown, bookedAs, booking, type Prices, timed } from './call-bill.ts'
+import { storable } from './storable.ts'
 
 /** How often an answer is staged again while the store cannot be reached. */
 const STAGE_AGAIN_MS = 1_000
@@ -296,7 +297,7 @@ async function complete(
   }
   try {
     if (made === null) {
-      made = await askUntilMade(deps, site, asked, () => sent, update)
+      made = storableAnswer(await askUntilMade(deps, site, asked, () => sent, update))
       deps.killpoint?.('W5')
       await stage(deps, site, record.id, made)
     }
@@ -355,6 +356,17 @@ async function askUntilMade(
       if (isOutOfTime(site)) throw notInTime(error)
       throw site.signal.aborted ? error : undelivered('its result cannot be had', error)
     }
+  }
+}
+
+/** An answer that a run can keep; the failure of one that it cannot keep says what it used. */
+function storableAnswer(answer: ProviderAnswer): ProviderAnswer {
+  try {
+    return storable(answer)
+  } catch (error) {
+    if (!StepFailure.is(error)) throw error
+    const { output: _, files: __, links: ___, reported: ____, ...facts } = answer
+    throw new StepFailure('invalid', error.message, { billed: 'yes', code: error.code, facts })
   }
 }
 

@@ -1,8 +1,8 @@
-import { FabriqueError, type RunEvent, type Step } from '@fabrique/schema'
+import { FabriqueError, type JsonValue, type RunEvent, type Step } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import type { ProviderRequest } from '../catalog.ts'
 import { StepFailure } from '../failure.ts'
-import type { NewRun, RunStore } from '../ports.ts'
+import type { NewRun, RunStore, Transition } from '../ports.ts'
 import type { Definition } from '../specification.ts'
 import { aCheckpoint, aDefinition, aNewRun, aTransition } from '../testing/factories.ts'
 import { answerTo, asking, createTestEngine, pinned } from '../testing/test-engine.ts'
@@ -279,6 +279,69 @@ describe('a run whose record is away', () => {
     })
     await expect(broken.execute('r1', never)).rejects.toBe(bug)
     expect(released).toBe(0)
+  })
+})
+
+describe('a run that breaks its commit', () => {
+  it.each([
+    ['of a finished step', ({ checkpoints }: Transition) => checkpoints.length > 0],
+    ['of a call', ({ calls }: Transition) => calls.some(({ outcome, bill }) => outcome === 'failed' && bill !== null)],
+  ])('%s is failed at once with its reason, and what it has paid is booked', async (_, isRefused) => {
+    let asked = 0
+    const { accept, engineOver, store, published, clock } = setup(async ({ request }) => {
+      asked += 1
+      if (asked === 1) throw new StepFailure('server', 'busy', { billed: 'yes' })
+      return answerTo(request)
+    })
+    await accept('r', asking([{ id: 'a', prompt: 'do a', retry: { maxAttempts: 2, backoffMs: 10 } }]))
+    const engine = engineOver({
+      commit: async (transition) =>
+        isRefused(transition) ? { outcome: 'unstorable' } : await store.commit(transition),
+    })
+    const execution = engine.execute('r', never)
+    let isOver = false
+    void execution.finally(() => (isOver = true))
+    while (!isOver) {
+      await new Promise((resolve) => setImmediate(resolve))
+      clock.advance(10)
+    }
+    expect(await execution).toBe('finished')
+    const run = store.read('r')
+    expect(run).toMatchObject({ status: 'failed', error: { code: 'unstorable-answer' } })
+    expect(run?.calls.map(({ outcome }) => outcome)).not.toContain('pending')
+    const spent = run?.calls.reduce((sum, { actualUsd }) => sum + (actualUsd ?? Number.NaN), 0)
+    expect(spent).toBe(0.25 * asked)
+    expect(published.at(-1)).toMatchObject({ kind: 'workflow.run.failed', payload: { cost: { actual: spent } } })
+  })
+
+  it('with an answer nested without end fails as its step, asked once and booked', async () => {
+    let deep: JsonValue = 'deep'
+    for (let level = 0; level < 100_000; level += 1) deep = [deep]
+    let asked = 0
+    const { accept, engineOver, store } = setup(async ({ request }) => {
+      asked += 1
+      const answer = answerTo(request)
+      return { ...answer, output: { ...answer.output, deep } }
+    })
+    await accept('r', asking([{ id: 'a', prompt: 'do a' }]))
+    expect(await engineOver().execute('r', never)).toBe('finished')
+    expect(store.read('r')).toMatchObject({
+      status: 'failed',
+      error: { code: 'unstorable-answer', node_key: 'a' },
+      calls: [{ outcome: 'failed', actualUsd: 0.25 }],
+    })
+    expect(asked).toBe(1)
+  })
+
+  it('does not with characters that cannot be stored: they are replaced where they come in', async () => {
+    const { accept, engineOver, store } = setup(async ({ request }) => ({
+      ...answerTo(request),
+      output: { text: 'a\0b\uD800' },
+    }))
+    await accept('r', asking([{ id: 'a', prompt: 'do a' }]))
+    expect(await engineOver().execute('r', never)).toBe('finished')
+    expect(store.read('r')?.status).toBe('completed')
+    expect((await store.history('r')).checkpoints[0]?.output).toMatchObject({ text: 'a\uFFFDb\uFFFD' })
   })
 })
 

@@ -4,7 +4,7 @@ import { FabriqueError, isTerminal, type Step } from '@fabrique/schema'
 import { LRUCache } from 'lru-cache'
 import { conclude, finish, openGate, suspend } from './end-run.ts'
 import { ExpressionError } from '../template/expression.ts'
-import { backoffMs } from '../failure.ts'
+import { backoffMs, StepFailure } from '../failure.ts'
 import { announce } from '../follow-up.ts'
 import { continuation, retriedHistory } from '../inheritance.ts'
 import { outlasting } from './outage.ts'
@@ -134,12 +134,17 @@ async function advance(deps: EngineDeps, state: RunState, signal: AbortSignal): 
   try {
     return await loop(execution)
   } catch (error) {
-    if (!(error instanceof RunTaken)) {
+    // What a run has made breaks its commit, and would break it for every other worker too.
+    const isBroken = StepFailure.is(error)
+    if (!isBroken && !(error instanceof RunTaken)) {
       await stopSteps(execution, 'lost')
       throw error
     }
     // A cancel may reach the record before it reaches this worker: it ends the run here. A second refusal is a loss.
-    return await interrupt(execution, error.outcome === 'lost' ? 'lost' : 'cancel').catch((late: unknown) => {
+    const ending = isBroken
+      ? endAsBroken(execution, error)
+      : interrupt(execution, error.outcome === 'lost' ? 'lost' : 'cancel')
+    return await ending.catch((late: unknown) => {
       if (late instanceof RunTaken) return 'lost' as const
       throw late
     })
@@ -280,6 +285,14 @@ async function endByFailure(execution: Execution): Promise<ExecutionOutcome> {
     if (state.suspended.size > 0) return await suspendAndCheck(deps, state)
   }
   return await conclude(deps, state)
+}
+
+async function endAsBroken(execution: Execution, { code, message }: StepFailure): Promise<ExecutionOutcome> {
+  const { deps, state } = execution
+  await stopSteps(execution, 'cancel')
+  if (state.children.size > 0) await endChildren(deps, state)
+  const simulated = [...state.checkpoints.values()].some((checkpoint) => checkpoint.simulated)
+  return await finish(state, { status: 'failed', error: { code, message }, simulated })
 }
 
 async function stopSteps({ state, running }: Execution, reason: AbortReason): Promise<void> {

@@ -35,6 +35,7 @@ import type {
   Transition,
 } from '../ports.ts'
 import { capsOf, dayCapsOf, reservedFor } from './run-caps.ts'
+import { storable, unstorable } from './storable.ts'
 import type { Definition } from '../specification.ts'
 import { isWithin, stepIdOf, unitKeyOf } from '../unit-key.ts'
 
@@ -200,7 +201,7 @@ export function createRunState(
   /** Commits a transition and publishes its events; a refused commit stops the execution. */
   async function commitInTurn(transition: Unnumbered): Promise<void> {
     commits += 1
-    const outcome = await deps.store.commit({ ...transition, number: commits })
+    const outcome = await deps.store.commit({ ...storable(transition), number: commits })
     if (outcome.outcome === 'committed') {
       deps.queue.publish(outcome.events)
       return
@@ -211,11 +212,16 @@ export function createRunState(
       const detail = `"${workflow}" may spend $${maxUsd} a day, and $${roundUsd(outcome.spentUsd)} of it is spent or reserved.`
       throw new StepFailure('budget', detail, { code: 'budget-exceeded' })
     }
+    if (outcome.outcome === 'unstorable') {
+      // The calls are paid for; what was said about them may be what cannot be stored.
+      draft.calls.unshift(...settledOf(transition).map((call) => ({ ...call, bill: null })))
+      throw unstorable('the record refuses it')
+    }
     stop.abort(outcome.outcome === 'lost' ? 'lost' : 'cancel')
     // What the steps did before they were stopped is recorded with the run's end.
     if (outcome.outcome === 'cancelled') {
       draft.checkpoints.unshift(...transition.checkpoints)
-      draft.calls.unshift(...transition.calls.filter((call) => call.outcome !== 'pending'))
+      draft.calls.unshift(...settledOf(transition))
       draft.artifacts.unshift(...transition.artifacts)
       draft.events.unshift(...transition.events.filter(({ nodeKey }) => nodeKey !== undefined))
     }
@@ -442,6 +448,10 @@ export function createRunState(
       await committed(killpoint, transition)
     },
   }
+}
+
+function settledOf({ calls }: Pick<Transition, 'calls'>): CallRecord[] {
+  return calls.filter(({ outcome }) => outcome !== 'pending')
 }
 
 function newChild({ id, callerKey, workflow, simulated }: ChildRun): Omit<ChildRecord, 'capUsd'> {

@@ -33,6 +33,7 @@ import type {
   NewEvent,
 } from '../ports.ts'
 import { artifactReference, type Attempt, RunTaken, type RunState, type Unit } from './run-state.ts'
+import { storable } from './storable.ts'
 
 export interface RunStepDeps extends SubWorkflowDeps {
   artifacts: ArtifactStore
@@ -215,7 +216,9 @@ async function performAttempt(
   return await withinLimit(deps, step, state.stop.signal, async (signal) => {
     const made = state.checkpoints.get(partKey(unit.key, 'made'))
     const output =
-      made === undefined ? await kind.run(fields, createContext(deps, state, unit, attempt, signal)) : made.output
+      made === undefined
+        ? storable(await kind.run(fields, createContext(deps, state, unit, attempt, signal)))
+        : made.output
     await judge(deps, state, unit, attempt, output, unit.item === undefined ? 'both' : 'item').catch(
       (error: unknown) => {
         // Only the gate is asked again: what the step has made and paid for is kept.
@@ -325,7 +328,7 @@ function createContext(
       const part = partKey(key, name)
       const known = state.checkpoints.get(part)
       if (known !== undefined) return known.output
-      const output = await work()
+      const output = storable(await work())
       rememberPart(state, unit, part, attempt, output)
       await state.save('W13')
       return output
