@@ -33,6 +33,26 @@ export function canonicalJson(value: unknown): string {
   return `{${members.join(',')}}`
 }
 
+/** About how many bytes a value has as JSON. It is gone through no further than `most`, so what is larger only exceeds that. */
+export function jsonBytes(value: unknown, most = Number.POSITIVE_INFINITY): number {
+  let bytes = 0
+  const pending = [value]
+  while (pending.length > 0 && bytes <= most) {
+    const next = pending.pop()
+    if (typeof next === 'string') bytes += next.length + 2
+    else if (Array.isArray(next)) {
+      bytes += next.length + 2
+      if (bytes <= most) for (const item of next) pending.push(item)
+    } else if (typeof next === 'object' && next !== null) {
+      for (const [key, member] of Object.entries(next)) {
+        bytes += key.length + 4
+        pending.push(member)
+      }
+    } else bytes += 4
+  }
+  return bytes
+}
+
 /** The members of an object; none for anything else. */
 export function objectOf(value: unknown): JsonObject {
   return isJsonObject(value) ? value : {}

@@ -17,6 +17,7 @@ import { parsePath, valueAt } from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
 import { asUnknown } from './call-bill.ts'
 import type { ArtifactStore, GateRecord, Transition } from '../ports.ts'
+import { excessOf } from './run-size.ts'
 import { artifactSummary, type RunState } from './run-state.ts'
 import { verdictOn } from './run-step.ts'
 
@@ -50,7 +51,10 @@ export async function conclude(deps: EndRunDeps, state: RunState): Promise<'fini
   const simulated = [...state.checkpoints.values()].some((checkpoint) => checkpoint.simulated)
   deps.killpoint?.('W9')
   if (failure !== null) return await finish(state, { status: 'failed', error: failure, simulated })
-  return await finish(state, { status: 'completed', output: outputOf(state.definition, state.outputs()), simulated })
+  const output = outputOf(state.definition, state.outputs())
+  const excess = excessOf(output)
+  if (excess === null) return await finish(state, { status: 'completed', output, simulated })
+  return await finish(state, { status: 'failed', error: { code: excess.code, message: excess.message }, simulated })
 }
 
 /** Whether a review still needs a decision: of the whole run, or of a step that completed. */

@@ -17,7 +17,15 @@ import type { Catalog, InputFile, Model, ProviderAnswer, Providers, StepContext,
 import { contentHash } from '../template/compile.ts'
 import { ExpressionError } from '../template/expression.ts'
 import { backoffMs, StepFailure, TRANSIENT } from '../failure.ts'
-import { parsePath, renderFields, renderValue, runScope, type Scope, valueAt } from '../template/placeholders.ts'
+import {
+  parsePath,
+  RENDERED_LENGTH_MAX,
+  renderFields,
+  renderValue,
+  runScope,
+  type Scope,
+  valueAt,
+} from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
 import { forEachOf } from '../template/data-flow.ts'
 import { gateBinding } from '../specification.ts'
@@ -32,6 +40,7 @@ import type {
   Log,
   NewEvent,
 } from '../ports.ts'
+import { fitting } from './run-size.ts'
 import { artifactReference, type Attempt, RunTaken, type RunState, type Unit } from './run-state.ts'
 import { storable } from './storable.ts'
 
@@ -107,7 +116,7 @@ async function runItems(
   const output = units.map(({ key }) => state.checkpoints.get(key)?.output ?? null)
   await settleBy(state, unit, attempt, async () => {
     await judge(deps, state, unit, attempt, output, 'whole')
-    return output
+    return kept(state, output)
   })
 }
 
@@ -211,13 +220,17 @@ async function performAttempt(
   const { step } = unit
   const kind = deps.catalog.kind(step.kind)
   if (kind === undefined) throw new StepFailure('invalid', `This worker does not know the step kind "${step.kind}".`)
-  const { fields, missing } = renderFields(step, kind.renders, { ...scopeOf(state, unit), retry })
+  const { fields, missing, isCut } = renderFields(step, kind.renders, { ...scopeOf(state, unit), retry })
   if (missing.length > 0) throw unresolved(state, step, missing)
+  if (isCut) {
+    const why = `With its placeholders filled in, step "${step.id}" has more than ${RENDERED_LENGTH_MAX} characters of text`
+    throw new StepFailure('invalid', `${why}; let it read less.`, { code: 'prompt-too-large' })
+  }
   return await withinLimit(deps, step, state.stop.signal, async (signal) => {
     const made = state.checkpoints.get(partKey(unit.key, 'made'))
     const output =
       made === undefined
-        ? storable(await kind.run(fields, createContext(deps, state, unit, attempt, signal)))
+        ? kept(state, await kind.run(fields, createContext(deps, state, unit, attempt, signal)))
         : made.output
     await judge(deps, state, unit, attempt, output, unit.item === undefined ? 'both' : 'item').catch(
       (error: unknown) => {
@@ -230,6 +243,11 @@ async function performAttempt(
     )
     return output
   })
+}
+
+/** What the run keeps of an output. Throws what is not tried again where it is too large, or cannot be stored. */
+function kept({ checkpoints }: RunState, output: JsonValue): JsonValue {
+  return storable(fitting(output, checkpoints.values()))
 }
 
 /** Does a step's work within its time limit. Steps without one, which are most, pay for no controller and no abort. */
@@ -328,7 +346,7 @@ function createContext(
       const part = partKey(key, name)
       const known = state.checkpoints.get(part)
       if (known !== undefined) return known.output
-      const output = storable(await work())
+      const output = kept(state, await work())
       rememberPart(state, unit, part, attempt, output)
       await state.save('W13')
       return output

@@ -164,10 +164,31 @@ function lookUp(placeholder: Placeholder, scope: Scope): JsonValue | undefined {
   }
 }
 
+/** How much text the fields of a step may come to: more than any model reads. Texts are cut there. */
+export const RENDERED_LENGTH_MAX = 4 * 1_048_576
+
+interface Room {
+  left: number
+}
+
 /** The text of a template; required placeholders without a value are named in `missing` and leave a gap. */
-export function renderText(template: string, scope: Scope): { text: string; missing: string[] } {
+export function renderText(
+  template: string,
+  scope: Scope,
+  room: Room = { left: RENDERED_LENGTH_MAX },
+): { text: string; missing: string[] } {
   const missing: string[] = []
-  const text = parseTemplate(template).map((segment) => {
+  const pieces: string[] = []
+  // Each placeholder may bring megabytes, and a template may hold thousands of them.
+  for (const segment of parseTemplate(template)) {
+    if (room.left < 0) break
+    const piece = pieceOf(segment)
+    room.left -= piece.length
+    pieces.push(piece)
+  }
+  return { text: pieces.join(''), missing }
+
+  function pieceOf(segment: Segment): string {
     if (typeof segment === 'string') return segment
     const value = lookUp(segment, scope)
     if (value === undefined || value === null || value === '') {
@@ -175,15 +196,18 @@ export function renderText(template: string, scope: Scope): { text: string; miss
       return ''
     }
     return typeof value === 'object' ? JSON.stringify(value) : String(value)
-  })
-  return { text: text.join(''), missing }
+  }
 }
 
 /**
  * A copy of a value with its strings rendered. A string that is exactly one placeholder keeps the value's type;
  * if that placeholder is optional and empty, the member that holds it is left out.
  */
-export function renderValue(value: JsonValue, scope: Scope): { value: JsonValue | undefined; missing: string[] } {
+export function renderValue(
+  value: JsonValue,
+  scope: Scope,
+  room: Room = { left: RENDERED_LENGTH_MAX },
+): { value: JsonValue | undefined; missing: string[] } {
   if (typeof value === 'string') {
     const [only, ...more] = parseTemplate(value)
     if (typeof only === 'object' && more.length === 0) {
@@ -191,12 +215,12 @@ export function renderValue(value: JsonValue, scope: Scope): { value: JsonValue 
       const absent = found === undefined || found === null
       return { value: absent ? undefined : found, missing: absent && !only.optional ? [only.text] : [] }
     }
-    const { text, missing } = renderText(value, scope)
+    const { text, missing } = renderText(value, scope, room)
     return { value: text, missing }
   }
   const missing: string[] = []
   const rendered = (member: JsonValue): JsonValue | undefined => {
-    const { value: found, missing: own } = renderValue(member, scope)
+    const { value: found, missing: own } = renderValue(member, scope, room)
     missing.push(...own)
     return found
   }
@@ -208,18 +232,19 @@ export function renderValue(value: JsonValue, scope: Scope): { value: JsonValue 
   return { value, missing }
 }
 
-/** A step's own fields with their placeholders filled, and what had no value. */
+/** A step's own fields with their placeholders filled, what had no value, and whether they came to too much text. */
 export function renderFields(step: Step, renders: { field: string; as: 'text' | 'value' }[], scope: Scope) {
   const fields = ownFields(step)
   const missing: string[] = []
+  const room: Room = { left: RENDERED_LENGTH_MAX }
   for (const { field, as } of renders) {
     const template = fields[field]
     if (template === undefined) continue
-    const rendered = as === 'value' ? renderValue(template, scope) : renderText(textOf(template), scope)
+    const rendered = as === 'value' ? renderValue(template, scope, room) : renderText(textOf(template), scope, room)
     missing.push(...rendered.missing)
     fields[field] = ('text' in rendered ? rendered.text : rendered.value) ?? null
     if ('text' in rendered && rendered.text.trim() === '' && rendered.missing.length === 0)
       missing.push(`its whole ${field}`)
   }
-  return { fields, missing }
+  return { fields, missing, isCut: room.left < 0 }
 }
