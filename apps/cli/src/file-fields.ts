@@ -1,14 +1,29 @@
 // Files that an input names, put into the spec as data: URIs, since a run-spec travels without a disk.
-// Hides which places of an intake schema take a file, and where a relative name is looked for.
-import { readFile, stat } from 'node:fs/promises'
-import { extname, resolve } from 'node:path'
+// Hides which places of an intake schema take a file, where a name is looked for, and that links lead nowhere else.
+import { readFile, realpath, stat } from 'node:fs/promises'
+import { extname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { mediaTypeOf } from '@fabrique/artifacts'
-import { fileFields, isJsonObject, type JsonObject, type JsonValue, pathOf, pointerTo } from '@fabrique/schema'
+import {
+  fileFields,
+  isJsonObject,
+  isOfFormat,
+  type JsonObject,
+  type JsonValue,
+  pathOf,
+  pointerTo,
+} from '@fabrique/schema'
 import type { Backend } from './backend.ts'
 import { InvalidRequest } from './failure.ts'
 import { type Layer, placeIn } from './spec.ts'
 
-interface FileFieldOptions {
+/** How names of files are read; the schema that makes a text one is the server's, so each is said. */
+export interface FileAccess {
+  /** Also files that are not below the folder of the document that names them. */
+  allowFilesOutside: boolean
+  say(line: string): void
+}
+
+interface FileFieldOptions extends FileAccess {
   limitBytes: number
   /** Where the input comes from: a name is looked for in the folder of its layer, and told at its place there. */
   layers: readonly Layer[]
@@ -26,9 +41,10 @@ export async function inlineSpecFiles(
   spec: JsonObject,
   intakeSchema: JsonObject | null,
   layers: readonly Layer[],
+  access: FileAccess,
   artifact?: ArtifactReader,
 ): Promise<JsonObject> {
-  const options = { limitBytes: backend.inlineLimitBytes, layers, artifact }
+  const options = { ...access, limitBytes: backend.inlineLimitBytes, layers, artifact }
   if (Array.isArray(spec.bundle)) {
     const entries = spec.bundle.map(async (entry, index) => {
       if (!isJsonObject(entry) || !isJsonObject(entry.input) || typeof entry.workflow !== 'string') return entry
@@ -90,13 +106,25 @@ async function inline(value: JsonValue, pointer: string, options: FileFieldOptio
     const found = await options.artifact?.(value)
     return found === undefined ? undefined : dataUri(found.bytes, found.mimeType)
   }
-  if (typeof value !== 'string' || value.startsWith('data:')) return undefined
-  const folder = resolve(layer?.folder ?? '.')
-  const file = resolve(folder, value)
-  const facts = await stat(file).catch(() => undefined)
-  if (facts === undefined || !facts.isFile()) {
+  if (typeof value !== 'string' || isOfFormat(value, 'file')) return undefined
+  if (layer === undefined || layer.folder === null) {
+    throw new InvalidRequest(`${place}: what a run gave is text and never names a file; take an artifact of the run`)
+  }
+  const folder = resolve(layer.folder)
+  const file = await realpath(resolve(folder, value)).catch(() => undefined)
+  if (file !== undefined && !options.allowFilesOutside && !isBelow(await realpath(folder), file)) {
+    throw new InvalidRequest(`${place}: ${value} is not below ${folder}; --allow-files-outside lets it be read`)
+  }
+  const facts = file === undefined ? undefined : await stat(file)
+  if (file === undefined || facts === undefined || !facts.isFile()) {
     throw new InvalidRequest(`${place}: there is no file ${value}, seen from ${folder}`)
   }
   checkSize(value, facts.size)
+  options.say(`${place}: reading the file ${file}`)
   return dataUri(await readFile(file), mediaTypeOf(extname(file)))
+}
+
+function isBelow(folder: string, file: string): boolean {
+  const way = relative(folder, file)
+  return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)
 }

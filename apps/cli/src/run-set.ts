@@ -15,7 +15,7 @@ import type { Context } from './context.ts'
 import { openDisplay } from './display.ts'
 import { EXIT } from './exit.ts'
 import { InvalidRequest } from './failure.ts'
-import { type ArtifactReader, inlineSpecFiles } from './file-fields.ts'
+import { type ArtifactReader, type FileAccess, inlineSpecFiles } from './file-fields.ts'
 import { columns, sayItIsSimulated } from './report.ts'
 import { claimFolders, keepResult, keptResult, resultOf, resultPath, type StageResult } from './set-outputs.ts'
 import { type Manifest, planStages, readManifest, selectRuns, type Stage } from './set-plan.ts'
@@ -31,6 +31,7 @@ export interface RunSetOptions {
   dryRun?: boolean
   parallel?: boolean
   usePriorOutputs: readonly string[]
+  allowFilesOutside?: boolean
 }
 
 /** Lists, tries out or runs the stages of a set; answers the exit code. Nothing starts while anything is wrong with it. */
@@ -151,6 +152,7 @@ async function execute(
   const resultFor = (name: string) => results.get(name) ?? prior.get(name)
   const isStopped = () =>
     context.signal.aborted || (set.on_error === 'stop' && [...results.values()].some(({ status }) => isBad(status)))
+  const access = { allowFilesOutside: options.allowFilesOutside === true, say: context.say }
   const display = openDisplay({
     say: context.say,
     steps: async () => stages.map(({ run }) => ({ id: run.name, name: run.workflow })),
@@ -161,7 +163,7 @@ async function execute(
     const { name } = stage.run
     const hear = (event: RunEvent) =>
       display.hear({ ...event, node_key: event.node_key === undefined ? name : `${name}/${event.node_key}` })
-    const run = await runStage(backend, stage, resultFor, hear)
+    const run = await runStage(backend, stage, access, resultFor, hear)
     results.set(name, await keepResult(backend, options.output, name, run))
   }
 
@@ -186,6 +188,7 @@ async function execute(
 async function runStage(
   backend: Backend,
   { run, layersWith, intakeSchema }: Stage,
+  access: FileAccess,
   resultFor: (name: string) => StageResult | undefined,
   hear: (event: RunEvent) => void,
 ): Promise<RunResource> {
@@ -202,7 +205,14 @@ async function runStage(
     return [field, value]
   })
   const layers = layersWith(Object.fromEntries(upstream))
-  const spec = await inlineSpecFiles(backend, mergeLayers(layers), intakeSchema, layers, artifactReader(backend))
+  const spec = await inlineSpecFiles(
+    backend,
+    mergeLayers(layers),
+    intakeSchema,
+    layers,
+    access,
+    artifactReader(backend),
+  )
   const runId = await backend.submit(spec).catch((error: unknown) => {
     throw placed(error, layers)
   })

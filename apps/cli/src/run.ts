@@ -14,6 +14,7 @@ export interface RunOptions {
   watch?: boolean
   lock?: boolean
   frozen?: boolean
+  allowFilesOutside?: boolean
 }
 
 /** Reads, merges and runs a run-spec as the options say; answers the exit code. */
@@ -26,7 +27,8 @@ export async function runSpec(context: Context, options: RunOptions): Promise<nu
   const intakeSchema = isJsonObject(document?.intakeSchema) ? document.intakeSchema : null
   layers.push(...options.input.map((argument) => readArgument(argument, intakeSchema)))
 
-  const spec = await inlineSpecFiles(backend, mergeLayers(layers), intakeSchema, layers)
+  const access = { allowFilesOutside: options.allowFilesOutside === true, say: context.say }
+  const spec = await inlineSpecFiles(backend, mergeLayers(layers), intakeSchema, layers, access)
   const refuse = async (error: unknown): Promise<never> => {
     throw placed(error, layers, await remediesFor(backend, spec).catch(() => undefined))
   }

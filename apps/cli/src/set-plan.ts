@@ -105,16 +105,16 @@ function layersOf(
   const { name, workflow, input, inputs_from: _, metadata, ...rest } = run
   const tags = { workflow_set: set.set, workflow_set_stage: name }
   const own = { workflow, ...rest, metadata: { ...tags, ...metadata }, input: {} }
-  const layer = (value: JsonObject, place: (pointer: string) => string): Layer => ({
+  const layer = (value: JsonObject, place: (pointer: string) => string, from: string | null = folder): Layer => ({
     value,
-    folder,
+    folder: from,
     placeOf: (pointer) => placeOf(place(pointer)),
   })
   return [
     layer(own as JsonObject, (pointer) => at + pointer),
     layer({ input: (set.shared_input ?? {}) as JsonObject }, (pointer) => pointer.replace(/^\/input/, '/shared_input')),
     layer({ input: (input ?? {}) as JsonObject }, (pointer) => at + pointer),
-    layer({ input: upstream }, (pointer) => at + pointer.replace(/^\/input/, '/inputs_from')),
+    layer({ input: upstream }, (pointer) => at + pointer.replace(/^\/input/, '/inputs_from'), null),
   ]
 }
 

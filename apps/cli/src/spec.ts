@@ -22,8 +22,8 @@ export interface Layer {
   value: JsonObject
   /** The place of a pointer into the spec, as `file:line:column` or as the argument was given. */
   placeOf(pointer: string): string
-  /** What its file names are relative to. */
-  folder: string
+  /** What its file names are relative to; null where it came from a run, whose values never name files. */
+  folder: string | null
 }
 
 const SEE_WORKFLOWS = 'See: fab-workflow workflows'

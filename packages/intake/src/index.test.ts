@@ -220,6 +220,15 @@ describe('validate', () => {
     expect(await detailsOf(schema, value)).toEqual(details)
   })
 
+  test('takes bytes for a file, and no path or address that somebody would have to read', async () => {
+    const schema = { properties: { photo: { type: 'string', format: 'file' } } }
+    for (const photo of ['data:image/png;base64,YWJj', 'data:image/svg+xml;charset=utf-8,%3Csvg/%3E'])
+      expect(await detailsOf(schema, { photo })).toEqual([])
+    const named = ['/etc/passwd', './cat.png', 'http://169.254.169.254/', 'file:///etc/passwd', 'DATA:', 'x data:a/b,c']
+    for (const photo of [...named, `data:${'a/'.repeat(50_000)},`, ''])
+      expect((await detailsOf(schema, { photo }))[0]).toMatch(/^\/photo must be a valid file, its bytes as a data: URI/)
+  })
+
   test('keeps two patterns of one schema apart', async () => {
     const schema = { properties: { a: { pattern: '^a$' }, b: { pattern: '^b$' } } }
     expect(await detailsOf(schema, { a: 'a', b: 'b' })).toEqual([])

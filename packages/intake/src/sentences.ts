@@ -205,6 +205,7 @@ const FORMAT_EXAMPLES: Record<string, string> = {
   'date-time': ' such as 2026-05-16T09:30:00Z',
   duration: ' such as PT30S',
   email: ' such as name@example.org',
+  file: ', its bytes as a data: URI such as data:image/png;base64,iVBORw0…',
   uri: ' such as https://example.org/page',
   url: ' such as https://example.org/page',
 }

@@ -1,7 +1,7 @@
 // Ajv, set up once: from an understood schema to a function that validates. Runs in both threads.
 // Hides what was changed in Ajv so that its time is linear: patterns, uniqueItems, and two formats.
 
-import { canonicalJson, compileLinearPattern } from '@fabrique/schema'
+import { canonicalJson, compileLinearPattern, isOfFormat } from '@fabrique/schema'
 import type { ErrorObject } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { fullFormats } from 'ajv-formats/dist/formats.js'
@@ -100,6 +100,6 @@ function addFormats(ajv: Ajv2020): void {
       return false
     }
   })
-  // Text as far as the schema goes; what may stand in it differs between HTTP and the command line.
-  ajv.addFormat('file', true)
+  // No path and no address: what stands here is handed on to providers, and neither we nor they may read it for a caller.
+  ajv.addFormat('file', (text: string) => isOfFormat(text, 'file'))
 }

@@ -13,6 +13,7 @@ export const root: Command = (program, act) => {
     .option('--from-file <file>', 'the run-spec: YAML, TOML or JSON by its ending')
     .option('--input-file <file>', 'values for its input, over those of the file')
     .option('--input <key=value>', 'one value over all files; a.b=c nests, key:=JSON is JSON; repeatable', collect, [])
+    .option('--allow-files-outside', 'also read files that are not below the folder of what names them')
     .option('--dry-run', 'validate and estimate; stores nothing, spends nothing')
     .option('--watch', 'with --api-url: follow the run to its end (runs here are always followed)')
     .option('--lock', 'pin what the spec runs in FILE.lock, and run that version from then on')

@@ -13,6 +13,8 @@ interface Format {
 /** One transparent pixel: an input of format `file` is inline data wherever the spec may go. */
 const PIXEL =
   'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=='
+/** The head of a `data:` URI (RFC 2397); nothing of what follows is looked at. */
+const DATA_URI = /^data:[a-z0-9.+-]{1,64}\/[a-z0-9.+-]{1,64}(?:;[a-z0-9.="_-]{1,64}){0,4},/i
 const TIME = /^(?:[01]\d|2[0-3])(?::[0-5]\d){2}(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/
 const day = (nth: number) => `2026-01-${String((nth % 28) + 1).padStart(2, '0')}`
 const page = (nth: number) => `https://example.com/${nth || ''}`
@@ -36,7 +38,7 @@ const FORMATS = new Map<string, Format>(
     'relative-json-pointer': { example: String },
     regex: { example: (nth) => 'a'.repeat(nth + 1) },
     byte: { example: () => 'ZXhhbXBsZQ==' },
-    file: { example: () => PIXEL },
+    file: { example: () => PIXEL, grammar: z.string().regex(DATA_URI) },
   } satisfies Record<string, Format>),
 )
 
