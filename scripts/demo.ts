@@ -7,7 +7,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { Artifact, isTerminalKind, list, RunEvent, RunResource } from '@fabrique/schema'
+import { Artifact, isTerminalKind, list, onOneLine, RunEvent, RunResource } from '@fabrique/schema'
 import { openServices } from '@fabrique/services'
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 import { freePort } from './ports.ts'
@@ -91,7 +91,7 @@ function createDisplay() {
       if (event.node_key && event.kind.endsWith('.started')) active.add(event.node_key)
       else if (event.node_key && event.kind !== 'workflow.node.progress') active.delete(event.node_key)
       clear()
-      console.log(`${dim(`${seconds()} s`)}  ${name.padEnd(18)} ${event.node_key ?? ''}`.trimEnd())
+      console.log(`${dim(`${seconds()} s`)}  ${onOneLine(`${name.padEnd(18)} ${event.node_key ?? ''}`).trimEnd()}`)
     },
     close() {
       clearInterval(timer)
@@ -127,7 +127,7 @@ function artifactFolder(home: string): string {
 async function report(api: Api, id: string, home: string): Promise<boolean> {
   const run = await api.read(RunResource, `/v1/workflows/runs/${id}`)
   if (run.status !== 'completed') {
-    console.error(`\nThe run ended as ${run.status}: ${run.error?.message ?? 'no reason given'}`)
+    console.error(`\nThe run ended as ${run.status}: ${onOneLine(run.error?.message ?? 'no reason given')}`)
     return false
   }
   const { data } = await api.read(list(Artifact), `/v1/artifacts?run_id=${id}`)
@@ -164,9 +164,9 @@ async function demo(): Promise<boolean> {
     redisUrl: process.env.REDIS_URL,
     onProgress: (line) => console.log(line),
   })
-  await mkdir(home, { recursive: true })
+  await mkdir(home, { recursive: true, mode: 0o700 })
   const logFile = join(home, 'demo.log')
-  const log = createWriteStream(logFile)
+  const log = createWriteStream(logFile, { mode: 0o600 })
   const port = await freePort(HOST)
   const supervisor = createSupervisor({
     env: {

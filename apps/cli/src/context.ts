@@ -2,6 +2,7 @@
 // Hides whether runs are executed here or on a server; the one that is not used is not loaded.
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { jsonOnTerminal, onOneLine, onTerminal } from '@fabrique/schema'
 import type { Backend } from './backend.ts'
 
 export type Context = ReturnType<typeof createContext>
@@ -20,8 +21,8 @@ export function createContext({
   signal: AbortSignal
 }) {
   let opened: Promise<Backend> | undefined
-  const print = (line: string) => void process.stdout.write(`${line}\n`)
-  const say = (line: string) => void process.stderr.write(`${line}\n`)
+  const print = (text: string) => void process.stdout.write(`${onTerminal(text)}\n`)
+  const say = (line: string, lead = '') => void process.stderr.write(`${lead}${onOneLine(line)}\n`)
 
   async function open(): Promise<Backend> {
     if (apiUrl !== undefined) return (await import('./remote.ts')).createRemote({ apiUrl, signal })
@@ -32,13 +33,14 @@ export function createContext({
     json,
     signal,
     apiUrl,
-    /** Results, a line each, on stdout. */
+    /** Results on stdout. What servers and models say is cleaned of what would steer the terminal, here and in `say`. */
     print,
     /** A result on stdout: the resource as JSON where that was asked for, else the lines. */
     async show(resource: unknown, lines: () => readonly string[] | Promise<readonly string[]>): Promise<void> {
-      for (const line of json ? [JSON.stringify(resource, null, 2)] : await lines()) print(line)
+      if (json) print(jsonOnTerminal(resource, 2))
+      else for (const line of await lines()) print(onOneLine(line))
     },
-    /** Everything else, on stderr. */
+    /** Everything else, a line each, on stderr; `lead` goes before it as it is, colours and all. */
     say,
     /** The words that start this program again with these arguments, as a person would type them here. */
     hint(args: string): string {

@@ -36,7 +36,7 @@ function watch(
   const said: string[] = []
   let written = ''
   const display = openDisplay({
-    say: (line) => said.push(line),
+    say: (line, lead = '') => said.push(lead + line),
     steps: async () => steps,
     cost: async () => '$0.05 of about $0.06',
     terminal: {

@@ -2,12 +2,12 @@
 // Hides the terminal: its width and height, cursor movements, colours, and when a redraw is due.
 import { styleText } from 'node:util'
 import { stepIdOf } from '@fabrique/engine/unit-key'
-import type { JsonValue, RunEvent } from '@fabrique/schema'
+import { type JsonValue, onOneLine, type RunEvent } from '@fabrique/schema'
 import stringWidth from 'string-width'
 import type { Backend } from './backend.ts'
 
 export interface DisplayOptions {
-  say(line: string): void
+  say(line: string, lead?: string): void
   /** The steps that will be gone through; asked once, and only for a terminal. */
   steps(): ReturnType<Backend['steps']>
   /** What was spent until now, in words; asked after steps have ended, and only for a terminal. */
@@ -104,7 +104,7 @@ function lineDisplay({ say }: DisplayOptions, { hasColour }: Terminal): Display 
   return {
     hear(event) {
       const seconds = `${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s`
-      say(`${hasColour ? paint(seconds, 'dim') : seconds}  ${eventLine(event)}`)
+      say(`  ${eventLine(event)}`, hasColour ? paint(seconds, 'dim') : seconds)
     },
     close: async () => {},
   }
@@ -248,7 +248,7 @@ export function fit(text: string, width: number): string {
 
 /** At most that many columns, with an ellipsis where something is left out; controls become spaces. */
 export function clip(text: string, width: number): string {
-  const plain = text.replaceAll(/\p{Cc}+/gu, ' ')
+  const plain = onOneLine(text)
   if (stringWidth(plain) <= width) return plain
   let clipped = ''
   let left = width - 1

@@ -1,6 +1,6 @@
 // What went wrong, as lines on stderr and an exit code.
 // Hides which package an error comes from; a bug is told as one, with its stack.
-import { type ErrorCode, errorRow, FabriqueError } from '@fabrique/schema'
+import { type ErrorCode, errorRow, FabriqueError, onOneLine, onTerminal } from '@fabrique/schema'
 import { EXIT } from './exit.ts'
 
 const CODES: Partial<Record<ErrorCode, number>> = {
@@ -19,7 +19,8 @@ export class InvalidRequest extends Error {
 /** Prints the failure; answers the exit code that fits it. */
 export function reportFailure(error: unknown): number {
   const [code, ...lines] = explain(error)
-  for (const line of lines) process.stderr.write(`${line}\n`)
+  // Of an `InvalidRequest` and a stack the lines are ours.
+  for (const line of lines) process.stderr.write(`${onTerminal(line)}\n`)
   return code
 }
 
@@ -27,7 +28,7 @@ function explain(error: unknown): [code: number, ...lines: string[]] {
   if (FabriqueError.is(error)) {
     const problems = error.problems.map(({ pointer, detail }) => (pointer === '' ? detail : `${pointer}: ${detail}`))
     const code = CODES[error.code] ?? (errorRow(error.code).status >= 500 ? EXIT.runFailed : EXIT.invalid)
-    return [code, error.message, ...problems.map((line) => `  ${line}`)]
+    return [code, ...[error.message, ...problems.map((line) => `  ${line}`)].map((line) => onOneLine(line))]
   }
   if (!(error instanceof Error)) return [EXIT.runFailed, String(error)]
   const { name, message, stack } = error

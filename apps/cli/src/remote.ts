@@ -10,9 +10,11 @@ import {
   Json,
   type JsonObject,
   list,
+  onOneLine,
   parseDocument,
   pointerTo,
   ProblemDocument,
+  PROBLEMS_MAX,
   PublishedVersion,
   RunEvent,
   ListedRun,
@@ -32,6 +34,9 @@ const REST_LOOK_MS = 300
 const RECONNECTS_MAX = 20
 /** As base64 it must fit into what one text of a request body may have (64 KiB). */
 const INLINE_LIMIT_BYTES = 48_000
+
+/** Characters of a server's sentence that are shown. */
+const SAID_MAX = 1_000
 
 /** A server's API with the key in FABRIQUE_API_KEY. Sends nothing yet. */
 export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: AbortSignal }): Backend {
@@ -203,8 +208,11 @@ async function problemOf(response: Response): Promise<FabriqueError> {
   const outcome = parseDocument(text, 'json')
   const problem = outcome.ok ? Refusal.safeParse(outcome.document.value).data : undefined
   const code = problem?.code ?? (response.status >= 500 ? 'unavailable' : 'internal')
-  const detail = problem?.detail ?? `The server answered ${response.status}: ${text.slice(0, 200)}`
-  const problems = (problem?.errors ?? []).map(({ pointer, detail: what }) => ({ pointer, detail: what }))
+  const detail = onOneLine(problem?.detail ?? `The server answered ${response.status}: ${text.slice(0, 200)}`, SAID_MAX)
+  const problems = (problem?.errors ?? []).slice(0, PROBLEMS_MAX).map(({ pointer, detail: what }) => ({
+    pointer: onOneLine(pointer, SAID_MAX),
+    detail: onOneLine(what, SAID_MAX),
+  }))
   return new FabriqueError(code, detail, { problems })
 }
 

@@ -1,7 +1,7 @@
 // A run as a person or a script reads it: what goes on while it goes on, then files, cost and an exit code.
 // Hides wording. Results go to stdout, everything else to stderr.
 import { slotKey } from '@fabrique/engine/unit-key'
-import type { EstimateResource, RunResource, RunStatus } from '@fabrique/schema'
+import { type EstimateResource, jsonOnTerminal, type RunResource, type RunStatus } from '@fabrique/schema'
 import stringWidth from 'string-width'
 import { type Backend, openReviewsOf } from './backend.ts'
 import type { Context } from './context.ts'
@@ -54,7 +54,7 @@ export async function followAndReport(context: Context, runId: string, after = 0
   }
   await context.show(run, () => {
     if (artifacts.length > 0) return artifacts.map(({ place }) => place)
-    return run.outputs.flatMap(({ output }) => (output === null ? [] : [JSON.stringify(output, null, 2)]))
+    return run.outputs.flatMap(({ output }) => (output === null ? [] : jsonOnTerminal(output, 2).split('\n')))
   })
   return run.status === 'completed' && run.partial ? EXIT.partial : (EXIT_CODES[run.status] ?? EXIT.done)
 }

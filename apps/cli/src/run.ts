@@ -1,6 +1,6 @@
 // One run-spec from its files and arguments, tried out or run.
 // Hides the order of things: layers, files, lock, and only then a backend that may start something.
-import { type DryRun, isJsonObject, textOf } from '@fabrique/schema'
+import { type DryRun, isJsonObject, jsonOnTerminal, textOf } from '@fabrique/schema'
 import type { Context } from './context.ts'
 import { inlineSpecFiles } from './file-fields.ts'
 import { remediesFor } from './find-workflow.ts'
@@ -50,7 +50,7 @@ async function showPlan(context: Context, plan: DryRun): Promise<void> {
   await context.show(plan, async () => {
     const { estimateLines } = await import('./report.ts')
     for (const warning of plan.warnings) context.say(`Warning: ${warning}`)
-    const input = `input: ${JSON.stringify(plan.input, null, 2)}`
-    return [`${plan.workflow} ${plan.workflow_version}`, input, ...estimateLines(plan.estimate)]
+    const input = `input: ${jsonOnTerminal(plan.input, 2)}`.split('\n')
+    return [`${plan.workflow} ${plan.workflow_version}`, ...input, ...estimateLines(plan.estimate)]
   })
 }

@@ -1,7 +1,7 @@
 // Why a step did not succeed, in the classes that decide whether the engine tries again.
 // Hides the rule "retry what is known unbilled or transient, never what would fail again".
 
-import type { ProviderError } from '@fabrique/schema'
+import { onOneLine, type ProviderError } from '@fabrique/schema'
 import type { CallFacts } from './ports.ts'
 
 /** `undelivered`: made and paid for, and the provider does not hand it over. It is never made again for that. */
@@ -24,6 +24,7 @@ export type FailureClass = (typeof FAILURE_CLASSES)[number]
 /** Tried again by default; a step's `retry.on` chooses among these and `bad_output`. */
 export const TRANSIENT: readonly FailureClass[] = ['rate_limit', 'timeout', 'server']
 
+const MESSAGE_LENGTH_MAX = 2_000
 const MARK = Symbol.for('fabrique.step-failure')
 
 /**
@@ -56,7 +57,8 @@ export class StepFailure extends Error {
       isFinal?: boolean
     } = {},
   ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    // It may quote a model or a provider, and goes into records, events, webhooks and terminals.
+    super(onOneLine(message, MESSAGE_LENGTH_MAX), options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'StepFailure'
     this.failureClass = failureClass
     this.billed = options.billed ?? 'no'

@@ -25,8 +25,10 @@ export {
   type ProviderRequest,
   type Providers,
   type StepContext,
+  type StepEvidence,
   type StepKind,
   type Tool,
+  type Verdict,
 } from './catalog.ts'
 export { durationMs } from './execution/end-run.ts'
 export { createEngine, type EngineDeps } from './execution/execute.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type DocumentFormat, parseDocument } from './document.ts'
-import { hiddenBelow } from './hidden-characters.ts'
+import { hiddenBelow, jsonOnTerminal, onOneLine, onTerminal } from './hidden-characters.ts'
 
 function problemsOf(text: string, format: DocumentFormat = 'yaml') {
   const outcome = parseDocument(Buffer.from(text), format)
@@ -66,5 +66,25 @@ describe('a character that cannot be seen', () => {
     expect(hiddenBelow(document, '/style')).toBe('; it holds a zero width space (U+200B)')
     expect(hiddenBelow(document, '/work\u200bflow')).toBe('; it holds a zero width space (U+200B)')
     for (const pointer of ['', '/prompt', '/list/0/a', '/nothing']) expect(hiddenBelow(document, pointer)).toBe('')
+  })
+})
+
+describe('a text of a model or a server on a terminal', () => {
+  const HOSTILE = 'a\u001b]0;title\u0007\u001b[2Jb\r\nc\u009b31m\u202e\u2028d\0\tend'
+  const STEERING = /(?![\n\r\t])[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
+
+  it('moves no cursor, sets no title and fakes no line', () => {
+    expect(onOneLine(HOSTILE)).toBe('a ]0;title  [2Jb  c 31m  d  end')
+    expect(onOneLine('x'.repeat(100), 10)).toBe('xxxxxxxxx…')
+    expect(onTerminal(HOSTILE)).not.toMatch(STEERING)
+    expect(onTerminal('a:\n\tb')).toBe('a:\n\tb')
+  })
+
+  it('stays the same value as JSON', () => {
+    const value = { [HOSTILE]: [HOSTILE] }
+    for (const indent of [undefined, 2]) {
+      expect(jsonOnTerminal(value, indent)).not.toMatch(STEERING)
+      expect(JSON.parse(jsonOnTerminal(value, indent))).toEqual(value)
+    }
   })
 })

@@ -65,3 +65,25 @@ export function hiddenBelow(document: unknown, pointer: string): string {
   const character = ANYWHERE.exec(pathOf(pointer).at(-1) ?? '')?.[0] ?? ANYWHERE.exec(text)?.[0]
   return character === undefined ? '' : `; it holds ${nameOf(character)}`
 }
+
+// What moves a cursor, ends a line or turns the direction of reading: with it a text can look like what a program says.
+const CONTROLS = String.raw`[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]`
+const CONTROL = new RegExp(CONTROLS, 'gu')
+const CONTROL_OF_LINE = new RegExp(`(?![\\n\\t])${CONTROLS}`, 'gu')
+
+/** A text of a model, a provider or a server as it may stand on one line: bounded, with a space for each control. */
+export function onOneLine(text: string, lengthMax = Number.POSITIVE_INFINITY): string {
+  const kept = text.length > lengthMax ? `${text.slice(0, lengthMax - 1)}…` : text
+  return kept.replaceAll(CONTROL, ' ').toWellFormed()
+}
+
+/** Several lines as a terminal may see them: their ends and tabs stay, every other control is a space. */
+export function onTerminal(text: string): string {
+  return text.replaceAll(CONTROL_OF_LINE, ' ').toWellFormed()
+}
+
+/** JSON that a terminal may see: the value is the same, and each control an escape. */
+export function jsonOnTerminal(value: unknown, indent?: number): string {
+  const escape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+  return JSON.stringify(value, null, indent).replaceAll(CONTROL_OF_LINE, escape)
+}

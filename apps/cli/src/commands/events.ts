@@ -12,8 +12,9 @@ export const events: Command = (program, act) => {
     .action(
       act(async (context, { follow, after }: { follow?: boolean; after: number }, runId = '') => {
         const { eventLine } = await import('../display.ts')
+        const { jsonOnTerminal, onOneLine } = await import('@fabrique/schema')
         const show = (event: RunEvent) =>
-          context.print(context.json ? JSON.stringify(event) : `${event.timestamp}  ${eventLine(event)}`)
+          context.print(context.json ? jsonOnTerminal(event) : onOneLine(`${event.timestamp}  ${eventLine(event)}`))
         const backend = await context.backend()
         if (follow === true) await backend.watch(runId, after, show)
         else for (const event of await backend.events(runId, after)) show(event)
