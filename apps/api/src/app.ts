@@ -6,8 +6,9 @@ import { errorRow, FabriqueError } from '@fabrique/schema'
 import { Hono } from 'hono'
 import { type Authorize, createAuthorizer } from './authenticate.ts'
 import { cors } from './cors.ts'
+import type { CredentialWatch } from './credential-watch.ts'
 import type { AppDeps } from './deps.ts'
-import { asFabriqueError, problemResponse } from './errors.ts'
+import { asFabriqueError, problemResponse, unauthenticated } from './errors.ts'
 import { notFound } from './found.ts'
 import { type ApiContext, type Call, parseQuery, type Route, URL_CREDENTIAL } from './route.ts'
 import { mountOps } from './ops-board.ts'
@@ -46,13 +47,15 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
   return app
 }
 
+const NOT_VALID = ': the key or token of this stream is no longer valid\n\n'
+
 const NOBODY: Principal = { keyId: '', organizationId: '', role: 'operator', token: null }
 
 function mount(
   app: Hono<ApiContext>,
   route: Route,
   authorize: Authorize,
-  deps: Pick<AppDeps, 'quotas' | 'reader'>,
+  deps: Pick<AppDeps, 'credentials' | 'quotas' | 'reader'>,
 ): void {
   const { access } = route
   app.on(route.method.toUpperCase(), route.path, async (c) => {
@@ -67,8 +70,27 @@ function mount(
     const call: Call<never> = { c, principal, query: query as never, param: (name) => c.req.param(name) ?? '' }
     await checkRun(route, call, deps)
     if (route.submits) await deps.quotas.takeSubmit(principal.organizationId, (name, value) => c.header(name, value))
-    return await route.handle(call)
+    return access === 'public' ? await route.handle(call) : await whileValid(deps.credentials, call, route)
   })
+}
+
+/**
+ * The route's answer, until the key or token is no longer valid: the request is refused then, or its answer cut where
+ * that has begun, and nothing more of its body is read.
+ */
+async function whileValid(credentials: CredentialWatch, call: Call<never>, route: Route): Promise<Response> {
+  const { incoming, outgoing } = call.c.env
+  const { promise: refused, reject } = Promise.withResolvers<never>()
+  const unwatch = credentials.watch(call.principal, () => {
+    if (!outgoing.headersSent) {
+      outgoing.shouldKeepAlive = false
+      outgoing.once('finish', () => incoming.socket.destroySoon())
+      reject(unauthenticated())
+    } else if (outgoing.getHeader('content-type')?.toString().startsWith('text/event-stream')) outgoing.end(NOT_VALID)
+    else outgoing.destroy()
+  })
+  outgoing.once('close', unwatch)
+  return await Promise.race([route.handle(call), refused])
 }
 
 function urlCredential({ query }: Route, url: string): string | undefined {

@@ -4,6 +4,7 @@ import type { AccountStore, ArtifactReader, RunReader, RunSteering, WebhookStore
 import type { ArtifactStore, Clock, Log, ScheduleStore } from '@fabrique/engine'
 import type { LedgerTotal } from '@fabrique/schema'
 import type { BullRunQueue, News } from '@fabrique/queue'
+import type { CredentialWatch } from './credential-watch.ts'
 import type { EventStreams } from './event-streams.ts'
 import type { Quotas } from './quotas.ts'
 import type { OrganizationFeeds } from './organization-feeds.ts'
@@ -15,6 +16,7 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   accounts: AccountStore
   artifacts: ArtifactReader
   artifactStore: ArtifactStore
+  credentials: CredentialWatch
   clock: Pick<Clock, 'nowMs'>
   /** What calls of a time came to, of one organization or of all (null). */
   ledgerTotals(organizationId: string | null, time: { from: Date; before: Date }): Promise<LedgerTotal[]>

@@ -1,7 +1,6 @@
 // Server-sent event streams: how many may be open, a comment to keep connections alive, and an end for stalled readers.
 // Hides Node's response behind the few things that a feed does with a stream.
 import type { ServerResponse } from 'node:http'
-import type { Principal } from '@fabrique/db'
 import { FabriqueError, type RunEvent } from '@fabrique/schema'
 
 /** A client that leaves this much unread is disconnected; it can come back with Last-Event-ID. */
@@ -10,12 +9,9 @@ const UNREAD_BYTES_MAX = 1_048_576
 const PIECE_BYTES = 65_536
 const COMMENT_EVERY_MS = 15_000
 const CHECK_EVERY_MS = 1_000
-/** How often it is looked whether keys and tokens of open streams are still valid; a stream ends within 5 s of its own. */
-const VALIDITY_EVERY_MS = 2_000
 /** When the process stops, clients have so long to read what was written. */
 const FLUSH_LIMIT_MS = 2_000
 const COMMENT = Buffer.from(': still here\n\n')
-const NOT_VALID = Buffer.from(': the key or token of this stream is no longer valid\n\n')
 
 export interface EventStreamLimits {
   /** Streams open at once in this process. */
@@ -39,15 +35,11 @@ export interface EventStream {
 
 export interface EventStreams {
   /** Answers the request by an open stream. Throws `quota-exceeded` where the key or the process has its maximum. */
-  open(request: { principal: StreamOwner; requestId: string; response: ServerResponse }): EventStream
+  open(request: { keyId: string; requestId: string; response: ServerResponse }): EventStream
 }
-
-/** Whose stream it is: streams are counted by key, and end with the token that opened them, or else with the key. */
-export type StreamOwner = Pick<Principal, 'keyId'> & { token: { id: string } | null }
 
 interface OpenStream {
   keyId: string
-  credentialId: string
   response: ServerResponse
   commentAtMs: number
   writtenBytes: number
@@ -56,20 +48,12 @@ interface OpenStream {
   readAtMs: number
 }
 
-/**
- * The event streams of a process; an abort of `stopping` ends them all. `valid` says which of these keys and tokens are
- * neither revoked nor expired.
- */
-export function createEventStreams(
-  limits: EventStreamLimits,
-  stopping: AbortSignal,
-  valid: (credentialIds: string[]) => Promise<Set<string>>,
-): EventStreams {
+/** The event streams of a process; an abort of `stopping` ends them all. */
+export function createEventStreams(limits: EventStreamLimits, stopping: AbortSignal): EventStreams {
   const { streamsMax, streamsPerKeyMax, writeDeadlineMs = 30_000 } = limits
   const checkEveryMs = Math.min(CHECK_EVERY_MS, writeDeadlineMs / 4)
   const open = new Set<OpenStream>()
   let timer: NodeJS.Timeout | undefined
-  let validityAtMs = 0
 
   stopping.addEventListener('abort', () => {
     for (const { response } of open) response.end()
@@ -81,11 +65,6 @@ export function createEventStreams(
   /** Writes comments that are due, and disconnects clients that read nothing. */
   function check(): void {
     const nowMs = performance.now()
-    if (nowMs >= validityAtMs) {
-      validityAtMs = nowMs + VALIDITY_EVERY_MS
-      // While PostgreSQL is away, nobody is sent away.
-      endInvalid().catch(() => {})
-    }
     for (const stream of open) {
       const { response } = stream
       if (nowMs >= stream.commentAtMs) {
@@ -101,16 +80,6 @@ export function createEventStreams(
     }
   }
 
-  async function endInvalid(): Promise<void> {
-    const asked = new Set([...open].map(({ credentialId }) => credentialId))
-    const found = await valid([...asked])
-    for (const stream of open) {
-      if (!asked.has(stream.credentialId) || found.has(stream.credentialId)) continue
-      write(stream, NOT_VALID)
-      stream.response.end()
-    }
-  }
-
   function remove(stream: OpenStream): void {
     open.delete(stream)
     if (open.size > 0) return
@@ -119,14 +88,13 @@ export function createEventStreams(
   }
 
   return {
-    open({ principal: { keyId, token }, requestId, response }) {
+    open({ keyId, requestId, response }) {
       if (open.size >= streamsMax) throw tooMany(`This server has its ${streamsMax} event streams open already`)
       if ([...open].filter((stream) => stream.keyId === keyId).length >= streamsPerKeyMax)
         throw tooMany(`This key has its ${streamsPerKeyMax} event streams open already; close some`)
       const nowMs = performance.now()
       const stream: OpenStream = {
         keyId,
-        credentialId: token?.id ?? keyId,
         response,
         commentAtMs: nowMs + COMMENT_EVERY_MS,
         writtenBytes: 0,

@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 // The API process: brings the record up to date, seeds what is missing, then listens.
-import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createArtifactStore } from '@fabrique/artifacts'
 import { type Assembly, assemble } from '@fabrique/assembly'
@@ -19,7 +18,6 @@ import {
   readLedgerTotals,
   readUsage,
   seed,
-  SYSTEM_ORGANIZATION,
 } from '@fabrique/db'
 import { createNews, createRunQueue } from '@fabrique/queue'
 import {
@@ -34,7 +32,9 @@ import {
 import { urlProblem } from '@fabrique/safe-fetch'
 import { readShippedDocuments } from '@fabrique/templates'
 import { serve } from '@hono/node-server'
+import { ADMIN, createAdminKey } from './admin-key.ts'
 import { createApp } from './app.ts'
+import { createCredentialWatch } from './credential-watch.ts'
 import { ApiEnv } from './env.ts'
 import { createEventStreams } from './event-streams.ts'
 import { createOrganizationFeeds } from './organization-feeds.ts'
@@ -95,10 +95,10 @@ await runService(log, async (life) => {
     streams: createEventStreams(
       { streamsMax: env.SSE_STREAMS_MAX, streamsPerKeyMax: env.SSE_STREAMS_PER_KEY_MAX },
       life.stopping,
-      (ids) => accounts.valid(ids),
     ),
     webhooks: createWebhookStore(db, ids),
     webhookUrlProblem: (url) => urlProblem(url, { allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }),
+    credentials: createCredentialWatch((held) => accounts.valid(held)),
     corsOrigins: env.FABRIQUE_CORS_ORIGINS ?? [],
     askDatabase: () => askWritable(db),
   })
@@ -116,14 +116,9 @@ async function warnOfModelEnds({ authoring, templates }: Assembly): Promise<void
     for (const { problem } of endsIn(document)) log.warn({ workflow: id, at: problem.pointer }, problem.detail)
 }
 
-/** The bootstrap admin's key: from the environment, or made, printed once and kept in `<home>/admin-key`. */
+/** The bootstrap admin's key: from the environment, or made, printed once and kept. */
 async function makeFirstKey(accounts: AccountStore, given: string | undefined, home: string): Promise<void> {
   if (!(await accounts.needsBootstrap())) return
-  const bootstrap = { role: 'admin', organizationId: SYSTEM_ORGANIZATION, name: 'bootstrap', expiresAt: null } as const
-  const key = await accounts.createKey(bootstrap, given)
-  if (given !== undefined || key === null) return
-  mkdirSync(home, { recursive: true })
-  const file = join(home, 'admin-key')
-  writeFileSync(file, `${key.key}\n`, { mode: 0o600 })
-  process.stdout.write(`The admin key is ${key.key} (kept in ${file}; it is not shown again)\n`)
+  if (given === undefined) await createAdminKey(accounts, home, 'bootstrap')
+  else await accounts.createKey({ ...ADMIN, name: 'bootstrap' }, given)
 }

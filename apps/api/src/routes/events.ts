@@ -54,7 +54,7 @@ export function eventRoutes(deps: EventDeps): Route[] {
   ]
 
   function open({ c, principal }: Pick<Call<never>, 'c' | 'principal'>): EventStream {
-    return deps.streams.open({ principal, requestId: c.get('requestId'), response: c.env.outgoing })
+    return deps.streams.open({ keyId: principal.keyId, requestId: c.get('requestId'), response: c.env.outgoing })
   }
 
   async function wholeLog(organizationId: string, runId: string, after: number): Promise<RunEvent[]> {
