@@ -20,6 +20,7 @@ const TARGETS = {
   setup: undefined,
   demo: 'scripts/demo.ts',
   up: 'scripts/up.ts',
+  'admin-key': 'scripts/admin-key.ts',
   test: 'scripts/test.ts',
   bench: 'bench/main.ts',
   soak: 'soak/main.ts',

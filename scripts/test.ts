@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import { discardHome, isProcessAlive, isServiceError, openServices } from '@fabrique/services'
+import { askPostgres, discardHome, isProcessAlive, isServiceError, openServices } from '@fabrique/services'
 import { checkout, stopRequested } from './supervisor.ts'
 
 const homes = join(checkout, '.fabrique')
@@ -40,6 +40,11 @@ async function test(): Promise<number> {
     onProgress: (line) => console.log(line),
   })
   try {
+    // Tests make and drop databases. Beyond that they have the rights that Fabrique has.
+    const { username } = new URL(services.databaseUrl)
+    await askPostgres(services.adminDatabaseUrl, async (client) => {
+      await client.query(`alter role "${username}" createdb; grant pg_signal_backend to "${username}"`)
+    })
     const vitest = spawn(
       process.execPath,
       [join(checkout, 'node_modules/vitest/vitest.mjs'), 'run', ...process.argv.slice(2)],

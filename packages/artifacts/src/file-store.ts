@@ -1,7 +1,7 @@
 // Artifacts as files: content-addressed blobs and a staging area, below one folder.
 // Hides durability: a file is complete under its final name or not there at all.
 import { randomUUID } from 'node:crypto'
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { ArtifactStore } from '@fabrique/engine'
 import { checkedKey, decodeAnswer, encodeAnswer, placeOf, stagingPlaceOf } from './layout.ts'
@@ -9,12 +9,21 @@ import { checkedKey, decodeAnswer, encodeAnswer, placeOf, stagingPlaceOf } from 
 /** A store below `root`, which is created when first written to. */
 export function createFileArtifactStore(root: string, killpoint?: (name: string) => void): ArtifactStore {
   const stagingOf = (callId: string) => join(root, stagingPlaceOf(callId))
+  let opened: Promise<void> | undefined
+
+  /** Makes the folder, and closes it to other users also where an earlier version left it open to them. */
+  function open(): Promise<void> {
+    opened ??= mkdir(root, { recursive: true, mode: 0o700 }).then(() => chmod(root, 0o700))
+    opened.catch(() => (opened = undefined))
+    return opened
+  }
 
   async function write(path: string, bytes: Uint8Array): Promise<void> {
-    await mkdir(dirname(path), { recursive: true })
+    await open()
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
     const partial = `${path}.${randomUUID()}.partial`
     try {
-      await writeFile(partial, bytes, { flag: 'wx', mode: 0o644, flush: true })
+      await writeFile(partial, bytes, { flag: 'wx', mode: 0o600, flush: true })
       killpoint?.('W6')
       await rename(partial, path)
     } catch (error) {

@@ -3,11 +3,19 @@
 import { createHash, randomBytes, randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Ids } from '@fabrique/engine'
-import type { ApiKey, NewAccessToken, NewApiKey, Organization, Role } from '@fabrique/schema'
+import {
+  type ApiKey,
+  KEY_PREFIX_LENGTH,
+  type NewAccessToken,
+  type NewApiKey,
+  type Organization,
+  type Role,
+} from '@fabrique/schema'
 import { sql } from 'kysely'
 import type { Db } from './client.ts'
 import { snakeCased, withTimesAsText } from './row-shape.ts'
 
+/** The platform's own; only its keys may have the role `admin`. */
 export const SYSTEM_ORGANIZATION = 'system'
 
 export interface Principal {
@@ -70,7 +78,7 @@ export function createAccountStore(db: Db, ids: Ids) {
         .values({
           ...snakeCased(key),
           id: `key_${ids.next()}`,
-          prefix: secret.slice(0, 10),
+          prefix: secret.slice(0, KEY_PREFIX_LENGTH),
           digest: digestOf(secret),
         })
         // The bootstrap key may come back by its environment variable: the same secret is the same key, alive again.
@@ -79,15 +87,22 @@ export function createAccountStore(db: Db, ids: Ids) {
         .executeTakeFirstOrThrow()
       return { ...withTimesAsText(row), key: secret }
     },
-    async listKeys(): Promise<ApiKey[]> {
-      const rows = await db.kysely
+    /** Those that were not revoked, newest first; `before` is the id of the last of the page before. */
+    async listKeys(
+      filter: { organization_id?: string | undefined; prefix?: string | undefined },
+      limit: number,
+      before: string | null,
+    ): Promise<ApiKey[]> {
+      let query = db.kysely
         .selectFrom('api_keys')
         .select(KEY_COLUMNS)
         .where('revoked_at', 'is', null)
-        .orderBy('created_at')
-        .limit(1000)
-        .execute()
-      return rows.map(withTimesAsText)
+        .orderBy('id', 'desc')
+        .limit(limit)
+      if (filter.organization_id !== undefined) query = query.where('organization_id', '=', filter.organization_id)
+      if (filter.prefix !== undefined) query = query.where('prefix', '=', filter.prefix)
+      if (before !== null) query = query.where('id', '<', before)
+      return (await query.execute()).map(withTimesAsText)
     },
     async revokeKey(id: string): Promise<boolean> {
       const { numUpdatedRows } = await db.kysely

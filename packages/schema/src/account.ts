@@ -11,6 +11,9 @@ export const Organization = z
   .meta({ id: 'Organization' })
 export type Organization = z.infer<typeof Organization>
 
+/** Characters of a key that are kept in the open. */
+export const KEY_PREFIX_LENGTH = 10
+
 export const ApiKey = z
   .object({
     id: z.string(),

@@ -1,9 +1,19 @@
 /**
- * Small files of a home folder: texts that may be missing, and random secrets that only their owner can read.
+ * Folders and small files of a home, which only its owner can read: texts that may be missing, and random secrets.
  * Hides the file mode of a secret and that a crash must not leave half of one behind.
  */
 import { randomBytes } from 'node:crypto'
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+
+/**
+ * Makes the folder where it is missing, and closes it to other users also where an earlier version left it open. One
+ * that is passed through cannot be listed by others, but entered where we are root: PostgreSQL then runs as another user.
+ */
+export function makePrivate(folder: string, { isPassedThrough = false } = {}): void {
+  const mode = isPassedThrough && process.getuid?.() === 0 ? 0o711 : 0o700
+  mkdirSync(folder, { recursive: true, mode })
+  chmodSync(folder, mode)
+}
 
 /** The text of a file behind `offset` bytes; empty when it is missing or cannot be read. */
 export function textIn(file: string, offset = 0): string {

@@ -2,6 +2,7 @@
  * Lets one process at a time start or stop the servers of a home folder.
  * Hides that the lock is an exclusive SQLite transaction: the kernel drops it with its holder, even after SIGKILL.
  */
+import { chmodSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { serviceError } from './service-error.ts'
@@ -12,6 +13,7 @@ const SQLITE_BUSY = 5
 /** Runs `work` while holding the lock kept in `file`; waits for other holders, up to `timeoutMs` (default 3 minutes). */
 export async function withLock<T>(file: string, work: () => Promise<T>, timeoutMs = 180_000): Promise<T> {
   const lock = new DatabaseSync(file)
+  chmodSync(file, 0o600)
   try {
     const deadline = Date.now() + timeoutMs
     while (!tryLock(lock)) {

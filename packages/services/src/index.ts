@@ -2,10 +2,11 @@
  * Finds or starts the PostgreSQL and Redis that Fabrique needs, private to a home folder.
  * Hides who else uses them: several processes of one home share the servers, and the last one stops them.
  */
-import { existsSync, mkdirSync, realpathSync, rmSync } from 'node:fs'
+import { existsSync, realpathSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { checkPostgres, checkRedis } from './external-services.ts'
+import { makePrivate } from './home-file.ts'
 import { withLock } from './home-lock.ts'
 import { ensurePostgres, type RunningServer, stopPostgres } from './postgres.ts'
 import { discardCluster } from './postgres-seat.ts'
@@ -15,11 +16,14 @@ import { reasonOf, serviceError } from './service-error.ts'
 import { enterUser, neededServices, type ServiceName } from './user-register.ts'
 
 export { isProcessAlive } from './process-table.ts'
+export { askPostgres } from './postgres.ts'
 export { isServiceError } from './service-error.ts'
 
 /** Services that answer. */
 export interface Services {
   databaseUrl: string
+  /** The same database as a superuser of it, for tests; the given address where one was given. */
+  adminDatabaseUrl: string
   redisUrl: string | undefined
   /** Gives them back; the last user of the home stops what was started. Safe to call twice. Leaves the data. */
   release(): Promise<void>
@@ -56,7 +60,12 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
   for (const name of need) if (given[name]) await SERVERS[name].check(given[name])
   const embedded = need.filter((name) => !given[name])
   if (embedded.length === 0)
-    return { databaseUrl: databaseUrl ?? '', redisUrl: redisUrl || undefined, release: async () => {} }
+    return {
+      databaseUrl: databaseUrl ?? '',
+      adminDatabaseUrl: databaseUrl ?? '',
+      redisUrl: redisUrl || undefined,
+      release: async () => {},
+    }
 
   const home = openHome(options.home)
   const lockFile = lockFileOf(home)
@@ -81,6 +90,7 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
   let release: Promise<void> | undefined
   return {
     databaseUrl: databaseUrl || (servers.running.get('postgres')?.url ?? ''),
+    adminDatabaseUrl: databaseUrl || (servers.running.get('postgres')?.adminUrl ?? ''),
     redisUrl: redisUrl || servers.running.get('redis')?.url,
     release() {
       release ??= (async () => {
@@ -118,7 +128,7 @@ function lockFileOf(home: string): string {
 
 function openHome(folder: string): string {
   try {
-    mkdirSync(folder, { recursive: true })
+    makePrivate(folder, { isPassedThrough: true })
     return realpathSync(folder)
   } catch (error) {
     throw serviceError(

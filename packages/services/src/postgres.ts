@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
-import { secretIn, textIn } from './home-file.ts'
+import { makePrivate, secretIn, textIn } from './home-file.ts'
 import { choosePostgresSeat, clusterFolderOf, giveTo, handOver, type PostgresSeat } from './postgres-seat.ts'
 import { findProcesses, startTokenOf, until } from './process-table.ts'
 import { run, type ServerProcess, startServer, stopServer } from './program.ts'
@@ -15,10 +15,14 @@ import { reasonOf, serviceError } from './service-error.ts'
 export interface RunningServer {
   url: string
   pid: number
+  /** As the superuser, to the same database; PostgreSQL only. */
+  adminUrl?: string
 }
 
 const MAJOR = '18'
-const USER = 'fabrique'
+/** Made by initdb, and used for nothing but to set up what the other owns. */
+const SUPERUSER = 'fabrique'
+const USER = 'fabrique_app'
 const DATABASE = 'fabrique'
 const READY_TIMEOUT_MS = 120_000 // recovery after a crash replays up to max_wal_size
 const LEFTOVER_TIMEOUT_MS = 15_000
@@ -79,12 +83,13 @@ export async function stopPostgres(home: string): Promise<void> {
 /** The folder of PostgreSQL inside a home, with the secrets that tell this cluster from any other. */
 function openCluster(home: string) {
   const folder = join(home, 'postgres')
-  mkdirSync(folder, { recursive: true })
+  makePrivate(folder, { isPassedThrough: true })
   return {
     folder,
     log: join(folder, 'log'),
     name: `fabrique-${secretIn(join(folder, 'name'), 6)}`,
-    password: secretIn(join(folder, 'password')),
+    superPassword: secretIn(join(folder, 'password')),
+    password: secretIn(join(folder, 'app-password')),
   }
 }
 
@@ -137,12 +142,12 @@ async function createCluster(cluster: Cluster, seat: PostgresSeat): Promise<void
   rmSync(fresh, { recursive: true, force: true })
   rmSync(passwordFile, { force: true })
   mkdirSync(fresh, { mode: 0o700 })
-  writeFileSync(passwordFile, cluster.password, { mode: 0o600 })
+  writeFileSync(passwordFile, cluster.superPassword, { mode: 0o600 })
   try {
     giveTo(seat.owner, fresh, passwordFile)
     const { file, args, options } = seat.command('initdb', [
       `--pgdata=${fresh}`,
-      `--username=${USER}`,
+      `--username=${SUPERUSER}`,
       `--pwfile=${passwordFile}`,
       '--auth=scram-sha-256',
       '--encoding=UTF8',
@@ -173,7 +178,7 @@ async function start(cluster: Cluster, seat: PostgresSeat, onProgress: (line: st
     log: cluster.log,
     lastPort: Number(textIn(portFile)),
     call(port) {
-      writeFileSync(portFile, String(port))
+      writeFileSync(portFile, String(port), { mode: 0o600 })
       const settings = Object.entries({ ...SETTINGS, port, cluster_name: cluster.name })
       return seat.command('postgres', ['-D', data, ...settings.flatMap(([name, value]) => ['-c', `${name}=${value}`])])
     },
@@ -188,7 +193,7 @@ async function start(cluster: Cluster, seat: PostgresSeat, onProgress: (line: st
 
 /**
  * Shows that the server on the port is ours: it accepts our random password and carries our cluster's name.
- * Creates the database where a crash came between initdb and its creation.
+ * Creates the role and the database where they are missing, also after a crash between initdb and their creation.
  */
 async function prove(
   cluster: Cluster,
@@ -196,17 +201,22 @@ async function prove(
   onProgress: (line: string) => void,
 ): Promise<RunningServer> {
   const noticed = setInterval(() => onProgress('Waiting for PostgreSQL …'), NOTICE_EVERY_MS)
-  const urlOf = (database: string) => `postgres://${USER}:${cluster.password}@127.0.0.1:${port}/${database}`
+  const urlOf = (database: string, user = SUPERUSER, password = cluster.superPassword) =>
+    `postgres://${user}:${password}@127.0.0.1:${port}/${database}`
   let reason: unknown
   const isProved = await until(async () => {
     try {
       await askPostgres(urlOf('postgres'), async (client) => {
-        const { rows } = await client.query<{ name: string; exists: boolean }>(
-          `select current_setting('cluster_name') as name, exists (select from pg_database where datname = $1) as exists`,
-          [DATABASE],
+        const { rows } = await client.query<{ name: string; role: boolean; owner: string | null }>(
+          `select current_setting('cluster_name') as name, to_regrole($1) is not null as role,
+             (select pg_get_userbyid(datdba) from pg_database where datname = $2) as owner`,
+          [USER, DATABASE],
         )
-        if (rows[0]?.name !== cluster.name) throw new Error('another server answers')
-        if (!rows[0].exists) await client.query(`create database ${DATABASE}`)
+        const [found] = rows
+        if (found?.name !== cluster.name) throw new Error('another server answers')
+        if (!found.role) await client.query(`create role ${USER} login password '${cluster.password}'`)
+        if (found.owner === null) await client.query(`create database ${DATABASE} owner ${USER}`)
+        else if (found.owner !== USER) await handOverDatabase(urlOf(DATABASE))
       })
       return true
     } catch (error) {
@@ -220,7 +230,34 @@ async function prove(
   }, READY_TIMEOUT_MS).finally(() => clearInterval(noticed))
   if (!isProved)
     throw serviceError(`PostgreSQL (pid ${pid}) does not get ready: ${reasonOf(reason)}. Its log is ${cluster.log}.`)
-  return { url: urlOf(DATABASE), pid }
+  return { url: urlOf(DATABASE, USER, cluster.password), adminUrl: urlOf(DATABASE), pid }
+}
+
+/**
+ * Gives a database that the superuser owns, as those of earlier versions are, to the role that has no other rights.
+ * In one transaction, object by object: what initdb's own role owns cannot be reassigned at once.
+ */
+async function handOverDatabase(url: string): Promise<void> {
+  await askPostgres(url, async (client) => {
+    await client.query(`do $$
+      declare command text;
+      begin
+        for command in
+          select format('alter table %s owner to ${USER}', c.oid::regclass) from pg_class c
+          where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S')
+            and not exists (select from pg_depend where objid = c.oid and deptype in ('a', 'i'))
+          union all
+          select format('alter routine %s owner to ${USER}', oid::regprocedure) from pg_proc
+          where pronamespace = 'public'::regnamespace
+          union all
+          select format('alter type %s owner to ${USER}', oid::regtype) from pg_type
+          where typnamespace = 'public'::regnamespace and typtype in ('e', 'd')
+        loop
+          execute command;
+        end loop;
+        alter database ${DATABASE} owner to ${USER};
+      end $$`)
+  })
 }
 
 /** One connection to a PostgreSQL, for as long as the work takes. */

@@ -2,10 +2,10 @@
  * The embedded Redis of a home folder: found when it runs already, started from its own configuration, stopped in order.
  * Hides the pid file, ports, and the proof that the server answering is ours.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Redis, type RedisOptions } from 'ioredis'
-import { secretIn, textIn } from './home-file.ts'
+import { makePrivate, secretIn, textIn } from './home-file.ts'
 import type { RunningServer } from './postgres.ts'
 import { commandLineOf, startTokenOf, until } from './process-table.ts'
 import { startServer, stopServer } from './program.ts'
@@ -62,7 +62,8 @@ export async function stopRedis(home: string): Promise<void> {
 function openInstance(home: string) {
   const folder = join(home, 'redis')
   const data = join(folder, 'data')
-  mkdirSync(data, { recursive: true })
+  makePrivate(folder)
+  makePrivate(data)
   return {
     folder,
     data,

@@ -124,9 +124,9 @@ describe('embedded services', () => {
 
   it('are set up for durable work, in UTF-8, and reachable on loopback with a password only', async () => {
     const home = newHome()
-    const { databaseUrl, redisUrl } = await open({ home })
+    const { adminDatabaseUrl, databaseUrl, redisUrl } = await open({ home })
     const settings = await query(
-      databaseUrl,
+      adminDatabaseUrl,
       `select name, setting from pg_settings where name in
         ('fsync', 'synchronous_commit', 'listen_addresses', 'unix_socket_directories', 'server_encoding') order by name`,
     )
@@ -206,6 +206,51 @@ describe('embedded services', () => {
     expect([postmasterOf(home), redisOf(home)]).not.toEqual(pids)
   })
 
+  it('give a role that owns its database, and has no right beyond it', async () => {
+    const { databaseUrl } = await open({ home: newHome(), need: ['postgres'] })
+    expect(
+      await query(
+        databaseUrl,
+        `select rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls as more from pg_roles
+         where rolname = current_user`,
+      ),
+    ).toEqual([{ more: false }])
+    for (const statement of ["copy (select 1) to program 'true'", "select pg_read_file('/etc/passwd')"])
+      await expect(query(databaseUrl, statement)).rejects.toThrow('permission denied')
+  })
+
+  it('hand a database over to that role which an earlier version made as the superuser', async () => {
+    const home = newHome()
+    const first = await open({ home, need: ['postgres'] })
+    const { username } = new URL(first.adminDatabaseUrl)
+    await query(
+      first.adminDatabaseUrl,
+      `alter database fabrique owner to ${username};
+       create type colour as enum ('red'); create sequence loose;
+       create table old (id int generated always as identity, n serial, c colour default 'red');
+       create function two() returns int language sql as 'select 2';
+       create view seen as select c from old`,
+    )
+    await first.release()
+    const { databaseUrl } = await open({ home, need: ['postgres'] })
+    await query(databaseUrl, 'insert into old default values')
+    expect(await query(databaseUrl, 'select * from old, seen, two()')).toHaveLength(1)
+    await query(
+      databaseUrl,
+      `alter table old add more int; drop view seen; drop function two; drop sequence loose;
+      alter type colour add value 'blue'; create table fresh as select 1`,
+    )
+  })
+
+  it('leave nothing in their home that another user can read', async () => {
+    const home = newHome()
+    mkdirSync(home, { mode: 0o755 })
+    await open({ home })
+    const listed = readdirSync(home, { recursive: true, encoding: 'utf8' }).map((name) => join(home, name))
+    const readable = [home, ...listed].filter((path) => (statSync(path).mode & 0o077 & ~passage(path)) !== 0)
+    expect(readable.filter((path) => !isBehindClosedFolder(path, home))).toEqual([])
+  })
+
   it('of two homes run side by side and do not see each other', async () => {
     const [one, two] = await Promise.all([open({ home: newHome() }), open({ home: newHome() })])
     await Promise.all([
@@ -262,6 +307,16 @@ describe('embedded services', () => {
     )
   })
 })
+
+/** Where we are root, PostgreSQL's own user passes through two folders, and lists neither. */
+function passage(path: string): number {
+  return isRoot && statSync(path).isDirectory() && !path.includes('/data') ? 0o011 : 0
+}
+
+function isBehindClosedFolder(path: string, home: string): boolean {
+  const folder = dirname(path)
+  return path !== home && ((statSync(folder).mode & 0o011) === 0 || isBehindClosedFolder(folder, home))
+}
 
 function isBelowClosedFolder(folder: string): boolean {
   const isClosed = (statSync(folder).mode & 0o001) === 0

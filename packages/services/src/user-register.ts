@@ -3,8 +3,9 @@
  * Hides that a user killed by SIGKILL leaves its file behind: such files do not count and are removed when seen.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { makePrivate } from './home-file.ts'
 import { startTokenOf } from './process-table.ts'
 
 /** What a process can need of a home folder. */
@@ -12,9 +13,9 @@ export type ServiceName = 'postgres' | 'redis'
 
 /** Enters this process as a user of the services; returns what takes it out again. Call both under the home's lock. */
 export function enterUser(folder: string, needs: ServiceName[]): () => void {
-  mkdirSync(folder, { recursive: true })
+  makePrivate(folder)
   const file = join(folder, `${process.pid}-${startTokenOf(process.pid)}-${randomUUID()}`)
-  writeFileSync(file, needs.join(' '))
+  writeFileSync(file, needs.join(' '), { mode: 0o600 })
   return () => rmSync(file, { force: true })
 }
 

@@ -12,6 +12,7 @@ import * as accessTokens from './0009-access-tokens.ts'
 import * as recordOutages from './0010-record-outages.ts'
 import * as closedGates from './0011-closed-gates.ts'
 import * as storedBytes from './0012-stored-bytes.ts'
+import * as platformAdmins from './0013-platform-admins.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -26,4 +27,5 @@ export const migrations: Record<string, Migration> = {
   '0010-record-outages': recordOutages,
   '0011-closed-gates': closedGates,
   '0012-stored-bytes': storedBytes,
+  '0013-platform-admins': platformAdmins,
 }
