@@ -2,7 +2,7 @@
 // outlive a store which fails, lies about failing, or is away. The bucket is a stand-in on loopback.
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Artifact } from '@fabrique/schema'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -40,6 +40,14 @@ describe.each(['a folder', 'a bucket'])('an artifact in %s', (where) => {
     await fabrique?.stop()
     await bucket?.close()
   })
+
+  async function damage(change: Buffer | null): Promise<void> {
+    const key = file.storage_key
+    const path = join(fabrique.home, 'artifacts', key)
+    if (where === 'a folder') await (change === null ? rm(path) : writeFile(path, change))
+    else if (change === null) bucket.objects.delete(PREFIX + key)
+    else bucket.objects.set(PREFIX + key, change)
+  }
 
   async function content(headers: Record<string, string> = {}) {
     const response = await fetch(`${fabrique.url}/v1/artifacts/${file.id}/content`, {
@@ -87,6 +95,36 @@ describe.each(['a folder', 'a bucket'])('an artifact in %s', (where) => {
     expect(headers.get('content-length')).toBe(String(wanted.length))
     expect(headers.get('etag')).toBe(`"${file.sha256}"`)
   })
+
+  it.each([
+    {
+      what: 'altered',
+      change: (whole: Buffer) => Buffer.from(whole).fill(0, 20, 40),
+      status: 500,
+      code: 'artifact-damaged',
+    },
+    { what: 'cut', change: (whole: Buffer) => whole.subarray(0, -1), status: 500, code: 'artifact-damaged' },
+    { what: 'removed', change: () => null, status: 410, code: 'artifact-gone' },
+  ])(
+    'that was $what in the store is never answered, and made good by the next run',
+    async ({ change, status, code }) => {
+      await damage(change(bytes))
+      for (const headers of [{}, { range: 'bytes=0-9' }]) {
+        const answer = await content(headers)
+        expect([answer.status, JSON.parse(answer.bytes.toString())]).toEqual([
+          status,
+          expect.objectContaining({ code }),
+        ])
+        expect(answer.headers.get('etag')).toBeNull()
+      }
+      expect(fabrique.lines().join('\n')).toContain('an artifact is lost')
+      expect((await fabrique.request('/metrics')).text).toMatch(
+        new RegExp(`fabrique_artifacts_lost_total\\{code="${code}"\\} [1-9]`),
+      )
+      await finished(fabrique)
+      expect((await content()).bytes.equals(bytes)).toBe(true)
+    },
+  )
 
   it.each(['bytes=999999999-', 'bytes=-0', 'bytes=9-3'])('has no part %s', async (range) => {
     const { status, headers } = await content({ range })

@@ -142,6 +142,8 @@ export async function startFabrique(
     FABRIQUE_ADMIN_KEY: adminKey,
     FABRIQUE_PROVIDERS: 'simulated',
     PORT: '0',
+    // Nobody balances the load of tests.
+    FABRIQUE_NOTICE_MS: '0',
     ...options.env,
   }
   await administer(serverUrl, `create database ${name}`)

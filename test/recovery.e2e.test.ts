@@ -1,13 +1,14 @@
 // What survives: APIs and workers killed at every kill point and in mid-call, orderly shutdowns, a Redis that forgets or
 // goes away.
 // After each, the record is compared with the providers' own log: one end, no gap, nothing paid twice.
-import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { appendFile, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LedgerEntry, RunEvent } from '@fabrique/schema'
 import { discardHome, openServices, type Services } from '@fabrique/services'
 import { Redis } from 'ioredis'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { type Fabrique, FOX, startFabrique } from './harness.ts'
 import { createProviderStandIn, type ProviderStandIn } from './provider-stand-in.ts'
 import { createWire } from './wire.ts'
@@ -246,6 +247,73 @@ describe('an orderly shutdown', () => {
   })
 })
 
+describe('the artifact store', () => {
+  it.each<[string, () => Promise<() => Promise<void>>]>([
+    ['gone', () => withoutFolder(false)],
+    ['gone, with something else in its place', () => withoutFolder(true)],
+  ])(
+    '%s: what was paid for is kept, no other call begins, and the runs end as if nothing had been',
+    async (_, remove) => {
+      const held = Promise.withResolvers<void>()
+      providers.script('image', { hold: held.promise })
+      await fabrique.startWorker()
+      const paid = await fabrique.submit()
+      await providers.heard('image')
+      const staged = () => readdir(join(fabrique.home, 'artifacts', 'staging'))
+      const [before, stagedBefore] = [saidAway(), await staged()]
+      const restore = await remove()
+      const begun = await fabrique.submit()
+      await expect.poll(saidAway).toBeGreaterThan(before)
+      held.resolve()
+      await expect
+        .poll(async () => (await fabrique.request('/readyz')).body)
+        .toEqual({ status: 'degraded', postgres: 'ok', redis: 'ok', artifacts: 'away' })
+      await expect.poll(() => fabrique.run(paid.id)).toMatchObject({ status: 'running' })
+      expect(providers.asked('image')).toHaveLength(1)
+      await restore()
+      for (const { id } of [paid, begun]) {
+        await fabrique.finish(id)
+        expect((await fabrique.log(id)).filter(({ kind }) => /failed|retrying/.test(kind))).toEqual([])
+      }
+      expect(providers.asked('image')).toHaveLength(2)
+      expect(stagedBefore).toEqual(expect.arrayContaining(await staged()))
+      expect((await fabrique.request('/readyz')).body).toMatchObject({ status: 'ready', artifacts: 'ok' })
+    },
+  )
+
+  it('with less room than its reserve: no call is paid for, and the run waits for room', async () => {
+    await fabrique.startWorker({ ARTIFACT_RESERVE_MIB: '1048576' })
+    const before = saidAway()
+    const run = await fabrique.submit()
+    await expect.poll(saidAway).toBeGreaterThan(before)
+    await fabrique.killWorkers('SIGTERM')
+    expect(providers.asked()).toEqual([])
+    expect(await fabrique.ledger(run.id)).toEqual([])
+    await fabrique.startWorker()
+    await fabrique.finish(run.id)
+    await audit(run.id, { unknown: 0 })
+  })
+})
+
+/** How often workers found that the artifact store is away. */
+const saidAway = () => fabrique.lines().filter((line) => line.includes('the artifact store is away')).length
+
+/** Takes the folder of artifacts away; answers how it comes back. */
+async function withoutFolder(isReplaced: boolean): Promise<() => Promise<void>> {
+  const folder = join(fabrique.home, 'artifacts')
+  await rename(folder, `${folder}-aside`)
+  if (isReplaced) await writeFile(folder, '')
+  let isBack = false
+  const restore = async () => {
+    if (isBack) return
+    isBack = true
+    if (isReplaced) await rm(folder)
+    await rename(`${folder}-aside`, folder)
+  }
+  onTestFinished(restore)
+  return restore
+}
+
 describe('Redis', () => {
   it('emptied while runs are queued: every one is delivered all the same', async () => {
     const runs = [await fabrique.submit(), await fabrique.submit(), await fabrique.submit()]
@@ -315,6 +383,9 @@ async function audit(runId: string, { unknown }: { unknown: number }): Promise<v
   const total = ledger.reduce((sum, { actualCostUsd }) => sum + (actualCostUsd ?? Number.NaN), 0)
   expect(run.cost.actual).toBeCloseTo(total, 9)
   expect(log.at(-1)?.payload.cost).toMatchObject({ actual: run.cost.actual })
+
+  const staged = await readdir(join(fabrique.home, 'artifacts', 'staging'))
+  for (const { id } of ledger) expect(staged).not.toContain(createHash('sha256').update(id).digest('hex'))
 
   if (run.status !== 'completed') return
   expect(await finalFiles(runId)).toEqual(undisturbed)

@@ -68,7 +68,8 @@ export async function createS3StandIn(): Promise<S3StandIn> {
 
     function reply(status: number, body: Uint8Array = Buffer.alloc(0)): void {
       asked.status = status
-      response.writeHead(status, { 'content-length': body.byteLength })
+      const etag = `"${createHash('md5').update(body).digest('hex')}"`
+      response.writeHead(status, { 'content-length': body.byteLength, etag })
       response.end(method === 'HEAD' ? undefined : body)
     }
     const refuse = (status: number, code: string) =>

@@ -36,7 +36,9 @@ it(
     redis.silence()
     expect(redis.silent().ever).toBeGreaterThan(4)
     await allAbandoned(redis)
-    expect((await fabrique.request('/readyz')).body).toMatchObject({ status: 'ready', redis: 'ok' })
+    await expect
+      .poll(async () => (await fabrique.request('/readyz')).body, { timeout: RESUMED_MS })
+      .toMatchObject({ status: 'ready', redis: 'ok' })
     const startedMs = performance.now()
     const run = await fabrique.submit()
     await fabrique.finish(run.id)

@@ -5,6 +5,7 @@ import type { ArtifactStore, Clock, Log, ScheduleStore } from '@fabrique/engine'
 import type { LedgerTotal } from '@fabrique/schema'
 import type { BullRunQueue, News } from '@fabrique/queue'
 import type { CredentialWatch } from './credential-watch.ts'
+import type { Registry } from 'prom-client'
 import type { EventStreams } from './event-streams.ts'
 import type { Quotas } from './quotas.ts'
 import type { OrganizationFeeds } from './organization-feeds.ts'
@@ -25,9 +26,13 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   organizationFeeds: OrganizationFeeds
   quotas: Quotas
   reader: RunReader
+  /** What `/metrics` answers from. */
+  registry: Registry
   runFeeds: RunFeeds
   schedules: ScheduleStore
   steering: RunSteering
+  /** Aborted when the process is asked to stop; what waits then answers at once. */
+  stopping: AbortSignal
   streams: EventStreams
   webhooks: WebhookStore
   /** Why deliveries to this URL cannot be made from here, or null. */

@@ -9,6 +9,9 @@ export const ApiEnv = {
   ...WebhookEnv,
   PORT: integerVariable(3000, 0, 65_535),
   HOST: z.string().min(1).default('127.0.0.1'),
+  /** After SIGTERM: how long requests are still taken, and then how long those in hand may take. */
+  FABRIQUE_NOTICE_MS: integerVariable(1_000, 0, 60_000),
+  FABRIQUE_GRACE_MS: integerVariable(10_000, 0, 600_000),
   /** Event streams open at once in this process, and of these by one key. */
   SSE_STREAMS_MAX: integerVariable(5_000, 1, 100_000),
   SSE_STREAMS_PER_KEY_MAX: integerVariable(2_500, 1, 100_000),

@@ -33,11 +33,13 @@ import { urlProblem } from '@fabrique/safe-fetch'
 import { readShippedDocuments } from '@fabrique/templates'
 import { serve } from '@hono/node-server'
 import { ADMIN, createAdminKey } from './admin-key.ts'
+import { Registry } from 'prom-client'
 import { createApp } from './app.ts'
 import { createCredentialWatch } from './credential-watch.ts'
 import { ApiEnv } from './env.ts'
 import { createEventStreams } from './event-streams.ts'
 import { createOrganizationFeeds } from './organization-feeds.ts'
+import { createLeaving } from './leave.ts'
 import { createQuotas } from './quotas.ts'
 import { createRunFeeds } from './run-feeds.ts'
 import { limitedServer } from './server-limits.ts'
@@ -89,9 +91,11 @@ await runService(log, async (life) => {
       (organizationId) => readUsage(db, organizationId),
     ),
     reader,
+    registry: new Registry(),
     runFeeds: createRunFeeds({ reader, eventLog, news }),
     schedules: createScheduleStore(db),
     steering: createRunSteering(db),
+    stopping: life.stopping,
     streams: createEventStreams(
       { streamsMax: env.SSE_STREAMS_MAX, streamsPerKeyMax: env.SSE_STREAMS_PER_KEY_MAX },
       life.stopping,
@@ -102,11 +106,13 @@ await runService(log, async (life) => {
     corsOrigins: env.FABRIQUE_CORS_ORIGINS ?? [],
     askDatabase: () => askWritable(db),
   })
-  const createServer = limitedServer({ connectionsMax: env.SSE_STREAMS_MAX + CONNECTIONS_BESIDE_STREAMS })
-  const server = serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST, createServer }, ({ port }) =>
+  const leaving = createLeaving(limitedServer({ connectionsMax: env.SSE_STREAMS_MAX + CONNECTIONS_BESIDE_STREAMS }))
+  const { createServer } = leaving
+  serve({ fetch: app.fetch, port: env.PORT, hostname: env.HOST, createServer }, ({ port }) =>
     log.info({ host: env.HOST, port }, 'the API listens'),
   )
-  life.own(server, (it) => it[Symbol.asyncDispose]())
+  const times = { noticeMs: env.FABRIQUE_NOTICE_MS, graceMs: env.FABRIQUE_GRACE_MS }
+  life.own(leaving, (it) => it.leave(times))
 })
 
 /** Says which listed workflows name models that end soon, or have ended. */

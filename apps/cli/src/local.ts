@@ -249,6 +249,7 @@ export async function openLocal({ signal, say }: { signal: AbortSignal; say(line
       const found = await artifactReader.get(ORGANIZATION, artifactId)
       if (found === null) throw new FabriqueError('not-found', `There is no artifact ${artifactId} in ${home}.`)
       return await artifacts.get(found.storage_key).catch((cause: unknown) => {
+        if (FabriqueError.is(cause)) throw cause
         throw new FabriqueError('unavailable', `The file of artifact ${artifactId} cannot be read.`, { cause })
       })
     },

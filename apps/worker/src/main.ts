@@ -21,6 +21,9 @@ import {
 import { createDispatcher, createSender } from '@fabrique/webhooks'
 import { WorkerEnv } from './env.ts'
 
+/** What is staged longer than this belongs to nobody: a run that is delivered again adopts it within minutes. */
+const STAGED_KEPT_MS = 7 * 86_400_000
+const SWEEP_EVERY_MS = 3_600_000
 /** How late a schedule fires at most, while a worker lives. */
 const SCHEDULES_EVERY_MS = 1_000
 
@@ -33,6 +36,9 @@ await runService(
     const killpoint = createKillpoint(env)
     const storeConfig = artifactStoreConfig(env, join(resolve(env.FABRIQUE_HOME), 'artifacts'))
     const artifacts = createArtifactStore(storeConfig, log, killpoint)
+    const sweep = () => void artifacts.sweep(STAGED_KEPT_MS)
+    sweep()
+    life.own(setInterval(sweep, SWEEP_EVERY_MS), clearInterval)
     const reserved = env.INTERACTIVE_RESERVED ?? Math.max(1, Math.round(env.CONCURRENCY / 5))
     if (reserved > env.CONCURRENCY) throw new ConfigurationError('INTERACTIVE_RESERVED: must not exceed CONCURRENCY')
     const rules = providerLimits(env)

@@ -1,27 +1,42 @@
 // Artifacts as files: content-addressed blobs and a staging area, below one folder.
 // Hides durability: a file is complete under its final name or not there at all.
 import { randomUUID } from 'node:crypto'
-import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, chmod, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { ArtifactStore } from '@fabrique/engine'
-import { checkedKey, decodeAnswer, encodeAnswer, placeOf, stagingPlaceOf } from './layout.ts'
+import { FabriqueError } from '@fabrique/schema'
+import { checkedKey, decodeAnswer, encodeAnswer, gone, intact, placeOf, STAGING, stagingPlaceOf } from './layout.ts'
 
-/** A store below `root`, which is created when first written to. */
-export function createFileArtifactStore(root: string, killpoint?: (name: string) => void): ArtifactStore {
+export interface FileStoreOptions {
+  /** No call is begun where less room is left than this; default 256 MiB. */
+  reserveBytes?: number | undefined
+  /** Where a test kills the process. */
+  killpoint?: ((name: string) => void) | undefined
+}
+
+const RESERVE_BYTES = 256 * 1_048_576
+const PARTIAL = '.partial'
+/** No write of one file takes longer. */
+const PARTIAL_KEPT_MS = 3_600_000
+
+/** A store below `root`, which is created now; where it vanishes later, the store is away until it is back. */
+export function createFileArtifactStore(
+  root: string,
+  { reserveBytes = RESERVE_BYTES, killpoint }: FileStoreOptions = {},
+): ArtifactStore {
   const stagingOf = (callId: string) => join(root, stagingPlaceOf(callId))
-  let opened: Promise<void> | undefined
-
-  /** Makes the folder, and closes it to other users also where an earlier version left it open to them. */
-  function open(): Promise<void> {
-    opened ??= mkdir(root, { recursive: true, mode: 0o700 }).then(() => chmod(root, 0o700))
-    opened.catch(() => (opened = undefined))
-    return opened
-  }
+  /** Closed to other users also where an earlier version left it open to them. */
+  const created = mkdir(root, { recursive: true, mode: 0o700 })
+    .then(() => chmod(root, 0o700))
+    .catch(() => {})
 
   async function write(path: string, bytes: Uint8Array): Promise<void> {
-    await open()
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    const partial = `${path}.${randomUUID()}.partial`
+    // Never made again: a disk that is not mounted must not be mistaken for an empty store.
+    await created
+    await stat(root)
+    for (const folder of [dirname(path), join(root, STAGING)]) await mkdir(folder, { recursive: true, mode: 0o700 })
+    const partial = join(root, STAGING, randomUUID() + PARTIAL)
     try {
       await writeFile(partial, bytes, { flag: 'wx', mode: 0o600, flush: true })
       killpoint?.('W6')
@@ -33,29 +48,79 @@ export function createFileArtifactStore(root: string, killpoint?: (name: string)
     }
   }
 
+  /** The bytes of a file; null where the store is there and the file is not. */
+  async function read(path: string): Promise<Buffer | null> {
+    try {
+      return await readFile(path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      await stat(root)
+      return null
+    }
+  }
+
   return {
     async put(organizationId, bytes, mimeType) {
       const place = placeOf(organizationId, bytes, mimeType)
       const path = join(root, place.storageKey)
-      const present = await stat(path).catch(() => null)
-      if (present?.size !== bytes.byteLength) await write(path, bytes)
+      await available(async () => {
+        const present = await read(path).catch(() => null)
+        if (present?.equals(bytes) !== true) await write(path, bytes)
+      })
       return place
     },
     async get(storageKey) {
-      return await readFile(join(root, checkedKey(storageKey).storageKey))
+      const { sha256 } = checkedKey(storageKey)
+      const bytes = await available(() => read(join(root, storageKey)))
+      if (bytes === null) throw gone()
+      return intact(bytes, sha256)
     },
     async stage(callId, answer) {
-      await write(stagingOf(callId), encodeAnswer(answer))
+      await available(() => write(stagingOf(callId), encodeAnswer(answer)))
     },
     async staged(callId) {
-      const bytes = await readFile(stagingOf(callId)).catch((error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') return null
-        throw error
-      })
+      const bytes = await available(() => read(stagingOf(callId)))
       return bytes === null ? null : decodeAnswer(bytes)
     },
     async unstage(callId) {
-      await rm(stagingOf(callId), { force: true })
+      await rm(stagingOf(callId), { force: true }).catch(() => {})
+    },
+    async ready() {
+      await available(async () => {
+        await created
+        // Not of something else that took the place of the folder.
+        await access(`${root}/.`, constants.W_OK)
+      })
+      const { bavail, bsize } = await available(() => statfs(root))
+      if (bavail * bsize < reserveBytes) throw away('it has less room left than ARTIFACT_RESERVE_MIB asks for')
+    },
+    async sweep(ageMs) {
+      const folder = join(root, STAGING)
+      for (const name of await readdir(folder).catch(() => [])) {
+        const path = join(folder, name)
+        // Another process may sweep at the same time.
+        const file = await stat(path).catch(() => null)
+        const keptMs = name.endsWith(PARTIAL) ? Math.min(ageMs, PARTIAL_KEPT_MS) : ageMs
+        if (file !== null && file.mtimeMs < Date.now() - keptMs) await rm(path, { force: true }).catch(() => {})
+      }
     },
   }
+}
+
+/** Does what needs the disk: whatever that refuses is not there at the moment. */
+async function available<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work()
+  } catch (error) {
+    const { code, syscall } = error as NodeJS.ErrnoException
+    if (syscall === undefined) throw error
+    throw away(code === 'ENOSPC' || code === 'EDQUOT' ? 'it is full' : `its disk answers ${code}`, error)
+  }
+}
+
+function away(why: string, cause?: unknown): FabriqueError {
+  return new FabriqueError('unavailable', `The artifact store cannot be used at the moment: ${why}.`, {
+    cause,
+    retryAfterS: 5,
+  })
 }

@@ -9,15 +9,17 @@ export interface ArtifactStoreSettings {
   address: string
   /** Required by an `s3://` address. */
   s3?: S3Access | undefined
+  /** Of a folder: no call is begun where less room is left than this. */
+  reserveBytes?: number | undefined
 }
 
 /** The store that an address names; throws for a scheme that there is no adapter for. `killpoint` is for tests of recovery. */
 export function createArtifactStore(
-  { address, s3 }: ArtifactStoreSettings,
+  { address, s3, reserveBytes }: ArtifactStoreSettings,
   log: Log,
   killpoint?: (name: string) => void,
 ): ArtifactStore {
-  if (!address.startsWith('s3://')) return createFileArtifactStore(folderOf(address), killpoint)
+  if (!address.startsWith('s3://')) return createFileArtifactStore(folderOf(address), { reserveBytes, killpoint })
   if (s3 === undefined) throw new Error('ARTIFACT_STORE: an s3:// address needs credentials')
   return createS3ArtifactStore(address, s3, log)
 }

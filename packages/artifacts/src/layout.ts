@@ -2,6 +2,7 @@
 // Hides nothing of where: two stores with the same content hold the same keys.
 import { createHash } from 'node:crypto'
 import type { StagedAnswer } from '@fabrique/engine'
+import { FabriqueError } from '@fabrique/schema'
 import { extensionOf } from './extension.ts'
 
 /** This is the whole alphabet of keys, so that no key leads out of its store. */
@@ -26,12 +27,28 @@ export function checkedKey(storageKey: string): { storageKey: string; sha256: st
   return { storageKey, sha256 }
 }
 
-/** Where the answer of a call is staged; any text is a call id. */
-export function stagingPlaceOf(callId: string): string {
-  return `staging/${sha256Of(callId)}`
+/** Bytes that have this hash, as they are; throws where they were altered or cut since they were stored. */
+export function intact(bytes: Buffer, sha256: string): Buffer {
+  if (sha256Of(bytes) === sha256) return bytes
+  throw new FabriqueError(
+    'artifact-damaged',
+    'The stored file is not what was stored; a run that makes it again mends it.',
+  )
 }
 
-/** One file per answer: a length, a JSON head that names the sizes, then the files' bytes one after another. */
+export function gone(): FabriqueError {
+  return new FabriqueError('artifact-gone', 'The file is no longer in the artifact store.')
+}
+
+/** Below it lies what is not an artifact: answers that are not booked yet, and files that are not complete. */
+export const STAGING = 'staging'
+
+/** Where the answer of a call is staged; any text is a call id. */
+export function stagingPlaceOf(callId: string): string {
+  return `${STAGING}/${sha256Of(callId)}`
+}
+
+/** One file per answer: the hash of the rest, a length, a JSON head that names the sizes, then the files' bytes in turn. */
 export function encodeAnswer({ files, ...rest }: StagedAnswer): Uint8Array {
   const head = Buffer.from(
     JSON.stringify({
@@ -41,11 +58,18 @@ export function encodeAnswer({ files, ...rest }: StagedAnswer): Uint8Array {
   )
   const length = Buffer.alloc(4)
   length.writeUInt32LE(head.byteLength)
-  return Buffer.concat([length, head, ...files.map(({ bytes }) => bytes)])
+  const parts = [length, head, ...files.map(({ bytes }) => bytes)]
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return Buffer.concat([hash.digest(), ...parts])
 }
 
-/** What `encodeAnswer` was given; the files are views of `data`. */
-export function decodeAnswer(data: Buffer): StagedAnswer {
+const HASH_BYTES = 32
+
+/** What `encodeAnswer` was given; the files are views of `encoded`. Null where that was altered or cut. */
+export function decodeAnswer(encoded: Buffer): StagedAnswer | null {
+  const data = encoded.subarray(HASH_BYTES)
+  if (!createHash('sha256').update(data).digest().equals(encoded.subarray(0, HASH_BYTES))) return null
   const end = 4 + data.readUInt32LE(0)
   const head = JSON.parse(data.toString('utf8', 4, end)) as Omit<StagedAnswer, 'files'> & {
     files: { name: string; mimeType: string; size: number }[]

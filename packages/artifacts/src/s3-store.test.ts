@@ -64,15 +64,17 @@ describe('the artifact store in a bucket', () => {
     expect([...bucket.objects.keys()][1]).toMatch(/^some\/prefix\/staging\/[0-9a-f]{64}$/)
   })
 
-  it('uploads what is there already only where its size is another', async () => {
+  it('uploads what is there already only where it is another', async () => {
     const { store, bucket } = await setup()
     const { storageKey } = await put(store)
     await put(store)
     expect(bucket.asked('PUT')).toHaveLength(1)
-    bucket.objects.set(PREFIX + storageKey, Buffer.from('short'))
-    await put(store)
-    expect(bucket.asked('PUT')).toHaveLength(2)
-    expect(bucket.objects.get(PREFIX + storageKey)).toEqual(Buffer.from(bytes))
+    for (const [index, other] of ['short', 'other bytes'.slice(0, bytes.byteLength)].entries()) {
+      bucket.objects.set(PREFIX + storageKey, Buffer.from(other))
+      await put(store)
+      expect(bucket.asked('PUT')).toHaveLength(2 + index)
+      expect(bucket.objects.get(PREFIX + storageKey)).toEqual(Buffer.from(bytes))
+    }
   })
 
   it.each<[string, ObjectFault]>([
@@ -110,7 +112,7 @@ describe('the artifact store in a bucket', () => {
     const { store, bucket } = await setup(CURT)
     const { storageKey } = await put(store)
     bucket.objects.set(PREFIX + storageKey, Buffer.from('SOME BYTES'))
-    await expect(store.get(storageKey)).rejects.toMatchObject({ code: 'unavailable' })
+    await expect(store.get(storageKey)).rejects.toMatchObject({ code: 'artifact-damaged' })
   })
 
   it('gives up a store that does not answer in time', async () => {

@@ -1,11 +1,22 @@
 // Artifacts as objects of an S3 bucket, laid out below its prefix as they are in a folder.
 // Hides signatures, time limits and repetition: every request says the same however often it is made, so that an
 // answer that was lost, or that says 500 for an object that was stored, costs one more request and nothing else.
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ArtifactStore, Log } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
 import { AwsV4Signer } from 'aws4fetch'
-import { checkedKey, decodeAnswer, encodeAnswer, placeOf, sha256Of, stagingPlaceOf } from './layout.ts'
+import {
+  checkedKey,
+  decodeAnswer,
+  encodeAnswer,
+  gone,
+  intact,
+  placeOf,
+  sha256Of,
+  STAGING,
+  stagingPlaceOf,
+} from './layout.ts'
 
 export interface S3Access {
   accessKeyId: string
@@ -37,6 +48,8 @@ interface Reply {
   code: string | null
   /** What Content-Length says. */
   length: number | null
+  /** Without its quotes; of most objects it is the MD5 of their bytes. */
+  etag: string | null
   /** Null for an object over the limit. */
   bytes: Buffer | null
 }
@@ -45,7 +58,7 @@ interface Wish {
   forMs: number
   body?: { bytes: Uint8Array; mimeType: string }
   limitBytes?: number
-  /** False for bytes that cannot be what was stored; they count as a failed try. */
+  /** False for bytes that cannot be what was stored: asked for again, and answered in the end where they stay so. */
   isWhole?(bytes: Buffer): boolean
 }
 
@@ -56,6 +69,8 @@ const ANSWER_LIMIT_BYTES = 1_024 * MIB
 const REFUSAL_LIMIT_BYTES = 16_384
 const SLOWEST_BYTES_PER_MS = 1_000
 const PAUSE_MAX_MS = 5_000
+const ANSWERED_MS = 5_000
+const MD5_LENGTH = 32
 /** The longest wait is within a worker's time to stop. */
 const PATIENCE: Patience = { readMs: 5_000, writeMs: 30_000, pauseMs: 100, stallMs: 10_000 }
 
@@ -85,6 +100,7 @@ export function createS3ArtifactStore(
   const { accessKeyId, secretAccessKey, sessionToken, region } = access
   const signingKeys = new Map<string, ArrayBuffer>()
   const { readMs, writeMs } = patience
+  let answeredUntilMs = 0
 
   async function signed(method: Method, key: string, body: Wish['body']): Promise<{ url: URL; headers: Headers }> {
     const { url, headers } = await new AwsV4Signer({
@@ -128,7 +144,8 @@ export function createS3ArtifactStore(
       timer = limit(Math.min(length ?? readable, readable))
       const bytes = method === 'HEAD' ? Buffer.alloc(0) : await readUpTo(response, length, readable)
       const code = ok ? null : (/<Code>(\w{1,64})<\/Code>/.exec(bytes?.toString('latin1') ?? '')?.[1] ?? null)
-      return { status, code, length, bytes }
+      const etag = response.headers.get('etag')?.replaceAll('"', '') ?? null
+      return { status, code, length, etag, bytes }
     } finally {
       clearTimeout(timer)
       late.abort()
@@ -141,12 +158,14 @@ export function createS3ArtifactStore(
     for (let pauseMs = patience.pauseMs; ; pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS)) {
       let why: string
       let cause: unknown
+      let other: Reply | undefined
       try {
         const reply = await exchange(method, key, wish)
         const { status, code, bytes } = reply
         const isThere = status >= 200 && status < 300
         if (isThere && (bytes === null || wish.isWhole?.(bytes) !== false)) return reply
         if (status === 404 && code !== 'NoSuchBucket' && method !== 'PUT') return reply
+        if (isThere) other = reply
         why = isThere ? 'other bytes than were stored' : [`HTTP ${status}`, code ?? ''].join(' ').trim()
         if (!isThere && !mayPass(reply)) {
           throw new RefusedError(
@@ -159,6 +178,7 @@ export function createS3ArtifactStore(
         cause = error
       }
       if (performance.now() - startedMs + pauseMs > wish.forMs) {
+        if (other !== undefined) return other
         log.warn({ method, why, err: cause }, 'the object store does not answer')
         const message = `The object store of ARTIFACT_STORE does not answer at the moment (${method}: ${why}).`
         throw new FabriqueError('unavailable', message, { cause })
@@ -176,7 +196,8 @@ export function createS3ArtifactStore(
         if (error instanceof RefusedError) return null
         throw error
       })
-      if (present?.status === 404 || present?.length !== bytes.byteLength) {
+      const isDamaged = present?.etag?.length === MD5_LENGTH && present.etag !== md5Of(bytes)
+      if (present?.status === 404 || present?.length !== bytes.byteLength || isDamaged) {
         await ask('PUT', place.storageKey, { forMs: writeMs, body: { bytes, mimeType } })
       }
       return place
@@ -188,9 +209,9 @@ export function createS3ArtifactStore(
         limitBytes: ARTIFACT_LIMIT_BYTES,
         isWhole: (found) => sha256Of(found) === sha256,
       })
-      if (status === 404) throw new Error('there are no bytes under this storage key')
+      if (status === 404) throw gone()
       if (bytes === null) throw tooLarge(ARTIFACT_LIMIT_BYTES)
-      return bytes
+      return intact(bytes, sha256)
     },
     async stage(callId, answer) {
       const bytes = encodeAnswer(answer)
@@ -205,13 +226,26 @@ export function createS3ArtifactStore(
       if (bytes === null) throw tooLarge(ANSWER_LIMIT_BYTES)
       return decodeAnswer(bytes)
     },
-    /** Never rejects: the call is booked by now, nobody reads its answer again, and the run must not suffer for it. */
     async unstage(callId) {
       await ask('DELETE', stagingPlaceOf(callId), { forMs: readMs }).catch((error: unknown) =>
         log.warn({ err: error }, 'a staged answer could not be removed; it stays in the bucket'),
       )
     },
+    /** Whether the bucket answers; that it did so is believed for some seconds. */
+    async ready() {
+      if (performance.now() < answeredUntilMs) return
+      await ask('HEAD', `${STAGING}/ready`, { forMs: readMs }).catch((error: unknown) => {
+        if (!(error instanceof RefusedError)) throw error
+      })
+      answeredUntilMs = performance.now() + ANSWERED_MS
+    },
+    /** Left to a lifecycle rule of the bucket: listing costs, and has rights of its own. */
+    async sweep() {},
   }
+}
+
+function md5Of(bytes: Uint8Array): string {
+  return createHash('md5').update(bytes).digest('hex')
 }
 
 /** What repeating cannot mend. */

@@ -309,7 +309,10 @@ export interface RunStore {
   requestCancel(runId: string): Promise<{ settled: RunEvent[]; active: string[] }>
   /** `requestCancel` for everything below the run, without the run itself. */
   cancelChildren(runId: string): Promise<{ settled: RunEvent[]; active: string[] }>
-  /** Decides the open gate, of the run itself or of one that it waits for. That run becomes pending again; deliver it. */
+  /**
+   * Decides the open gate, of the run itself or of one that it waits for. That run becomes pending again; deliver it.
+   * A gate of an unknown outcome is decided only where `gateId` names it.
+   */
   decide(
     runId: string,
     decision: { approve: boolean; gateId?: string; comment?: string; by: string },
@@ -337,15 +340,27 @@ export interface RunQueue {
   publishCancel(rootRunId: string): void
 }
 
-/** Bytes by content. Keys are made here, never taken from a caller. */
+/**
+ * Bytes by content. Keys are made here, never taken from a caller. Methods reject with `unavailable` while the store is
+ * away, full or read-only; only `unstage` and `sweep` never reject, because nobody waits for what they do.
+ */
 export interface ArtifactStore {
-  /** Stores bytes under their own hash; storing the same bytes again is the same key and no second copy. */
+  /**
+   * Stores bytes under their own hash; storing the same bytes again is the same key and no second copy, and replaces
+   * what was altered or cut.
+   */
   put(organizationId: string, bytes: Uint8Array, mimeType: string): Promise<{ storageKey: string; sha256: string }>
+  /** The bytes as they were stored. Rejects with `artifact-gone`, or with `artifact-damaged` where they have another hash. */
   get(storageKey: string): Promise<Uint8Array>
   /** Keeps a paid answer until its step is committed, so that a crash between the two does not pay twice. */
   stage(callId: string, answer: StagedAnswer): Promise<void>
+  /** The answer as it was staged; null where there is none, or it is damaged. */
   staged(callId: string): Promise<StagedAnswer | null>
   unstage(callId: string): Promise<void>
+  /** Resolves while files can be stored and there is room for some more. */
+  ready(): Promise<void>
+  /** Removes what was staged, or was left unfinished, so long ago. */
+  sweep(ageMs: number): Promise<void>
 }
 
 /** What is known of a call's use, also of one that failed. */

@@ -12,9 +12,13 @@ const KEYS = { AWS_ACCESS_KEY_ID: 'AKIA', AWS_SECRET_ACCESS_KEY: 'do-not-tell' }
 
 describe('ARTIFACT_STORE', () => {
   it('names a folder, and has a default', () => {
-    expect(storeOf({})).toEqual({ address: '/data/artifacts' })
-    expect(storeOf({ ARTIFACT_STORE: 'file:///data' })).toEqual({ address: 'file:///data' })
-    expect(storeOf({ ARTIFACT_STORE: 'data/files', ...KEYS })).toEqual({ address: 'data/files' })
+    expect(storeOf({})).toEqual({ address: '/data/artifacts', reserveBytes: 268_435_456 })
+    expect(storeOf({ ARTIFACT_STORE: 'file:///data' })).toEqual({ address: 'file:///data', reserveBytes: 268_435_456 })
+    const reserve = { ARTIFACT_RESERVE_MIB: '5' }
+    expect(storeOf({ ARTIFACT_STORE: 'data/files', ...KEYS, ...reserve })).toEqual({
+      address: 'data/files',
+      reserveBytes: 5_242_880,
+    })
   })
 
   it.each(['s3://pictures', 's3://pictures/', 's3://my.pictures-2/a/b_c/d.e', 's3://pictures/a/'])(

@@ -12,6 +12,7 @@ const S3_ADDRESS = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/(?!\.{1,2}(\/|$))
 const OTHER_STORE = /^(file:\/\/\/|(?![A-Za-z0-9+.-]+:\/\/))./
 
 const SECONDS_OF = { s: 1, min: 60, h: 3_600 } as const
+const MIB = 1_048_576
 /** `openai=20,300/min`: a provider or one of its models, then calls at once, starts per time, or both. */
 const LIMIT =
   /^(?<scope>[a-z0-9][a-z0-9._-]*(\/[A-Za-z0-9._-]+)*)=((?<atOnce>[1-9]\d{0,5})(,(?<starts>[1-9]\d{0,5})\/(?<unit>s|min|h))?|(?<starts>[1-9]\d{0,5})\/(?<unit>s|min|h))$/
@@ -29,6 +30,7 @@ export const CommonEnv = {
       message: 'must be file:///absolute/folder, s3://bucket/prefix, or a path',
     })
     .optional(),
+  ARTIFACT_RESERVE_MIB: integer(256, 1, 1_048_576),
   AWS_ACCESS_KEY_ID: secret,
   AWS_SECRET_ACCESS_KEY: secret,
   AWS_SESSION_TOKEN: secret,
@@ -106,6 +108,7 @@ function isPlainHttpUrl(address: string): boolean {
 export function artifactStoreConfig(
   env: Environment<
     | 'ARTIFACT_STORE'
+    | 'ARTIFACT_RESERVE_MIB'
     | 'AWS_ACCESS_KEY_ID'
     | 'AWS_SECRET_ACCESS_KEY'
     | 'AWS_SESSION_TOKEN'
@@ -115,7 +118,7 @@ export function artifactStoreConfig(
   folder: string,
 ) {
   const { ARTIFACT_STORE: address = folder, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = env
-  if (!address.startsWith('s3://')) return { address }
+  if (!address.startsWith('s3://')) return { address, reserveBytes: env.ARTIFACT_RESERVE_MIB * MIB }
   if (AWS_ACCESS_KEY_ID === undefined || AWS_SECRET_ACCESS_KEY === undefined) {
     const missing = Object.entries({ AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY }).filter(
       ([, value]) => value === undefined,

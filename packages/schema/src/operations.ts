@@ -6,9 +6,14 @@ export const Health = z.object({ status: z.literal('ok') }).meta({ id: 'Health' 
 const Service = z.enum(['ok', 'away'])
 export const Readiness = z
   .object({
-    status: z.enum(['ready', 'not ready']).describe('Ready while PostgreSQL answers; runs are accepted without Redis.'),
+    status: z
+      .enum(['ready', 'degraded', 'not ready', 'leaving'])
+      .describe(
+        'Not ready without PostgreSQL. Degraded without the others: runs are accepted, and wait. Leaving once the process was told to stop.',
+      ),
     postgres: Service,
     redis: Service,
+    artifacts: Service.describe('Away also where the store is full or read-only.'),
   })
   .meta({ id: 'Readiness' })
 export type Readiness = z.infer<typeof Readiness>

@@ -1,6 +1,7 @@
 // Artifacts: what they are, and their bytes. Never inline where a browser would run them.
 import { extensionOf } from '@fabrique/artifacts'
 import { Artifact, FabriqueError, list, RunId } from '@fabrique/schema'
+import { Counter } from 'prom-client'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { isKnown } from '../request-headers.ts'
@@ -10,7 +11,26 @@ import { type Call, operator, type Route, URL_CREDENTIAL } from '../route.ts'
 const Bytes = z.unknown()
 const INLINE = /^(image\/(png|webp|jpeg|gif|avif)|audio\/|video\/)/
 
-export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'artifacts' | 'artifactStore'>): Route[] {
+export function artifactRoutes({
+  artifacts,
+  artifactStore,
+  log,
+  registry,
+}: Pick<AppDeps, 'artifacts' | 'artifactStore' | 'log' | 'registry'>): Route[] {
+  const lost = new Counter({
+    name: 'fabrique_artifacts_lost_total',
+    help: 'Reads of artifacts whose file is gone from the store, or is not what was stored',
+    labelNames: ['code'],
+    registers: [registry],
+  })
+  const read = async (id: string, storageKey: string) =>
+    await artifactStore.get(storageKey).catch((error: unknown) => {
+      if (FabriqueError.is(error, 'unavailable') || !FabriqueError.is(error))
+        throw new FabriqueError('unavailable', 'The file cannot be read at the moment.', { cause: error })
+      lost.inc({ code: error.code })
+      log.error({ artifact: id, storage_key: storageKey, code: error.code }, 'an artifact is lost')
+      throw error
+    })
   const runOf = async ({ principal, param }: Pick<Call<never>, 'principal' | 'param'>) =>
     (await artifacts.get(principal.organizationId, param('id')))?.run_id ?? null
   return [
@@ -59,9 +79,7 @@ export function artifactRoutes({ artifacts, artifactStore }: Pick<AppDeps, 'arti
           'content-disposition': `${INLINE.test(mimeType) ? 'inline' : 'attachment'}; filename="${param('id')}.${extensionOf(mimeType)}"`,
         }
         if (isKnown(c, etag)) return c.body(null, 304, headers)
-        const bytes = await artifactStore.get(storageKey).catch((cause: unknown) => {
-          throw new FabriqueError('unavailable', 'The file cannot be read at the moment.', { cause })
-        })
+        const bytes = await read(param('id'), storageKey)
         const range = c.req.header('range')
         if (range === undefined) return c.body(bytes as Uint8Array<ArrayBuffer>, 200, headers)
         const bounds = rangeOf(range, bytes.byteLength)

@@ -20,8 +20,13 @@ async function answers(asked: Promise<unknown>): Promise<boolean> {
   return await Promise.race([late, asked.then(() => true)]).catch(() => false)
 }
 
-/** Alive, and ready: PostgreSQL decides readiness; Redis is only named, since runs are accepted without it. */
-export function healthRoutes({ askDatabase, queue }: Pick<AppDeps, 'askDatabase' | 'queue'>): Route[] {
+/** Alive, and ready: PostgreSQL decides that; the others are only named, since runs are accepted without them. */
+export function healthRoutes({
+  askDatabase,
+  queue,
+  artifactStore,
+  stopping,
+}: Pick<AppDeps, 'askDatabase' | 'queue' | 'artifactStore' | 'stopping'>): Route[] {
   return [
     anyone.get('getHealth', '/healthz', {
       summary: 'Whether the process is alive',
@@ -32,13 +37,16 @@ export function healthRoutes({ askDatabase, queue }: Pick<AppDeps, 'askDatabase'
       summary: 'Whether requests can be served',
       answers: { 200: Readiness, 503: Readiness },
       async handle({ c }) {
-        const [postgres, redis] = await Promise.all([answers(askDatabase()), answers(queue.ask())])
+        const asked = [askDatabase(), queue.ask(), artifactStore.ready()].map(answers)
+        const [postgres = false, redis = false, artifacts = false] = await Promise.all(asked)
+        const serving = redis && artifacts ? 'ready' : 'degraded'
         const body: Readiness = {
-          status: postgres ? 'ready' : 'not ready',
+          status: stopping.aborted ? 'leaving' : postgres ? serving : 'not ready',
           postgres: postgres ? 'ok' : 'away',
           redis: redis ? 'ok' : 'away',
+          artifacts: artifacts ? 'ok' : 'away',
         }
-        return c.json(body, postgres ? 200 : 503)
+        return c.json(body, postgres && !stopping.aborted ? 200 : 503)
       },
     }),
   ]

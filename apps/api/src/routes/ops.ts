@@ -1,6 +1,6 @@
 // What operations look at: queue figures for autoscalers, and metrics.
 import { QueueStats } from '@fabrique/schema'
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { collectDefaultMetrics, Gauge } from 'prom-client'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { admin, type Route } from '../route.ts'
@@ -8,9 +8,9 @@ import { admin, type Route } from '../route.ts'
 export function opsRoutes({
   authoring,
   queue,
+  registry,
   templates,
-}: Pick<AppDeps, 'authoring' | 'queue' | 'templates'>): Route[] {
-  const registry = new Registry()
+}: Pick<AppDeps, 'authoring' | 'queue' | 'registry' | 'templates'>): Route[] {
   collectDefaultMetrics({ register: registry })
   const figures = (['backlog', 'active', 'oldest_age_s'] as const).map(
     (figure) =>

@@ -78,7 +78,7 @@ const Review = z.strictObject({
   gate: z.string().max(64).optional().describe('Its id; needed where several are open.'),
 })
 
-type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news' | 'ids'>
+type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news' | 'ids' | 'stopping'>
 
 export function runRoutes(deps: RunDeps): Route[] {
   const { catalog, submitter, reader, runs, queue } = deps

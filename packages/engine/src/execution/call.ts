@@ -156,6 +156,8 @@ export async function callModel(
 
 /** One call of one model: its own row, from the intent to the answer. */
 async function makeCall(deps: CallDeps, site: CallSite, asked: Asked, simulated: boolean, wait: Wait) {
+  // Nothing is paid for that could not be kept.
+  await deps.artifacts.ready()
   const record = intent(site, asked, simulated, deps)
   deps.admit(mostUsd(deps, site, asked, record))
   // Reserved before it is recorded, so that concurrent calls see what is left.

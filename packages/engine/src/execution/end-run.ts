@@ -12,6 +12,7 @@ import {
   waitingEvent,
 } from '@fabrique/schema'
 import type { EndEvidence, Verdict } from '../catalog.ts'
+import { StepFailure } from '../failure.ts'
 import { outputOf } from '../template/data-flow.ts'
 import { parsePath, valueAt } from '../template/placeholders.ts'
 import type { BoundGate } from './plan.ts'
@@ -19,7 +20,7 @@ import { asUnknown } from './call-bill.ts'
 import type { ArtifactStore, GateRecord, Transition } from '../ports.ts'
 import { excessOf } from './run-size.ts'
 import { artifactSummary, type RunState } from './run-state.ts'
-import { verdictOn } from './run-step.ts'
+import { stored, verdictOn } from './run-step.ts'
 
 export interface EndRunDeps {
   artifacts: Pick<ArtifactStore, 'get'>
@@ -175,7 +176,11 @@ async function verdictAtEnd(
     }
     case 'end': {
       const { artifactSchema } = state.definition
-      return await kind.judge({ artifactSchema, files, read: (record) => deps.artifacts.get(record.storageKey) })
+      const judged = kind.judge({ artifactSchema, files, read: (record) => stored(deps, record) })
+      return await judged.catch((error: unknown) => {
+        if (!StepFailure.is(error)) throw error
+        return { passed: false, detail: error.message }
+      })
     }
     default:
       return null

@@ -7,7 +7,7 @@ import { ExpressionError } from '../template/expression.ts'
 import { backoffMs, StepFailure } from '../failure.ts'
 import { announce } from '../follow-up.ts'
 import { continuation, retriedHistory } from '../inheritance.ts'
-import { outlasting } from './outage.ts'
+import { outlasting, outlastingArtifacts } from './outage.ts'
 import { createGraph, type Graph, type Next, next } from './plan.ts'
 import type { ChildRecord, ClaimedRun, RunHistory, RunQueue, RunStore } from '../ports.ts'
 import { createRunState, RunTaken, type RunState } from './run-state.ts'
@@ -83,14 +83,23 @@ export function createEngine(deps: EngineDeps): Engine {
 
   return {
     async execute(runId, signal, onClaimed) {
-      const own = { ...deps, store: outlasting(deps.store, deps.clock, signal) }
+      const own = {
+        ...deps,
+        store: outlasting(deps.store, deps.clock, signal),
+        artifacts: outlastingArtifacts(deps.artifacts, deps, runId, signal),
+      }
       const run = await own.store.claim(runId, deps.worker, deps.leaseMs)
       if (run === null) return 'lost'
       onClaimed?.({ runId, rootRunId: run.rootRunId, fence: run.fence })
       deps.killpoint?.('W2')
       try {
         const { definition, graph } = await prepare(own.store, run.definitionHash)
-        const outcome = await advance(own, await restore(own, run, definition, graph), signal)
+        const state = await restore(own, run, definition, graph)
+        const outcome = await advance(own, state, signal)
+        // An earlier execution may have died between a commit and the removal of what it had staged.
+        if (outcome === 'finished' && run.resumed) {
+          for (const { id } of state.calls()) await own.artifacts.unstage(id)
+        }
         if (run.awaitedBy !== null && (outcome === 'finished' || outcome === 'waiting'))
           await notify(own, run.awaitedBy)
         return outcome

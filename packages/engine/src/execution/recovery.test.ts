@@ -126,6 +126,8 @@ async function scenario(seed: number) {
         stage: slow(artifacts.stage),
         staged: slow(artifacts.staged),
         unstage: slow(artifacts.unstage),
+        ready: slow(artifacts.ready),
+        sweep: slow(artifacts.sweep),
       },
       providers: { call: slow((_simulated: boolean, request: ProviderRequest) => provide(request)) },
     })

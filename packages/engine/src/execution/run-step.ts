@@ -6,6 +6,7 @@ import {
   isTerminal,
   type JsonObject,
   type JsonValue,
+  roundUsd,
   type Step,
   textOf,
 } from '@fabrique/schema'
@@ -29,7 +30,7 @@ import {
 import type { BoundGate } from './plan.ts'
 import { forEachOf } from '../template/data-flow.ts'
 import { gateBinding } from '../specification.ts'
-import { decisionGate, isWithin, itemKey, judgingKey, partKey } from '../unit-key.ts'
+import { decisionGate, isWithin, itemKey, judgingKey, partKey, unitKeyOf } from '../unit-key.ts'
 import type {
   ArtifactRecord,
   ArtifactStore,
@@ -155,7 +156,7 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
         if (signal.reason === 'cancel') state.noteCalls(attempt.settled)
         return
       }
-      // The record cannot be reached, which is not the step's fault: the next worker adopts what is staged.
+      // The record or the artifact store cannot be reached, which is not the step's fault: the next worker adopts what is staged.
       if (FabriqueError.is(error, 'unavailable')) throw error
       const failed = StepFailure.is(error) ? error : bug(deps, state, key, error)
       const reason = { code: failed.code, message: failed.message }
@@ -167,7 +168,7 @@ async function runUnit(deps: RunStepDeps, state: RunState, unit: Unit): Promise<
       }
       if (failed.failureClass === 'unknown_outcome' && asksAPerson(state, unit)) {
         await state.commitCalls(key, attempt.settled)
-        state.noteGate(decisionGate(key), 'open', failed.message)
+        state.noteGate(decisionGate(key), 'open', `${failed.message} ${priceOfAnother(state, unit)}`)
         return
       }
       if (number >= maxAttempts || !on.some((wanted) => wanted === failed.failureClass)) {
@@ -198,6 +199,13 @@ export function newAttempt(state: Pick<RunState, 'now'>, number: number): Attemp
 /** Whether a person decides about a call that may have been charged: once per unit, where the template says so. */
 function asksAPerson(state: RunState, { key }: Unit): boolean {
   return state.definition.onUnknownOutcome === 'review' && !state.gates.has(decisionGate(key).id)
+}
+
+/** What a person has to know who decides whether a unit's lost call is made once more. */
+function priceOfAnother(state: RunState, { key }: Unit): string {
+  const isLost = ({ stepKey, outcome }: CallRecord) => outcome === 'unknown' && unitKeyOf(stepKey) === key
+  const usd = state.calls().findLast(isLost)?.estimatedUsd ?? 0
+  return `It counts as spent; to call again may cost $${roundUsd(usd)} once more.`
 }
 
 /** Books the pending calls of a unit that failed: no later attempt will ask the provider for their answers. */
@@ -264,7 +272,8 @@ async function withinLimit<Result>(
   try {
     return await work(AbortSignal.any([stopped, deadline.signal]))
   } catch (error) {
-    if (!deadline.signal.aborted || stopped.aborted || StepFailure.is(error)) throw error
+    const isOurs = StepFailure.is(error) || FabriqueError.is(error, 'unavailable')
+    if (!deadline.signal.aborted || stopped.aborted || isOurs) throw error
     throw new StepFailure('timeout', `Step "${id}" took longer than ${timeoutMs} ms.`, { cause: error })
   } finally {
     returned.abort()
@@ -359,7 +368,7 @@ function createContext(
       if (record === undefined)
         throw new StepFailure('invalid', `"${field}" of step "${key}" must be a file that a step of this run made.`)
       opened.push(record)
-      return { record, bytes: await deps.artifacts.get(record.storageKey) }
+      return { record, bytes: await stored(deps, record) }
     },
 
     async store(file) {
@@ -383,6 +392,20 @@ function createContext(
       return artifactReference(record)
     },
   }
+}
+
+/** The bytes of an artifact; a failure of the step where the store has lost or damaged them. */
+export async function stored(
+  { artifacts }: { artifacts: Pick<ArtifactStore, 'get'> },
+  { role, storageKey }: ArtifactRecord,
+): Promise<Uint8Array> {
+  return await artifacts.get(storageKey).catch((error: unknown) => {
+    if (!FabriqueError.is(error) || error.code === 'unavailable') throw error
+    throw new StepFailure('invalid', `The file "${role}" of this run cannot be read: ${error.message}`, {
+      code: error.code,
+      cause: error,
+    })
+  })
 }
 
 /** The type of the file that the template promises of a step. */
@@ -459,9 +482,7 @@ async function verdictOf(
   }
   if (kind.stands !== 'after-step' || !kind.applies(step, model)) return null
   const records = [...[...state.artifacts.values()].filter(({ stepKey }) => isWithin(stepKey, key)), ...attempt.made]
-  const files = await Promise.all(
-    records.map(async (record) => ({ record, bytes: await deps.artifacts.get(record.storageKey) })),
-  )
+  const files = await Promise.all(records.map(async (record) => ({ record, bytes: await stored(deps, record) })))
   const asking = { step, key: judgingKey(key, gate.id) }
   return await kind.judge({
     gate,

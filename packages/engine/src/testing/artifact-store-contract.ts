@@ -42,10 +42,10 @@ export function artifactStoreContract(name: string, open: () => Promise<Artifact
       expect(Uint8Array.from(await store.get(puts[0]?.storageKey ?? ''))).toEqual(BYTES)
     })
 
-    it('rejects a key that it has nothing for', async () => {
+    it('says of a key that it has nothing for that the file is gone', async () => {
       const store = await setup()
       const { storageKey } = await store.put('org_1', BYTES, 'image/png')
-      await expect(store.get(storageKey.replaceAll(/[0-9]/g, 'a'))).rejects.toThrow()
+      await expect(store.get(storageKey.replaceAll(/[0-9]/g, 'a'))).rejects.toMatchObject({ code: 'artifact-gone' })
     })
 
     it.each([
@@ -115,10 +115,15 @@ export function artifactStoreContract(name: string, open: () => Promise<Artifact
       const isAway = (error: unknown) => FabriqueError.is(error, 'unavailable')
       await expect(store.get(storageKey)).rejects.toSatisfy(isAway)
       await expect(store.put('org_1', BYTES, 'image/png')).rejects.toSatisfy(isAway)
+      await expect(store.ready()).rejects.toSatisfy(isAway)
       await expect(store.stage('call', answer)).rejects.toSatisfy(isAway)
       await expect(store.staged('call')).rejects.toSatisfy(isAway)
       // What is booked needs no safekeeping: a run does not wait for its cleaning up.
       await expect(store.unstage('call')).resolves.toBeUndefined()
+    })
+
+    it('is ready for more', async () => {
+      await expect((await setup()).ready()).resolves.toBeUndefined()
     })
 
     it('takes any text as a call id', async () => {

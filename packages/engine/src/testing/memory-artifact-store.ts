@@ -1,6 +1,7 @@
 // The artifact store's in-memory twin: bytes by content and staged answers, copied in and out.
 // Hides nothing; two stores share nothing.
 import { createHash } from 'node:crypto'
+import { FabriqueError } from '@fabrique/schema'
 import type { ArtifactStore, StagedAnswer } from '../ports.ts'
 
 export interface MemoryArtifactStore extends ArtifactStore {
@@ -21,7 +22,7 @@ export function createMemoryArtifactStore(): MemoryArtifactStore {
     },
     async get(storageKey) {
       const bytes = blobs.get(storageKey)
-      if (bytes === undefined) throw new Error('there are no bytes under this storage key')
+      if (bytes === undefined) throw new FabriqueError('artifact-gone', 'there are no bytes under this storage key')
       return Uint8Array.from(bytes)
     },
     async stage(callId, answer) {
@@ -32,6 +33,10 @@ export function createMemoryArtifactStore(): MemoryArtifactStore {
     },
     async unstage(callId) {
       staging.delete(callId)
+    },
+    async ready() {},
+    async sweep() {
+      staging.clear()
     },
     stagedCalls: () => [...staging.keys()],
   }
