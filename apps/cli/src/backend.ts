@@ -1,14 +1,15 @@
 // Where runs live, as commands see it: this process over a local record, or a server over HTTP.
 // Hides the difference: the same spec, the same events and the same resource come from both.
-import type {
-  Artifact,
-  DryRun,
-  JsonObject,
-  ListedRun,
-  RunEvent,
-  RunGate,
-  RunResource,
-  WorkflowResource,
+import {
+  type Artifact,
+  DECISION_GATE,
+  type DryRun,
+  type JsonObject,
+  type ListedRun,
+  type RunEvent,
+  type RunGate,
+  type RunResource,
+  type WorkflowResource,
 } from '@fabrique/schema'
 
 /** A file of a run. */
@@ -23,6 +24,8 @@ export interface OpenReview {
   runId: string
   id: string
   name: string
+  /** Of a gate at which a person decides whether a lost call is paid for again: what that may cost, in words. */
+  price?: string
 }
 
 export type Hear = (event: RunEvent) => void
@@ -81,7 +84,12 @@ export function openReviewsOf({ id: own, gates }: Pick<RunResource, 'id' | 'gate
   const rank = ({ run_id: runId = '' }: RunGate) => runId
   return open
     .toSorted((a, b) => (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0))
-    .map(({ id, name, run_id: runId = own }) => ({ runId, id, name }))
+    .map(({ id, name, type, detail, run_id: runId = own }) => ({
+      runId,
+      id,
+      name,
+      ...(type === DECISION_GATE ? { price: detail ?? '' } : {}),
+    }))
 }
 
 /** Whether a review of the run itself is open. */

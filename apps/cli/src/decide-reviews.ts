@@ -9,7 +9,7 @@ const TRIES_MAX = 5
 
 export interface ReviewDecision {
   decision: 'approve' | 'reject'
-  /** Id or name; default: all. */
+  /** Id or name; default: all but those about lost calls. */
   gate: string | undefined
   comment: string | undefined
 }
@@ -25,12 +25,19 @@ export async function decideReviews(
   say: (line: string) => void,
 ): Promise<number> {
   const open = openReviewsOf(await backend.get(runId))
-  const wanted = gate === undefined ? open : open.filter(({ id, name }) => id === gate || name === gate)
+  const wanted = open.filter(({ id, name, price }) =>
+    gate === undefined ? price === undefined : id === gate || name === gate,
+  )
   if (gate !== undefined && open.length > 0 && wanted.length === 0) throw unknownGate(gate, runId, open)
   const before = (await backend.events(runId, 0)).at(-1)?.seq ?? 0
   const decided: OpenReview[] = []
   for (const review of wanted) if (await decide(backend, review, decision, comment)) decided.push(review)
   if (decided.length === 0) {
+    const [lost] = open.filter(({ price }) => price !== undefined)
+    if (gate === undefined && lost !== undefined) {
+      const remedy = `Decide about it by name: fab-workflow ${decision} ${runId} --gate ${lost.id}`
+      throw new FabriqueError('gate-by-name', `${lost.price} ${remedy}`)
+    }
     throw new FabriqueError(
       'no-open-gate',
       `Run ${runId} has no review open for a decision, or it was decided already; see: fab-workflow status ${runId}`,
@@ -62,7 +69,10 @@ async function decide(
 
 /** A line for each review: which it is, and the run that it holds up. */
 export function reviewLines(reviews: readonly OpenReview[]): string[] {
-  return reviews.map(({ id, name, runId }) => `${name === id ? id : `${id} (${name})`} of run ${runId}`)
+  return reviews.map(
+    ({ id, name, runId, price }) =>
+      `${name === id ? id : `${id} (${name})`} of run ${runId}${price === undefined ? '' : `: ${price}`}`,
+  )
 }
 
 function unknownGate(gate: string, runId: string, open: readonly OpenReview[]): InvalidRequest {

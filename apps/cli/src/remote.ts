@@ -155,7 +155,9 @@ export function createRemote({ apiUrl, signal }: { apiUrl: string; signal: Abort
     async steps(runId) {
       return (await specification(runId)).stepInstructions
     },
-    async decide({ runId, id }, decision, comment) {
+    async decide({ runId, id, price }, approves, comment) {
+      const [yes, no] = price === undefined ? ['approve', 'reject'] : ['call-again', 'give-up']
+      const decision = approves === 'approve' ? yes : no
       const body = { decision, gate: id, ...(comment === undefined ? {} : { comment }) }
       const refused = (error: unknown): false => {
         if (FabriqueError.is(error, 'no-open-gate')) return false

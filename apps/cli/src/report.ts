@@ -48,9 +48,12 @@ export async function followAndReport(context: Context, runId: string, after = 0
       say(`${reviews.length} reviews are open; approve and reject decide all of them, --gate or a run's id fewer:`)
       for (const line of reviewLines(reviews)) say(`  ${line}`)
     }
-    say(`Run ${run.id} waits for your review. Go on with:`)
-    say(`  ${context.hint(`approve ${run.id}`)}`)
-    say(`  ${context.hint(`reject ${run.id}`)}`)
+    const lost = reviews.filter(({ price }) => price !== undefined)
+    for (const { id, price } of lost) say(`${price} Only --gate ${id} decides about it.`)
+    const gate = lost.length < reviews.length ? '' : ` --gate ${lost[0]?.id}`
+    say(`Run ${run.id} waits for your ${gate === '' ? 'review' : 'decision'}. Go on with:`)
+    say(`  ${context.hint(`approve ${run.id}${gate}`)}`)
+    say(`  ${context.hint(`reject ${run.id}${gate}`)}`)
   }
   await context.show(run, () => {
     if (artifacts.length > 0) return artifacts.map(({ place }) => place)

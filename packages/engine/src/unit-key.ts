@@ -10,6 +10,8 @@
 //
 // A part's name is its step kind's and may hold anything but `!`.
 
+import { DECISION_GATE } from '@fabrique/schema'
+
 export interface UnitKey {
   stepId: string
   /** Of an item. */
@@ -22,7 +24,7 @@ export interface UnitKey {
 
 const KEY = /^([^[#!]+)(?:\[(\d+)\])?(?:#([^!]+)|!(.+))?$/
 const SLOT = /^slots\/(\d+)$/
-const DECISION = 'unknown-outcome:'
+const DECISION = `${DECISION_GATE}:`
 
 export function itemKey(stepId: string, index: number): string {
   return `${stepId}[${index}]`
@@ -44,10 +46,13 @@ export function callId(runId: string, key: string, number: number): string {
   return `${runId}.${key}.${number}`
 }
 
-/** The gate that is opened for a unit whose paid call has an unknown outcome, whether its own or a gate's about it. */
+/**
+ * The gate that is opened for a unit whose paid call has an unknown outcome, whether its own or a gate's about it. By its
+ * type it is told from reviews: whoever approves a run's review must not pay for a call again.
+ */
 export function decisionGate(key: string): { id: string; name: string; type: string } {
   const unitKey = unitKeyOf(key)
-  return { id: `${DECISION}${unitKey}`, name: `unknown outcome of ${unitKey}`, type: 'review' }
+  return { id: `${DECISION}${unitKey}`, name: `unknown outcome of ${unitKey}`, type: DECISION_GATE }
 }
 
 /** The unit that a `decisionGate` is about; null for any other gate. */

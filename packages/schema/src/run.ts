@@ -51,6 +51,9 @@ export const RunOutput = z
   .meta({ id: 'RunOutput' })
 export type RunOutput = z.infer<typeof RunOutput>
 
+/** The type of gates at which a person decides, by name, whether a call whose outcome is unknown is paid for again. */
+export const DECISION_GATE = 'unknown-outcome'
+
 export const RunGate = z
   .object({
     id: z.string(),
@@ -59,7 +62,7 @@ export const RunGate = z
     status: z
       .enum(['passed', 'failed', 'open', 'approved', 'rejected', 'closed'])
       .describe('`open` waits for a decision; `closed`: its run ended before there was one.'),
-    detail: z.string().nullable(),
+    detail: z.string().nullable().describe('What it found; of an open `unknown-outcome` what calling again may cost.'),
     run_id: z.string().exactOptional().describe('Of an open gate below the run: the slot or called run that waits.'),
   })
   .meta({ id: 'Gate' })

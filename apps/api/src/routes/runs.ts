@@ -1,5 +1,6 @@
 // Runs: submit, look, steer. Everything below belongs to the key's own organization.
 import {
+  DECISION_GATE,
   DryRun,
   type ErrorCode,
   FabriqueError,
@@ -73,15 +74,20 @@ const Submission = z.strictObject({
   dry_run: z.enum(['true', 'false']).optional().describe('`true`: nothing is stored or spent.'),
 })
 const Review = z.strictObject({
-  decision: z.enum(['approve', 'reject']),
+  decision: z
+    .enum(['approve', 'reject', 'call-again', 'give-up'])
+    .describe('The last two are for gates of the type `unknown-outcome`, and only for them.'),
   comment: z.string().max(4000).optional(),
-  gate: z.string().max(64).optional().describe('Its id; needed where several are open.'),
+  gate: z.string().max(200).optional().describe('Its id; needed where several are open, and for an unknown outcome.'),
 })
 
-type RunDeps = Pick<AppDeps, 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news' | 'ids' | 'stopping'>
+type RunDeps = Pick<
+  AppDeps,
+  'authoring' | 'catalog' | 'submitter' | 'reader' | 'runs' | 'queue' | 'news' | 'ids' | 'stopping'
+>
 
 export function runRoutes(deps: RunDeps): Route[] {
-  const { catalog, submitter, reader, runs, queue } = deps
+  const { authoring, catalog, submitter, reader, runs, queue } = deps
 
   async function own({ principal, param }: Pick<Call<never>, 'principal' | 'param'>): Promise<RunResource> {
     return orNotFound(await reader.get(principal.organizationId, param('id')), 'run')
@@ -191,11 +197,12 @@ export function runRoutes(deps: RunDeps): Route[] {
       problems: ['not-retryable', 'not-runnable', 'idempotency-mismatch'],
       submits: true,
       headers: ['Idempotency-Key', 'Location', 'Idempotent-Replayed'],
-      async handle({ c, principal: { organizationId }, param }) {
+      async handle({ c, principal: { organizationId, role }, param }) {
         const idempotencyKey = idempotencyKeyOf(c)
+        const of = { organizationId, admin: role === 'admin', runId: param('id') }
         const outcome = await retryRun(
-          { ...deps, store: runs, endedRun: reader.ended },
-          { organizationId, runId: param('id'), ...(idempotencyKey === undefined ? {} : { idempotencyKey }) },
+          { ...deps, store: runs, endedRun: reader.ended, findRunnable: authoring.runnable },
+          { ...of, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) },
         )
         if (outcome.outcome === 'unknown') throw notFound('run')
         return c.json(await reader.get(organizationId, outcome.runId), 202, acceptedHeaders(outcome))
@@ -217,13 +224,14 @@ export function runRoutes(deps: RunDeps): Route[] {
       summary: 'Decide the open review gate',
       body: Review,
       answers: { 200: RunResource },
-      problems: ['no-open-gate'],
+      problems: ['no-open-gate', 'gate-by-name'],
       async handle(call) {
         const { c, principal } = call
         const run = await own(call)
         const { decision, comment, gate } = parseBody(Review, await readDocument(c))
+        checkWord(run, decision, gate)
         const delivery = await runs.decide(run.id, {
-          approve: decision === 'approve',
+          approve: decision === 'approve' || decision === 'call-again',
           by: principal.keyId,
           ...(gate === undefined ? {} : { gateId: gate }),
           ...(comment === undefined ? {} : { comment }),
@@ -234,6 +242,22 @@ export function runRoutes(deps: RunDeps): Route[] {
       },
     }),
   ]
+}
+
+/** Refuses to decide about money by a word that was meant for pictures, and the other way round. */
+function checkWord({ gates }: RunResource, decision: string, asked: string | undefined): void {
+  const open = gates.filter(({ status }) => status === 'open')
+  const isAboutMoney = decision === 'call-again' || decision === 'give-up'
+  // Without a name a decision is about a review, where there is one.
+  const meant = open.toSorted((a, b) => Number(a.type === DECISION_GATE) - Number(b.type === DECISION_GATE))[0]
+  const gate = asked === undefined ? meant : open.find(({ id }) => id === asked)
+  if (gate === undefined || (gate.type === DECISION_GATE ? isAboutMoney && asked !== undefined : !isAboutMoney)) return
+  throw new FabriqueError(
+    'gate-by-name',
+    gate.type === DECISION_GATE
+      ? `${gate.detail} Send {"gate": "${gate.id}", "decision": "call-again"}, or "give-up".`
+      : `The gate "${gate.id}" is a review: it takes "approve" or "reject".`,
+  )
 }
 
 function noOpenGate({ gates }: RunResource, asked: string | undefined): FabriqueError {

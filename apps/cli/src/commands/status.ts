@@ -1,4 +1,5 @@
 // `fab-workflow status ID`: how a run stands. Exits 0 whatever that is: the question was answered.
+import { openReviewsOf } from '../backend.ts'
 import type { Command } from '../command.ts'
 
 export const status: Command = (program, act) => {
@@ -16,6 +17,7 @@ export const status: Command = (program, act) => {
             ['workflow', `${run.workflow} ${run.workflow_version}`],
             ['status', `${run.status}${run.simulated ? ' (simulated)' : ''}`],
             ...(run.error === null ? [] : [['error', run.error.message]]),
+            ...openReviewsOf(run).map(({ id, price }) => ['open', price === undefined ? id : `${id}: ${price}`]),
             ['cost', costOf(run)],
             ['created', run.created_at],
             ['finished', run.finished_at ?? 'not yet'],

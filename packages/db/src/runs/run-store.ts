@@ -8,7 +8,7 @@ import {
   type RunStore,
   WOKEN_GRACE_MS,
 } from '@fabrique/engine'
-import type { RunEvent } from '@fabrique/schema'
+import { DECISION_GATE, type RunEvent } from '@fabrique/schema'
 import { type RawBuilder, sql } from 'kysely'
 import { type Db, inTransaction } from '../client.ts'
 import { createAccept } from './accept.ts'
@@ -122,7 +122,7 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
           ${treeOf(runId)}
           select g.run_id, g.id from gates g join tree on tree.id = g.run_id join runs r on r.id = g.run_id
           where g.status = 'open' and r.status = 'waiting' and (g.expires_at is null or g.expires_at > now())
-            and ${gateId === undefined ? sql`true` : sql`g.id = ${gateId}`}
+            and ${gateId === undefined ? sql`g.type <> ${DECISION_GATE}` : sql`g.id = ${gateId}`}
           order by depth, g.run_id, g.id limit 1 for update of r`.execute(trx)
         const [gate] = rows
         if (gate === undefined) return null

@@ -151,10 +151,7 @@ export function createPreparer(deps: PrepareDeps): Preparer {
   return {
     async prepare({ workflow, version, drafts, input, regenerate, earlier: findEarlier, pricing }) {
       const template = await deps.findRunnable(workflow, version, drafts)
-      if (template === null) {
-        const inVersion = version === null ? '' : ` in version ${version}`
-        throw new FabriqueError('not-found', `There is no workflow "${workflow}"${inVersion} that this key can run.`)
-      }
+      if (template === null) throw unknownWorkflow(workflow, version)
       const checked = await deps.intake.validate(intakeHashOf(template), template.intakeSchema, input)
       if (checked.problems.length > 0) throw misfit(checked.problems)
       const intake = checked.value as JsonObject
@@ -242,4 +239,10 @@ function unheard({ stepInstructions }: Definition, regenerate: object): string[]
   )
   const wishes = ['direction', 'extra_instructions'].filter((key) => Object.hasOwn(regenerate, key) && !heard.has(key))
   return wishes.map((key) => `regenerate.${key} has no effect: no prompt of this workflow asks for it.`)
+}
+
+/** The answer to who may not run a workflow, or asks for one that does not exist. */
+export function unknownWorkflow(workflow: string, version: string | null): FabriqueError {
+  const inVersion = version === null ? '' : ` in version ${version}`
+  return new FabriqueError('not-found', `There is no workflow "${workflow}"${inVersion} that this key can run.`)
 }

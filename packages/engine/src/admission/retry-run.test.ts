@@ -21,6 +21,7 @@ function priced<Run extends NewSlot>(run: Run): Run {
 function setup() {
   const asked: string[] = []
   const broken = new Set<string>()
+  const withdrawn = new Set<string>()
   const world = createTestEngine({
     async call({ request }) {
       const prompt = textOf(request.prompt)
@@ -56,11 +57,13 @@ function setup() {
     queue: world.deps.queue,
     endedRun,
     ids,
+    findRunnable: async (id) => (withdrawn.has(id) ? null : ({} as never)),
   }
   return {
     ...world,
     asked,
     broken,
+    withdrawn,
     ids,
     accepted,
     deps,
@@ -69,7 +72,12 @@ function setup() {
     /** Retries the run and executes what follows; what was asked before is forgotten. */
     async retry(runId: string, idempotencyKey?: string) {
       asked.length = 0
-      const request = { organizationId: 'system', runId, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) }
+      const request = {
+        organizationId: 'system',
+        admin: false,
+        runId,
+        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+      }
       const outcome = await retryRun(deps, request)
       await drive(world)
       if (outcome.outcome === 'unknown') throw new Error('there is no such run')
@@ -217,7 +225,7 @@ describe('a retry of what calls workflows', () => {
     broken.add('do y')
     const first = await run(calling(called))
     const cancelled = async (runId: string, executed: boolean) => {
-      const again = await retryRun(deps, { organizationId: 'system', runId })
+      const again = await retryRun(deps, { organizationId: 'system', admin: false, runId })
       if (again.outcome === 'unknown') throw new Error('there is no such run')
       const owed = deliveries.splice(0)
       // Called once more, and cancelled before the called run is delivered.
@@ -287,7 +295,7 @@ describe('what cannot be retried', () => {
     const { deps } = setup()
     const run = aNewRun('r', { definition: LINE })
     const endedRun = async () => ({ ...run, status, within: null, slots: [] })
-    const tried = retryRun({ ...deps, endedRun }, { organizationId: 'system', runId: 'r' })
+    const tried = retryRun({ ...deps, endedRun }, { organizationId: 'system', admin: false, runId: 'r' })
     await expect(tried).rejects.toMatchObject({
       code: 'not-retryable',
       message: expect.stringContaining(isTerminal(status) ? 'nothing left' : 'cancel it first'),
@@ -305,13 +313,15 @@ describe('what cannot be retried', () => {
       within,
       slots: [],
     })
-    const tried = retryRun({ ...deps, endedRun }, { organizationId: 'system', runId: 'r' })
+    const tried = retryRun({ ...deps, endedRun }, { organizationId: 'system', admin: false, runId: 'r' })
     await expect(tried).rejects.toMatchObject({ code: 'not-retryable', message: expect.stringMatching(words) })
   })
 
   it('a run that the organization does not have', async () => {
     const { deps } = setup()
-    expect(await retryRun(deps, { organizationId: 'system', runId: 'nobody' })).toEqual({ outcome: 'unknown' })
+    expect(await retryRun(deps, { organizationId: 'system', admin: false, runId: 'nobody' })).toEqual({
+      outcome: 'unknown',
+    })
   })
 
   it('a run whose rest is over the budget of the day', async () => {
@@ -329,10 +339,12 @@ describe('a retry with an Idempotency-Key', () => {
     const [first, other] = [await run(LINE), await run(LINE)]
     const second = await retry(first, 'k')
     expect(await retry(first, 'k')).toBe(second)
-    expect(await retryRun(deps, { organizationId: 'system', runId: first, idempotencyKey: 'k' })).toEqual({
-      outcome: 'replayed',
-      runId: second,
-    })
+    expect(await retryRun(deps, { organizationId: 'system', admin: false, runId: first, idempotencyKey: 'k' })).toEqual(
+      {
+        outcome: 'replayed',
+        runId: second,
+      },
+    )
     await expect(retry(other, 'k')).rejects.toMatchObject({ code: 'idempotency-mismatch' })
     expect(await retry(first, 'k2')).not.toBe(second)
   })
@@ -345,7 +357,7 @@ describe('an accepted retry', () => {
     const first = await run(LINE, { priority: 90, lane: 'interactive' })
     const published: RunEvent[] = []
     const queue = { ...deps.queue, publish: (events: RunEvent[]) => void published.push(...events) }
-    const outcome = await retryRun({ ...deps, queue }, { organizationId: 'system', runId: first })
+    const outcome = await retryRun({ ...deps, queue }, { organizationId: 'system', admin: false, runId: first })
     if (outcome.outcome !== 'accepted') throw new Error('not accepted')
     const { runId } = outcome
     expect(published.map(({ kind, run_id }) => [kind, run_id])).toEqual([
@@ -388,7 +400,7 @@ describe('a retry and the budget of a run', () => {
     const { run, deps, broken } = setup()
     broken.add('do b')
     const first = await run({ ...LINE, budgetPolicy: { maxPerRunUsd } })
-    const tried = retryRun(deps, { organizationId: 'system', runId: first })
+    const tried = retryRun(deps, { organizationId: 'system', admin: false, runId: first })
     const became = await tried.then(
       ({ outcome }) => outcome,
       ({ code }: { code: string }) => code,
@@ -397,12 +409,26 @@ describe('a retry and the budget of a run', () => {
   })
 })
 
+describe('a retry of a workflow that was withdrawn', () => {
+  it('is refused as a submit is', async () => {
+    const { run, deps, broken, withdrawn, accepted } = setup()
+    broken.add('do b')
+    const first = await run(LINE)
+    const workflow = accepted.get(first)?.workflow ?? ''
+    withdrawn.add(workflow)
+    await expect(retryRun(deps, { organizationId: 'system', admin: false, runId: first })).rejects.toMatchObject({
+      code: 'not-found',
+      message: `There is no workflow "${workflow}" that this key can run.`,
+    })
+  })
+})
+
 describe('two retries that race under one Idempotency-Key', () => {
   it('are one run where they are for the same, which is delivered once', async () => {
     const { run, deps, broken, deliveries } = setup()
     broken.add('do b')
     const runId = await run(LINE)
-    const request = { organizationId: 'system', runId, idempotencyKey: 'k' }
+    const request = { organizationId: 'system', admin: false, runId, idempotencyKey: 'k' }
     const outcomes = await Promise.all([retryRun(deps, request), retryRun(deps, request)])
     expect(outcomes.map(({ outcome }) => outcome).sort()).toEqual(['accepted', 'replayed'])
     expect(new Set(outcomes.map((one) => (one.outcome === 'unknown' ? '' : one.runId))).size).toBe(1)
@@ -414,7 +440,7 @@ describe('two retries that race under one Idempotency-Key', () => {
     broken.add('do b')
     const runs = [await run(LINE), await run(LINE)]
     const tried = await Promise.allSettled(
-      runs.map((runId) => retryRun(deps, { organizationId: 'system', runId, idempotencyKey: 'k' })),
+      runs.map((runId) => retryRun(deps, { organizationId: 'system', admin: false, runId, idempotencyKey: 'k' })),
     )
     expect(tried.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
     expect(tried[1]).toMatchObject({ reason: { code: 'idempotency-mismatch' } })
@@ -428,7 +454,7 @@ describe('two retries that race under one Idempotency-Key', () => {
     const acceptedUnder = async () => ({ runId, digest: contentHash(['submit', runId]) })
     const tried = retryRun(
       { ...deps, store: { ...deps.store, acceptedUnder } },
-      { organizationId: 'system', runId, idempotencyKey: 'k' },
+      { organizationId: 'system', admin: false, runId, idempotencyKey: 'k' },
     )
     await expect(tried).rejects.toMatchObject({ code: 'idempotency-mismatch' })
   })

@@ -5,7 +5,7 @@ import { contentHash } from '../template/compile.ts'
 import { estimateSteps, FREE, sumOf } from '../template/estimate.ts'
 import { callsOf, continuation } from '../inheritance.ts'
 import type { Ids, NewRun, NewSlot, RunQueue, RunStore } from '../ports.ts'
-import { type Budgeted, checkDay, checkRun } from './prepare.ts'
+import { type Budgeted, checkDay, checkRun, type PrepareDeps, unknownWorkflow } from './prepare.ts'
 import { slotKey } from '../unit-key.ts'
 import { acceptRun, replayOf } from './submit.ts'
 
@@ -25,17 +25,25 @@ export interface RetryDeps {
   /** Null where the organization has no such run. */
   endedRun(organizationId: string, runId: string): Promise<EndedRun | null>
   ids: Ids
+  /** As for a submit: null where this key cannot run the workflow any longer. */
+  findRunnable: PrepareDeps['findRunnable']
 }
 
 export type RetryOutcome = { outcome: 'accepted' | 'replayed'; runId: string } | { outcome: 'unknown' }
 
 /**
  * Accepts a retry of a run that failed or was cancelled, which itself does not change. Throws
- * `not-retryable`, `budget-exceeded` for what is left to do, and `idempotency-mismatch`.
+ * `not-retryable`, `budget-exceeded` for what is left to do, `idempotency-mismatch`, and what a submit throws for a
+ * workflow that was withdrawn.
  */
 export async function retryRun(
   deps: RetryDeps,
-  { organizationId, runId, idempotencyKey }: { organizationId: string; runId: string; idempotencyKey?: string },
+  {
+    organizationId,
+    admin,
+    runId,
+    idempotencyKey,
+  }: { organizationId: string; admin: boolean; runId: string; idempotencyKey?: string },
 ): Promise<RetryOutcome> {
   const { store, ids } = deps
   const earlier = await deps.endedRun(organizationId, runId)
@@ -47,6 +55,10 @@ export async function retryRun(
 
   const { status: _, within: __, slots: earlierSlots, ...same } = earlier
   const isPlain = earlierSlots.length === 0
+  const unfinished = (isPlain ? [earlier] : earlierSlots).filter((one) => one.status !== 'completed')
+  for (const workflow of new Set(unfinished.map((one) => one.workflow))) {
+    if ((await deps.findRunnable(workflow, null, admin)) === null) throw unknownWorkflow(workflow, null)
+  }
   const retries = await Promise.all((isPlain ? [earlier] : earlierSlots).map((one) => retrySlot(deps, one)))
   const slots = retries.map(({ slot }) => slot)
   const budgeted = retries.map((one) => one.budgeted)

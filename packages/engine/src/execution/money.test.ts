@@ -242,8 +242,16 @@ describe('a call whose outcome nobody knows, where a person decides', () => {
     const { run, execute, asked, store, ledger } = setup(breaking('do a'))
     const { id, status: parked } = await run(definition())
     expect(parked).toBe('waiting')
-    expect((await store.history(id)).gates).toMatchObject([{ id: 'unknown-outcome:a', type: 'review', status: 'open' }])
-    await store.decide(id, { approve, by: 'key' })
+    expect((await store.history(id)).gates).toMatchObject([
+      {
+        id: 'unknown-outcome:a',
+        type: 'unknown-outcome',
+        status: 'open',
+        detail: expect.stringContaining('may cost $0.25'),
+      },
+    ])
+    expect(await store.decide(id, { approve, by: 'key' }), 'nobody pays again by approving a run').toBeNull()
+    await store.decide(id, { approve, gateId: 'unknown-outcome:a', by: 'key' })
     const ended = await execute(id)
     expect(ended.status).toBe(status)
     if (!approve) expect(ended.error).toMatchObject({ code: 'unknown-outcome', node_key: 'a' })
@@ -261,7 +269,7 @@ describe('a call whose outcome nobody knows, where a person decides', () => {
     const { id, status } = await run(definition(steps))
     expect(status).toBe('waiting')
     expect(asked.toSorted()).toEqual(['do c', 'x0', 'x1', 'x2'])
-    await store.decide(id, { approve: true, by: 'key' })
+    await store.decide(id, { approve: true, gateId: 'unknown-outcome:a[1]', by: 'key' })
     expect((await execute(id)).status).toBe('completed')
     expect(asked.slice(4)).toEqual(['x1', 'done: x1'])
   })
@@ -271,7 +279,7 @@ describe('a call whose outcome nobody knows, where a person decides', () => {
       throw broken
     })
     const { id } = await run(definition(asking([{ id: 'a', retry: { maxAttempts: 1, backoffMs: 0 } }])))
-    await store.decide(id, { approve: true, by: 'key' })
+    await store.decide(id, { approve: true, gateId: 'unknown-outcome:a', by: 'key' })
     expect((await execute(id)).status).toBe('failed')
   })
 
@@ -284,7 +292,7 @@ describe('a call whose outcome nobody knows, where a person decides', () => {
       gates: [{ id: 'clean', name: 'clean', type: 'clean', model: 'acme/one' }],
     })
     expect(status).toBe('waiting')
-    await store.decide(id, { approve: true, by: 'key' })
+    await store.decide(id, { approve: true, gateId: 'unknown-outcome:a', by: 'key' })
     expect((await execute(id)).status).toBe('completed')
     // What the gate judges has been paid for already, and stands.
     expect(asked).toEqual(['do a', 'judge: done: do a', 'judge: done: do a'])

@@ -1,6 +1,7 @@
 // The run store in memory: the same rules as the record in PostgreSQL, on a clock that the owner moves.
 // Hides atomicity by being synchronous inside: every method decides and writes before anybody else can.
 import {
+  DECISION_GATE,
   endEvent,
   firstEvents,
   isTerminal,
@@ -569,7 +570,8 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
         .filter(({ status }) => status === 'waiting')
         .flatMap((row) =>
           [...row.gates.values()]
-            .filter(({ id, status }) => status === 'open' && (gateId === undefined || id === gateId))
+            .filter(({ status }) => status === 'open')
+            .filter(({ id, type }) => (gateId === undefined ? type !== DECISION_GATE : id === gateId))
             .filter(({ id }) => (row.expiries.get(id) ?? Number.POSITIVE_INFINITY) > now())
             .sort((a, b) => (a.id < b.id ? -1 : 1))
             .map((gate) => ({ row, gate })),
