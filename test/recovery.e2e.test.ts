@@ -215,6 +215,23 @@ describe('a worker stopped past its lease', () => {
   })
 })
 
+describe('a worker whose clock is wrong', () => {
+  it.each([-1, 1])('by %i hour writes the times of steps by the clock of the record', async (hours) => {
+    const skew = `const { now } = Date; Date.now = () => now() + ${hours * 3_600_000}`
+    await fabrique.startWorker({ NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(skew)}` })
+    const { id } = await fabrique.submit()
+    await fabrique.finish(id)
+    const [row] = await fabrique.query(
+      `select bool_and(c.started_at >= r.started_at and c.finished_at >= c.started_at
+          and c.finished_at <= r.finished_at) as within
+        from checkpoints c join runs r on r.id = c.run_id where r.id = $1`,
+      [id],
+    )
+    expect(row).toEqual({ within: true })
+    await audit(id, { unknown: 0 })
+  })
+})
+
 describe('an orderly shutdown', () => {
   it("hands the run back at once; the next worker picks up fal's request without paying again", async () => {
     providers.holdFal(true)

@@ -127,6 +127,8 @@ export interface ClaimedRun {
   metadata: JsonObject
   state: JsonObject | null
   createdAt: string
+  /** When it was claimed, by the record's clock. */
+  claimedAt: string
   estimatedUsd: number
   priority: number
   lane: Lane

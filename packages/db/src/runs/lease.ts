@@ -90,7 +90,7 @@ const REQUEUE = `
 update runs set ${changesOf('requeue')}
 where id in (select id from runs where ${mayMove('requeue')} and due_at > now() limit ${REQUEUED_MAX}) returning id`
 
-type ClaimRow = Pick<Selectable<Tables['runs']>, Snake<Exclude<keyof ClaimedRun, 'resumed'>>> & {
+type ClaimRow = Pick<Selectable<Tables['runs']>, Snake<Exclude<keyof ClaimedRun, 'resumed' | 'claimedAt'>>> & {
   first: boolean
   last_seq: number
   event_id: string
@@ -199,10 +199,12 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
 }
 
 function claimedRun(claim: ClaimRow): ClaimedRun {
-  const { first, last_seq: _, event_id: __, at: ___, ...row } = claim
+  const { first, last_seq: _, event_id: __, at, ...row } = claim
   return {
     ...camelCased(row),
     createdAt: row.created_at.toISOString(),
+    // Rounded up: the record counts in microseconds, and nothing of the run began before it.
+    claimedAt: new Date(at.getTime() + 1).toISOString(),
     estimatedUsd: Number(row.estimated_usd),
     resumed: !first,
   }

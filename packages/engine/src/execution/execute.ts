@@ -9,7 +9,7 @@ import { announce } from '../follow-up.ts'
 import { continuation, retriedHistory } from '../inheritance.ts'
 import { outlasting, outlastingArtifacts } from './outage.ts'
 import { createGraph, type Graph, type Next, next } from './plan.ts'
-import type { ChildRecord, ClaimedRun, RunHistory, RunQueue, RunStore } from '../ports.ts'
+import type { ChildRecord, ClaimedRun, Clock, RunHistory, RunQueue, RunStore } from '../ports.ts'
 import { createRunState, RunTaken, type RunState } from './run-state.ts'
 import { newAttempt, runStep, type RunStepDeps } from './run-step.ts'
 import type { Definition } from '../specification.ts'
@@ -83,13 +83,15 @@ export function createEngine(deps: EngineDeps): Engine {
 
   return {
     async execute(runId, signal, onClaimed) {
+      const store = outlasting(deps.store, deps.clock, signal)
+      const run = await store.claim(runId, deps.worker, deps.leaseMs)
+      if (run === null) return 'lost'
       const own = {
         ...deps,
-        store: outlasting(deps.store, deps.clock, signal),
+        store,
         artifacts: outlastingArtifacts(deps.artifacts, deps, runId, signal),
+        clock: recordClock(deps.clock, run),
       }
-      const run = await own.store.claim(runId, deps.worker, deps.leaseMs)
-      if (run === null) return 'lost'
       onClaimed?.({ runId, rootRunId: run.rootRunId, fence: run.fence })
       deps.killpoint?.('W2')
       try {
@@ -110,6 +112,12 @@ export function createEngine(deps: EngineDeps): Engine {
       }
     },
   }
+}
+
+/** The record's time, which is that of the runs and events beside it, whatever the clock of this machine says. */
+function recordClock({ nowMs, sleep }: Clock, { claimedAt }: ClaimedRun): Clock {
+  const aheadMs = Date.parse(claimedAt) - nowMs()
+  return { nowMs: () => nowMs() + aheadMs, sleep }
 }
 
 /** Wakes a run to check what it waits for. A lost notification only delays it: it wakes by itself in the end. */

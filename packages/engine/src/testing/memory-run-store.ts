@@ -434,6 +434,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       metadata: run.metadata,
       state: run.state,
       createdAt: row.createdAt,
+      claimedAt: new Date(now()).toISOString(),
       estimatedUsd: run.estimatedUsd,
       priority: run.priority,
       lane: run.lane,
