@@ -65,6 +65,12 @@ describe('the cause of a failed call', () => {
       'rate-limit',
       'rate_limit',
     ],
+    [
+      'an overload that says until when',
+      { status: 503, type: 'server_error', retryAfterMs: 9 },
+      'rate-limit',
+      'rate_limit',
+    ],
     ['a rate without words', { status: 429 }, 'rate-limit', 'rate_limit'],
     ['a context that is too long', { status: 400, code: 'context_length_exceeded' }, 'prompt-too-long', 'invalid'],
     ['a model that is not there', { status: 404, code: 'model_not_found' }, 'model-unknown', 'invalid'],

@@ -175,6 +175,8 @@ function causeName(told: Told): CauseName {
   const words = wordOf(message, MESSAGE_LENGTH).toLowerCase()
   // Larger than the limit itself: it would be refused for ever.
   if (words.includes('request too large')) return 'tooLong'
+  // Who is overloaded and says until when asks to be waited for, as a limit does.
+  if (status === 503 && told.retryAfterMs !== undefined) return 'rate'
   for (const name of [code, type]) {
     const known = BY_NAME[wordOf(name).toLowerCase().replaceAll('-', '_')]
     if (known !== undefined) return known
