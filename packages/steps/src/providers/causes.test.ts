@@ -147,6 +147,13 @@ describe('the cause of a failed call', () => {
     expect(message).toBe('Acme answered with a fault of its own (HTTP 502).')
   })
 
+  it.each(['key=abcdef123456', '"token": "abcdef123456"', 'Received API Key = sk-abcdef123456', 'bearer abcdef123456'])(
+    'quotes no secret that is named: %s',
+    (message) => {
+      expect(cause({ status: 401, message }).message).not.toContain('abcdef')
+    },
+  )
+
   it('keeps the words of a refusal for admins', () => {
     const failure = cause({ status: 400, code: 'moderation_blocked', message: 'safety_violations=[violence]' })
     expect(failure.message).not.toContain('violence')

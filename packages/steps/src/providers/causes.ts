@@ -251,7 +251,9 @@ function wordOf(value: unknown, length = WORD_LENGTH): string {
 
 /** The message without keys, and without what it quotes of the request. */
 function cleaned(message: string, asked: readonly string[]): string {
-  let left = message.replaceAll(/\b(?:sk|fab|key|Bearer)[-_ ][\w.:*-]{6,}/g, '[key]')
+  let left = message
+    .replaceAll(/\b(?:sk|fab|key|Bearer)[-_ ][\w.:*-]{6,}/gi, '[key]')
+    .replaceAll(/(key|token|secret|password)(["']? ?[=:] ?["']?)[\w.:*-]{6,}/gi, '$1$2[key]')
   for (const text of asked.filter((one) => one.trim().length > 3)) {
     left = left.replaceAll(text, '[…]')
     for (let at = 0; at + QUOTED_LENGTH <= left.length; at += 1) {
