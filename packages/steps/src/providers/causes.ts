@@ -139,7 +139,7 @@ const BY_WORDS: [CauseName, readonly string[]][] = [
       'current quota',
       'billing',
       'budget has been',
-      'budget limit',
+      'monthly budget',
       'spending limit',
       'spend limit',
       'must be verified',
