@@ -172,7 +172,8 @@ export async function createProviderStandIn(): Promise<ProviderStandIn> {
     else response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy())
   }
 
-  const server = createServer((request, response) => {
+  // A connection that is closed just as a request is written on it loses a call that nobody has heard of.
+  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     serve(request, response).catch(() => response.destroy())
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

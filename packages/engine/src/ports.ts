@@ -404,6 +404,8 @@ export interface Limits {
     signal: AbortSignal,
     wait?: { patient: boolean; sinceMs?: number },
   ): Promise<(failure: Error | null) => void>
+  /** Whether the model's circuit is open. Absent: no model has one. */
+  isOut?(model: { provider: string; name: string }): boolean
 }
 
 /**

@@ -372,6 +372,7 @@ export function createLimits({ rules: given, log, shared, leaseMs = LEASE_MS }: 
       void serve(line)
       return await promise.finally(() => signal.removeEventListener('abort', giveUp))
     },
+    isOut: ({ provider, name }) => lineOf(provider, name).circuit.waitMs() > 0,
     async close() {
       clearInterval(renewing)
       await redis?.quit().catch(() => {})

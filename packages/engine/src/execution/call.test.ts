@@ -472,6 +472,36 @@ describe('a call that the provider limits', () => {
     expect(entered).toEqual(Array(4).fill({ patient: true, sinceMs: clock.nowMs() - 4_000 }))
   })
 
+  it.each([
+    ['is out is made again, each try a row that cost nothing', 'no', true, 3],
+    ['fails now and then fails', 'no', false, 1],
+    ['is out is not made again where it may be charged', 'unknown', true, 1],
+  ] as const)('and whose model %s', async (_, billed, isOut, calls) => {
+    const { call, sent } = setup({
+      definition: asking([{ id: 'a' }], ['acme/one']),
+      serve: async ({ request }) => {
+        if (sent.length < 3) throw new StepFailure('server', 'no answer', { billed })
+        return answerTo(request)
+      },
+      deps: { limits: { enter: async () => () => {}, isOut: () => isOut } },
+    })
+    await call().catch(() => {})
+    expect(sent).toHaveLength(calls)
+  })
+
+  it('is waited for an hour, and no longer', async () => {
+    const { call, sent, clock } = setup({
+      definition: asking([{ id: 'a' }], ['acme/one']),
+      serve: async () => {
+        clock.advance(600_000)
+        throw new StepFailure('server', 'no answer')
+      },
+      deps: { limits: { enter: async () => () => {}, isOut: () => true } },
+    })
+    await expect(call()).rejects.toMatchObject({ failureClass: 'server' })
+    expect(sent).toHaveLength(6)
+  })
+
   it('goes to the next model where there is one, without waiting', async () => {
     const entered: [string, boolean][] = []
     const { call } = setup({

@@ -36,8 +36,9 @@ const CALM_FOR_MS = 30 * 60_000
 const DENIALS_MAX = 5
 /** After these no other model is asked: it would be refused too, or be paid for the same again. */
 const LAST: readonly FailureClass[] = ['refused', 'budget', 'undelivered']
-/** How often a provider may limit one call before it fails, whatever the limits say: a last resort. */
-const LIMITED_MAX = 1_000
+/** How often, and how long, a call is made again for a provider that limits it or is out, whatever the limits say. */
+const WAITS_MAX = 1_000
+const WAITED_MS_MAX = 3_600_000
 
 export interface CallDeps {
   catalog: Catalog
@@ -130,7 +131,7 @@ export async function callModel(
     return { asked: one, simulated: bound.simulated }
   })
   let failure: StepFailure | undefined
-  let limited = 0
+  let waited = 0
   const sinceMs = deps.clock.nowMs()
   for (let index = 0; index < asked.length; ) {
     const { asked: one, simulated } = asked[index] as (typeof asked)[number]
@@ -145,13 +146,20 @@ export async function callModel(
       failure = error
       const isPaidMistake = error.failureClass === 'invalid' && error.billed === 'yes'
       if (site.signal.aborted || isPaidMistake || LAST.includes(error.failureClass)) break
-      const waits = isLast && error.failureClass === 'rate_limit' && limited < LIMITED_MAX
-      if (waits) site.onProgress({ waits_for: 'rate-limit', retry_after_ms: error.retryAfterMs ?? null })
-      if (waits) limited += 1
-      else index += 1
+      const reason = simulated ? null : waitsFor(deps, one.model, error)
+      if (isLast && reason !== null && waited < WAITS_MAX && deps.clock.nowMs() - sinceMs < WAITED_MS_MAX) {
+        site.onProgress({ waits_for: reason, retry_after_ms: error.retryAfterMs ?? null })
+        waited += 1
+      } else index += 1
     }
   }
   throw failure ?? new StepFailure('internal', 'The call had no outcome.')
+}
+
+/** What a call that failed waits for, without using up an attempt: its provider's limit, or a model that is out; else null. */
+function waitsFor({ limits }: CallDeps, model: Model, { failureClass, billed }: StepFailure): string | null {
+  if (failureClass === 'rate_limit') return 'rate-limit'
+  return failureClass === 'server' && billed === 'no' && limits.isOut?.(model) === true ? 'outage' : null
 }
 
 /** One call of one model: its own row, from the intent to the answer. */

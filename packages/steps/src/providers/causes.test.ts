@@ -65,6 +65,12 @@ describe('the cause of a failed call', () => {
       'rate-limit',
       'rate_limit',
     ],
+    [
+      'an overload that says until when',
+      { status: 503, type: 'server_error', retryAfterMs: 9 },
+      'rate-limit',
+      'rate_limit',
+    ],
     ['a rate without words', { status: 429 }, 'rate-limit', 'rate_limit'],
     ['a context that is too long', { status: 400, code: 'context_length_exceeded' }, 'prompt-too-long', 'invalid'],
     ['a model that is not there', { status: 404, code: 'model_not_found' }, 'model-unknown', 'invalid'],
@@ -140,6 +146,13 @@ describe('the cause of a failed call', () => {
     const { message } = cause({ status: 502, message: '502 <html><head><title>Bad Gateway</title></head></html>' })
     expect(message).toBe('Acme answered with a fault of its own (HTTP 502).')
   })
+
+  it.each(['key=abcdef123456', '"token": "abcdef123456"', 'Received API Key = sk-abcdef123456', 'bearer abcdef123456'])(
+    'quotes no secret that is named: %s',
+    (message) => {
+      expect(cause({ status: 401, message }).message).not.toContain('abcdef')
+    },
+  )
 
   it('keeps the words of a refusal for admins', () => {
     const failure = cause({ status: 400, code: 'moderation_blocked', message: 'safety_violations=[violence]' })

@@ -139,7 +139,7 @@ const BY_WORDS: [CauseName, readonly string[]][] = [
       'current quota',
       'billing',
       'budget has been',
-      'budget limit',
+      'monthly budget',
       'spending limit',
       'spend limit',
       'must be verified',
@@ -175,6 +175,8 @@ function causeName(told: Told): CauseName {
   const words = wordOf(message, MESSAGE_LENGTH).toLowerCase()
   // Larger than the limit itself: it would be refused for ever.
   if (words.includes('request too large')) return 'tooLong'
+  // Who is overloaded and says until when asks to be waited for, as a limit does.
+  if (status === 503 && told.retryAfterMs !== undefined) return 'rate'
   for (const name of [code, type]) {
     const known = BY_NAME[wordOf(name).toLowerCase().replaceAll('-', '_')]
     if (known !== undefined) return known
@@ -249,7 +251,9 @@ function wordOf(value: unknown, length = WORD_LENGTH): string {
 
 /** The message without keys, and without what it quotes of the request. */
 function cleaned(message: string, asked: readonly string[]): string {
-  let left = message.replaceAll(/\b(?:sk|fab|key|Bearer)[-_ ][\w.:*-]{6,}/g, '[key]')
+  let left = message
+    .replaceAll(/\b(?:sk|fab|key|Bearer)[-_ ][\w.:*-]{6,}/gi, '[key]')
+    .replaceAll(/(key|token|secret|password)(["']? ?[=:] ?["']?)[\w.:*-]{6,}/gi, '$1$2[key]')
   for (const text of asked.filter((one) => one.trim().length > 3)) {
     left = left.replaceAll(text, '[…]')
     for (let at = 0; at + QUOTED_LENGTH <= left.length; at += 1) {

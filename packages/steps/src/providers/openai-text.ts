@@ -5,11 +5,20 @@ import {
   type CallFacts,
   type InputFile,
   isForGood,
+  type Model,
   type ProviderAnswer,
   type ProviderRequest,
   StepFailure,
 } from '@fabrique/engine'
-import { isJsonObject, objectOf, type JsonObject, type JsonValue, textOf, type Usage } from '@fabrique/schema'
+import {
+  isJsonObject,
+  objectOf,
+  type JsonObject,
+  type JsonValue,
+  textOf,
+  type Unit,
+  type Usage,
+} from '@fabrique/schema'
 import type OpenAI from 'openai'
 import type { AgentTurn, OfferedTool, ToolCall } from '../kinds/agent.ts'
 import { causeOf } from './causes.ts'
@@ -17,6 +26,7 @@ import { amount, askedTexts, errorInside, options, reportedUsage, unreadable } f
 import { dataUrl } from './adapter.ts'
 import { isStrictSchema } from './strict-schema.ts'
 
+const APART_IF_PRICED: readonly Unit[] = ['reasoning_token', 'image_input_token', 'image_output_token']
 const POLL_MS = 250
 const POLL_MS_MAX = 10_000
 
@@ -88,7 +98,7 @@ function conversationOf(request: JsonObject, files: Record<string, InputFile>) {
 function answerOf(response: OpenAI.Responses.Response, request: ProviderRequest): ProviderAnswer {
   if (!isJsonObject(response)) throw unreadable()
   const { status, incomplete_details: incomplete } = response as Partial<OpenAI.Responses.Response>
-  const facts = factsOf(response)
+  const facts = factsOf(response, request.model)
   const isBilled = facts.usage.length > 0 ? ('yes' as const) : ('no' as const)
   const error = errorInside(response) ?? (status === 'failed' || status === 'cancelled' ? { code: status } : undefined)
   if (error !== undefined) {
@@ -144,12 +154,20 @@ function contentOf({ output }: OpenAI.Responses.Response) {
   return (final.length > 0 ? final : messages).flatMap(({ content }) => (Array.isArray(content) ? content : []))
 }
 
-function factsOf(response: OpenAI.Responses.Response): CallFacts {
+function factsOf(response: OpenAI.Responses.Response, { pricedIn = [] }: Model): CallFacts {
   const { id, model, service_tier: tier, usage, output } = response as Partial<OpenAI.Responses.Response>
-  const searches = Array.isArray(output) ? output.filter(isSearch).length : 0
-  const tokens = tokensOf(usage)
+  const items = Array.isArray(output) ? output : []
+  const lookups = pricedIn.includes('file_search_call') ? items.filter(({ type }) => type === 'file_search_call') : []
+  const tokens = tokensOf(usage, pricedIn)
   return {
-    usage: tokens.length === 0 ? [] : [...tokens, ...amount('web_search_call', searches)],
+    usage:
+      tokens.length === 0
+        ? []
+        : [
+            ...tokens,
+            ...amount('web_search_call', items.filter(isSearch).length),
+            ...amount('file_search_call', lookups.length),
+          ],
     ...(typeof model === 'string' ? { servedModel: model.slice(0, 200) } : {}),
     ...(typeof tier === 'string' ? { tier: tier.slice(0, 40) } : {}),
     ...(typeof id === 'string' ? { requestId: id.slice(0, 200) } : {}),
@@ -162,26 +180,38 @@ function isSearch(item: OpenAI.Responses.ResponseOutputItem): boolean {
   return item.type === 'web_search_call' && (item.action?.type ?? 'search') === 'search'
 }
 
-/** Tokens by kind; none where the usage is not whole, in the spelling of Chat Completions too. */
-function tokensOf(usage: unknown): Usage[] {
+/**
+ * Tokens by kind; none where the usage is not whole, in the spelling of Chat Completions too. Reasoning and pictures are
+ * told apart where they have a price of their own: else they are charged, and stand on invoices, with the rest.
+ */
+function tokensOf(usage: unknown, pricedIn: readonly Unit[]): Usage[] {
   if (!isJsonObject(usage)) return []
   const all = usage.input_tokens ?? usage.prompt_tokens
   const answered = usage.output_tokens ?? usage.completion_tokens
   // Servers that do not count say 0 of both.
   if (typeof all !== 'number' || typeof answered !== 'number' || (all === 0 && answered === 0)) return []
-  const details = usage.input_tokens_details ?? usage.prompt_tokens_details
-  const detail = (name: string) => {
-    const value = isJsonObject(details) ? details[name] : undefined
-    return typeof value === 'number' && value > 0 && value <= all ? value : 0
-  }
-  const [cached, written, audio] = [detail('cached_tokens'), detail('cache_write_tokens'), detail('audio_tokens')]
   const facts = { prompt_tokens: all }
+  const kinds = (total: number, rest: Unit, details: JsonObject, names: Record<string, Unit>): Usage[] => {
+    const apart = Object.entries(names).flatMap(([name, unit]) => {
+      const value = details[name]
+      const isOwn = !APART_IF_PRICED.includes(unit) || pricedIn.includes(unit)
+      return isOwn && typeof value === 'number' && value <= total ? amount(unit, value, facts) : []
+    })
+    const left = apart.reduce((sum, { quantity }) => sum - quantity, total)
+    return [{ unit: rest, quantity: left, facts }, ...apart]
+  }
   return [
-    { unit: 'input_token', quantity: all - cached - written - audio, facts },
-    ...amount('cached_input_token', cached, facts),
-    ...amount('cache_write_input_token', written, facts),
-    ...amount('audio_input_token', audio, facts),
-    { unit: 'output_token', quantity: answered, facts },
+    ...kinds(all, 'input_token', objectOf(usage.input_tokens_details ?? usage.prompt_tokens_details), {
+      cached_tokens: 'cached_input_token',
+      cache_write_tokens: 'cache_write_input_token',
+      audio_tokens: 'audio_input_token',
+      image_tokens: 'image_input_token',
+    }),
+    ...kinds(answered, 'output_token', objectOf(usage.output_tokens_details ?? usage.completion_tokens_details), {
+      reasoning_tokens: 'reasoning_token',
+      audio_tokens: 'audio_output_token',
+      image_tokens: 'image_output_token',
+    }),
   ]
 }
 

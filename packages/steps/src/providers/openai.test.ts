@@ -1,9 +1,9 @@
 // The adapter against a loopback server that speaks OpenAI's wire format: what is sent, and what is made of the answers.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { InputFile, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
+import type { InputFile, Model, ProviderAnswer, ProviderRequest } from '@fabrique/engine'
 import { anArtifact } from '@fabrique/engine/testing'
-import type { JsonObject } from '@fabrique/schema'
+import type { JsonObject, Unit } from '@fabrique/schema'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openai } from './openai.ts'
 
@@ -307,6 +307,35 @@ describe('an answer of OpenAI as it is', () => {
     }))
     const { usage } = await text({ output: [...looked, { type: 'web_search_call' }, words('Found.')] })
     expect(usage.find(({ unit }) => unit === 'web_search_call')?.quantity).toBe(2)
+  })
+
+  const counted = {
+    input_tokens: 100,
+    input_tokens_details: { cached_tokens: 10, cache_write_tokens: 5, audio_tokens: 7, image_tokens: 20 },
+    output_tokens: 50,
+    output_tokens_details: { reasoning_tokens: 30, audio_tokens: 4 },
+  }
+  it.each<[string, Unit[], Partial<Record<Unit, number>>]>([
+    ['what has no price of its own with the rest', [], { input_token: 78, output_token: 46, web_search_call: 1 }],
+    [
+      'what has one apart',
+      ['reasoning_token', 'image_input_token', 'file_search_call'],
+      {
+        input_token: 58,
+        image_input_token: 20,
+        output_token: 16,
+        reasoning_token: 30,
+        web_search_call: 1,
+        file_search_call: 1,
+      },
+    ],
+  ])('is charged by all that its usage tells apart, %s', async (_, pricedIn, expected) => {
+    const output = [{ type: 'web_search_call' }, { type: 'file_search_call' }, words('Found.')]
+    answers = [{ body: { ...responding(...output), usage: counted } }]
+    const model = { ...openai.provider.model('openai/gpt-5-mini'), pricedIn } as Model
+    const { usage } = await call(model.name, { prompt: 'x', params: {} }, {}, { model })
+    const always = { cached_input_token: 10, cache_write_input_token: 5, audio_input_token: 7, audio_output_token: 4 }
+    expect(Object.fromEntries(usage.map(({ unit, quantity }) => [unit, quantity]))).toEqual({ ...always, ...expected })
   })
 
   it('that failed after it was charged carries its usage', async () => {
