@@ -137,6 +137,14 @@ describe('the commands of a page', () => {
   })
 })
 
+describe('the statements of a page', () => {
+  const statements = pages().flatMap((page) => blocksOf(page).filter(({ info }) => info[0] === 'sql'))
+
+  test.each(statements)('$page:$line can be asked of the record', async ({ text }) => {
+    expect(await fabrique.query(text)).toEqual(expect.any(Array))
+  })
+})
+
 describe('an event stream that broke off', () => {
   test('goes on behind the last event that its reader saw, to the end, without gap or repeat', async () => {
     const { id } = await fabrique.submit()

@@ -33,7 +33,7 @@ const CONFIGURATION = 'docs/reference/configuration.md'
 const ERRORS = 'docs/reference/errors.md'
 const FORMATS = ['json', 'yaml', 'toml'] as const
 /** Languages that a test executes, parses or compares, and `text`, which only shows something. */
-const LANGUAGES = ['bash', 'sh', 'ts', 'diff', 'text', ...FORMATS]
+const LANGUAGES = ['bash', 'sh', 'ts', 'diff', 'text', ...FORMATS, 'sql']
 
 const files = trackedFiles()
 const markdown = pages()
