@@ -62,7 +62,7 @@ function pictureFacts(response: OpenAI.ImagesResponse, { request }: ProviderRequ
     const words = typeof answered.text_tokens === 'number' ? answered.text_tokens : 0
     // Of the text first, which stands before the pictures.
     const cached = typeof asked.cached_tokens === 'number' && asked.cached_tokens <= input ? asked.cached_tokens : 0
-    const cachedText = Math.min(cached, input - image)
+    const cachedText = Math.max(0, Math.min(cached, input - image))
     return {
       usage: [
         ...amount('input_token', input - image - cachedText),
