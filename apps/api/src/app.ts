@@ -42,7 +42,7 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
   })
   app.notFound((c) => problemResponse(c, notFound('address')))
 
-  mountOps(app, deps.queue, authorize)
+  mountOps(app, deps, authorize)
   for (const route of createRoutes(deps)) mount(app, route, authorize, deps)
   return app
 }
