@@ -89,7 +89,9 @@ async function whileValid(credentials: CredentialWatch, call: Call<never>, route
     } else if (outgoing.getHeader('content-type')?.toString().startsWith('text/event-stream')) outgoing.end(NOT_VALID)
     else outgoing.destroy()
   })
-  outgoing.once('close', unwatch)
+  // A client that has gone already closes nothing more.
+  if (outgoing.destroyed) unwatch()
+  else outgoing.once('close', unwatch)
   return await Promise.race([route.handle(call), refused])
 }
 
