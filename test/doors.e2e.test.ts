@@ -191,6 +191,61 @@ describe('an admin', () => {
   })
 })
 
+describe('small doors', () => {
+  it('hide from operators what a template hands to the workflow that it calls', async () => {
+    const caller = {
+      ...PICTURED,
+      id: 'pictures/caller',
+      intakeSchema: { type: 'object', properties: { topic: { type: 'string' } } },
+      runtimeSteps: [
+        {
+          id: 'call',
+          kind: 'workflow',
+          workflow: PICTURED.id,
+          input: { note: 'secret of {intake.topic}', photo: PIXEL },
+        },
+      ],
+    }
+    const made = await fabrique.request('/v1/workflows', { body: caller })
+    expect(made.status, made.text).toBe(201)
+    const { key } = operator
+    const run = await fabrique.submit({ workflow: caller.id, input: { topic: 'x' } }, { key })
+    await fabrique.waitFor(run.id, ({ kind }) => kind === 'workflow.run.completed', { key })
+    const list = `/v1/workflows/runs?root_run_id=${run.id}&fields=input`
+    const { text: shown, body } = await fabrique.request<{ data: { id: string }[] }>(list, { key })
+    const called = body.data.find(({ id }) => id !== run.id)?.id ?? ''
+    const single = await fabrique.request(`/v1/workflows/runs/${called}`, { key })
+    expect([single.status, single.body.input]).toEqual([200, {}])
+    expect(shown + single.text).not.toContain('secret of')
+    expect((await fabrique.request(`/v1/workflows/runs/${run.id}`, { key })).body.input).toEqual({ topic: 'x' })
+    const [row] = await fabrique.query<{ input: object }>('select input from runs where id = $1', [called])
+    expect(row?.input).toMatchObject({ note: 'secret of x' })
+  })
+
+  it('keep the keys of lines apart from the keys of single runs', async () => {
+    const { key } = operator
+    const single = await fabrique.submit(FOX, { key, headers: { 'idempotency-key': 'k:1' } })
+    const batch = await fabrique.request('/v1/workflows/runs/batch', {
+      key,
+      headers: { 'content-type': 'application/x-ndjson', 'idempotency-key': 'k' },
+      body: JSON.stringify({ ...FOX, priority: 1 }),
+    })
+    expect(batch.text).toMatch(/"run_id"/)
+    expect(batch.text).not.toContain(single.id)
+  })
+
+  it.each(['gzip', 'br', 'x-unknown', 'identity, gzip'])('refuse a body that is compressed: %s', async (encoding) => {
+    for (const [path, type] of [
+      ['/v1/workflows/runs', 'application/json'],
+      ['/v1/workflows/runs/batch', 'application/x-ndjson'],
+    ] as const) {
+      const headers = { 'content-type': type, 'content-encoding': encoding }
+      const answer = await fabrique.request(path, { key: operator.key, headers, body: '{}' })
+      expect(answer.status, path).toBe(415)
+    }
+  })
+})
+
 describe('files of the home', () => {
   it('are for their owner only, artifacts among them', async () => {
     const run = await fabrique.submit(FOX, { key: operator.key })

@@ -42,33 +42,42 @@ interface Seen {
   body: Problems
 }
 
-/** Sends the attack, and asks /healthz all the while; the longest that this took, in the best of the tries. */
-async function attack({ path, ...options }: Attack): Promise<Seen & { delayMs: number }> {
+/** Sends the attack, `times` at once, and asks /healthz all the while; the longest that this took, in the best of the tries. */
+async function attack(sent: Attack, times = 1): Promise<Seen & { delayMs: number }> {
   let delayMs = Number.POSITIVE_INFINITY
   let seen: Seen | undefined
   for (let attempt = 0; attempt < TRIES && delayMs >= DELAY_MS_MAX; attempt += 1) {
     let isOver = false
     const watching = watch(() => isOver)
-    const answer = await fetch(fabrique.url + path, {
-      method: options.method ?? (options.body === undefined ? 'GET' : 'POST'),
-      headers: {
-        ...(options.key === null ? {} : { authorization: `Bearer ${options.key ?? fabrique.adminKey}` }),
-        ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...options.headers,
-      },
-      ...(options.body === undefined ? {} : { body: options.body }),
-      signal: AbortSignal.timeout(ANSWER_MS_MAX),
-    })
-    const isStream = answer.headers.get('content-type')?.startsWith('text/event-stream') === true
-    if (isStream) await answer.body?.cancel()
-    const text = isStream ? '' : await answer.text()
+    const answers = await Promise.all(Array.from({ length: times }, () => send(sent)))
     isOver = true
     delayMs = Math.min(delayMs, await watching)
-    const isJson = answer.headers.get('content-type')?.includes('json') === true && text !== ''
-    seen = { status: answer.status, text, body: (isJson ? JSON.parse(text) : {}) as Problems }
+    seen = answers[0]
   }
   if (seen === undefined) throw new Error('nothing was sent')
   return { ...seen, delayMs }
+}
+
+async function send({ path, ...options }: Attack): Promise<Seen> {
+  const answer = await fetch(fabrique.url + path, {
+    method: options.method ?? (options.body === undefined ? 'GET' : 'POST'),
+    headers: {
+      ...(options.key === null ? {} : { authorization: `Bearer ${options.key ?? fabrique.adminKey}` }),
+      ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...options.headers,
+    },
+    ...(options.body === undefined ? {} : { body: options.body }),
+    signal: AbortSignal.timeout(ANSWER_MS_MAX),
+  })
+  const type = answer.headers.get('content-type') ?? ''
+  const isStream = type.startsWith('text/event-stream')
+  if (isStream) await answer.body?.cancel()
+  const text = isStream ? '' : await answer.text()
+  return {
+    status: answer.status,
+    text,
+    body: (type.includes('json') && text !== '' ? JSON.parse(text) : {}) as Problems,
+  }
 }
 
 async function watch(isOver: () => boolean): Promise<number> {
@@ -199,6 +208,47 @@ describe('runs with a mebibyte of input', () => {
   })
 })
 
+describe('an input that fills prompts with gigabytes', () => {
+  it('is refused before they are imagined', async () => {
+    const prompt = Array.from({ length: 4 }, () => '{intake.texts}').join(' ')
+    const made = await fabrique.request('/v1/workflows', {
+      body: {
+        id: 'hostile/estimate',
+        name: 'Estimate',
+        cadence: 'On demand',
+        version: '2026.11.28',
+        artifactClass: 'knowledge',
+        schemaVersion: 'workflow-schema-v1',
+        intakeSchema: {
+          type: 'object',
+          properties: { texts: { type: 'array' }, list: { type: 'array' } },
+          required: ['texts', 'list'],
+        },
+        runtimeSteps: Array.from({ length: 4 }, (_, index) => ({
+          id: `s${index}`,
+          kind: 'llm',
+          model: 'openai/gpt-6.1-terra',
+          promptTemplate: prompt,
+          forEach: { items: '{intake.list}', concurrency: 4 },
+        })),
+        providers: {},
+        gates: [],
+        budgetPolicy: 'none',
+        artifactSchema: { artifactType: 'none', files: [] },
+        visibility: 'public',
+      },
+    })
+    expect(made.status, made.text).toBe(201)
+    const list = Array.from({ length: 200 }, (_, index) => index)
+    const texts = Array.from({ length: 15 }, () => 'some words of text '.repeat(3_000))
+    const body = JSON.stringify({ workflow: 'hostile/estimate', input: { list, texts } })
+    const { status, text, delayMs } = await attack({ path: '/v1/workflows/runs?dry_run=true', body })
+    expect(status, text.slice(0, 500)).toBe(422)
+    expect(text).toContain('run-too-large')
+    expect(delayMs).toBeLessThan(DELAY_MS_MAX)
+  }, 120_000)
+})
+
 describe('quotas', () => {
   it('are not met by a hundred submits at once', async () => {
     const submits = Array.from({ length: 100 }, () => fabrique.submit(FOX, { key: operator.key }))
@@ -283,6 +333,13 @@ describe('every route', () => {
     },
     120_000,
   )
+
+  it('reads entity tags in time that is linear in their header', async () => {
+    const headers = { 'if-none-match': HEADERS['if-none-match'] ?? '' }
+    const { status, delayMs } = await attack({ path: '/openapi.json', key: null, headers }, 8)
+    expect(status).toBe(200)
+    expect(delayMs).toBeLessThan(DELAY_MS_MAX)
+  })
 
   it.each(Object.keys(QUERIES))(
     'answers a hostile query in time, and without a fault: %s',

@@ -213,7 +213,7 @@ describe('every route answers as described', () => {
     await ask('changeRun', 409, { at: { id }, body: { priority: 80 } })
     await ask('reviewRun', 409, { at: { id }, body: { decision: 'approve' } })
     await ask('listRunEvents', 204, { at: { id, after: 99 } })
-    for (const dry of [true, false]) await ask('cancelRuns', 200, { body: { filter: {}, dry_run: dry } })
+    for (const dry of [true, false]) await ask('cancelRuns', 200, { body: { all: true, dry_run: dry } })
     for (const _ of ['first', 'again'])
       await ask('retryRun', 202, { at: { id }, headers: { 'idempotency-key': 'again' } })
     await ask('retryRun', 422, { at: { id }, headers })

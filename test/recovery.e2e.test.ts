@@ -178,6 +178,32 @@ describe('a worker killed', () => {
     await audit(run.id, { unknown: 3 })
   })
 
+  it('every time by one of several runs: that one fails, and no neighbour is beside it again', async () => {
+    const never = { hold: new Promise(() => {}) }
+    // The first call of each, and two more of the last one, under which the worker dies.
+    providers.script('image', never, never, never, never, never)
+    await fabrique.startWorker()
+    const runs = []
+    for (let nth = 1; nth <= 3; nth += 1) {
+      runs.push(await fabrique.submit())
+      await providers.heard('image', nth)
+    }
+    for (let calls = 4; calls <= 5; calls += 1) {
+      await fabrique.killWorkers('SIGKILL')
+      await fabrique.startWorker()
+      await providers.heard('image', calls)
+    }
+    await fabrique.killWorkers('SIGKILL')
+    await fabrique.startWorker()
+    const [deadly, ...neighbours] = runs.toReversed()
+    for (const { id } of neighbours) expect((await fabrique.finish(id)).at(-1)?.kind).toBe('workflow.run.completed')
+    expect((await fabrique.log(deadly?.id ?? '')).at(-1)).toMatchObject({
+      kind: 'workflow.run.failed',
+      payload: { error: { code: 'worker-crash-limit' } },
+    })
+    expect(providers.asked('image')).toHaveLength(3 + 2 + 2)
+  }, 60_000)
+
   it('after a cancel was asked for: the run ends as cancelled', async () => {
     providers.script('image', { hold: new Promise(() => {}) })
     await fabrique.startWorker()

@@ -37,7 +37,8 @@ function submit(over: object = {}, key = operator.key): Promise<RunResource> {
 }
 
 function cancel(filter: object, over: object = {}, key = operator.key) {
-  return fabrique.request<Counts>(`${RUNS}/cancel`, { key, body: { filter, ...over } })
+  const what = Object.keys(filter).length === 0 ? { all: true } : { filter }
+  return fabrique.request<Counts>(`${RUNS}/cancel`, { key, body: { ...what, ...over } })
 }
 
 async function listed(query: string, key = operator.key): Promise<string[]> {
@@ -211,6 +212,8 @@ describe('cancelling by a filter', () => {
     for (const body of [
       {},
       { filter: null },
+      { filter: {} },
+      { filter: { status: 'pending' }, all: true },
       { filter: { tag: 'x' } },
       { filter: {}, dryrun: true },
       { filter: { limit: 1 } },

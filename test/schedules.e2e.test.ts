@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 afterEach(async () => {
   await fabrique.query('delete from schedules')
-  await fabrique.request('/v1/workflows/runs/cancel', { key: operator.key, body: { filter: {} } })
+  await fabrique.request('/v1/workflows/runs/cancel', { key: operator.key, body: { all: true } })
 })
 
 afterAll(() => fabrique?.stop())

@@ -42,7 +42,7 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
   })
   app.notFound((c) => problemResponse(c, notFound('address')))
 
-  mountOps(app, deps.queue, authorize)
+  mountOps(app, deps, authorize)
   for (const route of createRoutes(deps)) mount(app, route, authorize, deps)
   return app
 }
@@ -89,7 +89,9 @@ async function whileValid(credentials: CredentialWatch, call: Call<never>, route
     } else if (outgoing.getHeader('content-type')?.toString().startsWith('text/event-stream')) outgoing.end(NOT_VALID)
     else outgoing.destroy()
   })
-  outgoing.once('close', unwatch)
+  // A client that has gone already closes nothing more.
+  if (outgoing.destroyed) unwatch()
+  else outgoing.once('close', unwatch)
   return await Promise.race([route.handle(call), refused])
 }
 

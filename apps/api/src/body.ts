@@ -18,8 +18,16 @@ import type { ApiContext } from './route.ts'
 
 const STATUS_CODES = { 400: 'malformed-body', 413: 'body-too-large', 422: 'validation-failed' } as const
 
+/** Throws 415 for a compressed body: it would have to be unpacked before its size is known. */
+export function refuseCompressed(c: Context<ApiContext>): void {
+  const encoding = c.req.header('content-encoding')
+  if (encoding === undefined || encoding.trim().toLowerCase() === 'identity') return
+  throw new FabriqueError('unsupported-media-type', 'Send the body as it is, without a content encoding.')
+}
+
 /** The body as a plain tree with positions. Throws 415, 413, 400 or 422, the first that applies. */
 export async function readDocument(c: Context<ApiContext>): Promise<ParsedDocument> {
+  refuseCompressed(c)
   const format = formatOf(c)
   const outcome = parseDocument(await readBounded(c, DOCUMENT_LIMITS.bodyBytes), format)
   if (outcome.ok) return outcome.document

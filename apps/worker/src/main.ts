@@ -20,6 +20,7 @@ import {
 } from '@fabrique/runtime'
 import { createDispatcher, createSender } from '@fabrique/webhooks'
 import { WorkerEnv } from './env.ts'
+import { notingFailures } from './failed-runs.ts'
 
 /** What is staged longer than this belongs to nobody: a run that is delivered again adopts it within minutes. */
 const STAGED_KEPT_MS = 7 * 86_400_000
@@ -46,7 +47,8 @@ await runService(
 
     const db = life.own(createDb({ databaseUrl: env.DATABASE_URL, log }), (it) => it.close())
     const redis = { redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX }
-    const queue = life.own(createRunQueue({ ...redis, log }), (it) => it.close())
+    const runQueue = life.own(createRunQueue({ ...redis, log }), (it) => it.close())
+    const { queue, codeOfFailure } = notingFailures(runQueue)
     const limits = life.own(createLimits({ rules, shared: redis, log }), (it) => it.close())
     const assembly = assemble({ env, db, queue, ids: systemIds(), killpoint })
     const { runs: store, catalog } = assembly
@@ -70,7 +72,7 @@ await runService(
         log,
         async handle(runId) {
           killpoint('W1')
-          await host.execute(runId)
+          return await codeOfFailure(runId, () => host.execute(runId))
         },
         onCancel: (rootRunId) => host.cancel(rootRunId),
       }),

@@ -106,6 +106,7 @@ export interface Tables {
     error: NullableJson<RunError>
     fence: Generated<number>
     commits: Generated<number>
+    claimed_at: NullableTime
     epoch: Generated<number>
     lost_leases: Generated<number>
     worker: string | null

@@ -100,6 +100,7 @@ export {
   type Condition,
   CRASHED,
   LOST_LEASES_MAX,
+  SUSPECT_APART_MS,
   type Move,
   MOVE_AT_END,
   type MoveName,

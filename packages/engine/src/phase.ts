@@ -48,6 +48,8 @@ export type Condition =
   | 'not cancelled'
   /** The time at which the reconciler has to look has passed. */
   | 'overdue'
+  /** It has lost no lease; or no other run that has is held by a worker, or only for longer than `SUSPECT_APART_MS`. */
+  | 'alone'
   /** It may lose one lease more. */
   | 'leases left'
   /** It lost as many leases as it may but for this one, or a cancel was requested. */
@@ -65,6 +67,13 @@ export interface Move {
 
 /** Leases that a run may lose in a row without finishing a step; the last one fails it. */
 export const LOST_LEASES_MAX = 3
+
+/**
+ * Runs that lost a worker are suspects: one of them may have ended it. They begin one after another, the last one first, so
+ * that the next death is the fault of few: after the first death with this much time between them, and after the second
+ * one only when the other is done.
+ */
+export const SUSPECT_APART_MS = 5_000
 
 /** Why a run ends that lost its last lease. */
 export const CRASHED: RunError = {
@@ -91,7 +100,7 @@ export const MOVES = {
     to: 'executing',
     by: 'worker',
     when: 'A job with its id is delivered. The lease is as long as the worker asks for.',
-    only: ['not cancelled'],
+    only: ['not cancelled', 'alone'],
     sets: { status: 'running', worker: 'given', fence: 'next', dueInMs: 'given' },
   },
   renew: {

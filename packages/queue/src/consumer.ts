@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '@fabrique/engine'
 import type { Lane } from '@fabrique/schema'
-import { type Job, WaitingError, Worker } from 'bullmq'
+import { type Job, UnrecoverableError, WaitingError, Worker } from 'bullmq'
 import { bringOthersForward, wakeWorker } from './fair-order.ts'
 import { createPermits } from './permits.ts'
 import { connectForListening, connectForWork } from './redis.ts'
@@ -28,8 +28,8 @@ export interface ConsumerOptions {
   /** BullMQ delivers a silent worker's jobs again after this, default 15 s. The lease in PostgreSQL decides who executes. */
   lockMs?: number
   log: Log
-  /** Executes a run until it ends or suspends; must not reject for reasons of the run. */
-  handle(runId: string): Promise<void>
+  /** Executes a run until it ends or suspends; answers why it failed, or null. Must not reject for reasons of the run. */
+  handle(runId: string): Promise<string | null>
   /** Called for each cancel in any process of the deployment. */
   onCancel(rootRunId: string): void
 }
@@ -47,7 +47,7 @@ export function createConsumer(options: ConsumerOptions): Consumer {
   const names = queueNames(options.prefix)
   const connection = connectForWork(options.redisUrl, log)
   const listener = connectForListening(options.redisUrl, log)
-  const executions = new Map<string, Promise<void>>()
+  const executions = new Map<string, Promise<string | null>>()
   const permits = createPermits(options)
 
   function createWorker(lane: Lane): Worker {
@@ -65,7 +65,9 @@ export function createConsumer(options: ConsumerOptions): Consumer {
         await executions.get(runId)
         const execution = options.handle(runId)
         executions.set(runId, execution)
-        await execution
+        const failure = await execution
+        // Only for those who look at the queue: nothing tries a run's job again.
+        if (failure !== null) throw new UnrecoverableError(failure)
       } finally {
         executions.delete(runId)
         permits.release(candidate)

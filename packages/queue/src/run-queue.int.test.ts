@@ -274,7 +274,7 @@ describe('a consumer', () => {
             handled.push(runId)
             active.set(runId, () => {
               active.delete(runId)
-              resolve()
+              resolve(null)
             })
             changed?.()
           }),

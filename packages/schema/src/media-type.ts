@@ -22,8 +22,15 @@ const ALIASES: Readonly<Record<string, string>> = {
   'text/json': 'application/json',
 }
 
-/** The registered name of a media type, without parameters: `image/jpeg` for `Image/JPG; q=1`. */
+const TYPE = /^[a-z0-9!#$&^_.+*-]{1,100}\/[a-z0-9!#$&^_.+*-]{1,100}$/
+const ANY_BYTES = 'application/octet-stream'
+
+/**
+ * The registered name of a media type, without parameters: `image/jpeg` for `Image/JPG; q=1`. What is no media type, and
+ * would end a header, is bytes of no known type; nothing stays nothing.
+ */
 export function canonicalType(header: string): string {
   const type = (header.split(';')[0] ?? '').trim().toLowerCase()
+  if (type !== '' && !TYPE.test(type)) return ANY_BYTES
   return Object.hasOwn(ALIASES, type) ? (ALIASES[type] ?? type) : type
 }

@@ -1,5 +1,6 @@
 // Pictures as one sees them: turned by their EXIF orientation, with all frames of an animation, within bounds.
 // Hides what sharp has to be told for that, and the animations that it reads one frame of.
+import { Semaphore } from 'async-mutex'
 import { fileTypeFromBuffer } from 'file-type'
 import sharp, { type Sharp } from 'sharp'
 
@@ -8,6 +9,16 @@ export const IMAGE_PIXELS_MAX = 100_000_000
 /** Of all frames; they are decoded one after another, so this is about time: ten seconds. */
 const ANIMATION_PIXELS_MAX = 500_000_000
 const FRAMES_MAX = 2_000
+
+/** Decoded at a time in a process, whatever runs in it: 480 MB of memory. Larger ones are decoded alone. */
+const MEGAPIXELS_AT_ONCE = 120
+const megapixels = new Semaphore(MEGAPIXELS_AT_ONCE)
+
+/** Does work that decodes so many pixels when the process has room for them. Not to be called from such work. */
+export async function withPixels<Result>(pixels: number, work: () => Promise<Result>): Promise<Result> {
+  const weight = Math.min(Math.max(1, Math.ceil(pixels / 1e6)), MEGAPIXELS_AT_ONCE)
+  return await megapixels.runExclusive(work, weight)
+}
 
 export interface PictureFacts {
   /** The registered type: `image/png` for an animated PNG too. */
@@ -54,30 +65,39 @@ export async function pictureFacts(bytes: Uint8Array): Promise<PictureFacts> {
   return { mimeType: mediaType, width, height, frames, isAnimated, isDeep, hasProfile, isGrey: channels < 3, excess }
 }
 
-/** A pipeline over all frames of a picture, or its first, upright. Damage that still gives every pixel is forgiven. */
-export function openPicture(
+/**
+ * Works on a picture when the process has room for it. `open` makes a pipeline over all its frames, or its first,
+ * upright; damage that still gives every pixel is forgiven.
+ */
+export async function withPicture<Result>(
   bytes: Uint8Array,
-  { isDeep, hasProfile }: Pick<PictureFacts, 'isDeep' | 'hasProfile'>,
+  { width, height, frames, isDeep, hasProfile }: PictureFacts,
+  work: (open: () => Sharp) => Promise<Result>,
   { animated } = { animated: true },
-): Sharp {
-  const picture = sharp(bytes, { limitInputPixels: ANIMATION_PIXELS_MAX, animated, failOn: 'error' }).autoOrient()
-  // sharp works in sRGB, but on deep pictures with a profile in Display P3, and would write its numbers as they are.
-  return isDeep && hasProfile ? picture.withIccProfile('srgb', { attach: false }) : picture
+): Promise<Result> {
+  const open = (): Sharp => {
+    const picture = sharp(bytes, { limitInputPixels: ANIMATION_PIXELS_MAX, animated, failOn: 'error' }).autoOrient()
+    // sharp works in sRGB, but on deep pictures with a profile in Display P3, and would write its numbers as they are.
+    return isDeep && hasProfile ? picture.withIccProfile('srgb', { attach: false }) : picture
+  }
+  return await withPixels(width * height * (animated ? frames : 1), () => work(open))
 }
 
 /** Reads every pixel: a header alone may promise anything. Rejects with sharp's error where one is missing. */
-export async function decodePicture(bytes: Uint8Array, { frames }: PictureFacts): Promise<void> {
+export async function decodePicture(bytes: Uint8Array, { width, height, frames }: PictureFacts): Promise<void> {
   // The last frame stands on all that are before it, and needs the memory of one.
   const page = frames > 1 ? { page: frames - 1 } : {}
-  await sharp(bytes, { limitInputPixels: IMAGE_PIXELS_MAX, failOn: 'error', ...page }).stats()
+  const picture = sharp(bytes, { limitInputPixels: IMAGE_PIXELS_MAX, failOn: 'error', ...page })
+  await withPixels(width * height, () => picture.stats())
 }
 
 /** Whether nothing but black can be seen: what a safety checker puts in the place of a picture. No model paints that. */
 export async function isBlack(bytes: Uint8Array): Promise<boolean> {
   try {
+    const { width, height } = await pictureFacts(bytes)
     const shown = sharp(bytes, { limitInputPixels: IMAGE_PIXELS_MAX }).flatten({ background: '#fff' }).greyscale()
-    const pixels = await shown.resize(32, 32, { fit: 'fill' }).raw().toBuffer()
-    return pixels.every((value) => value === 0)
+    const small = shown.resize(32, 32, { fit: 'fill' }).raw()
+    return (await withPixels(width * height, () => small.toBuffer())).every((value) => value === 0)
   } catch {
     // What does not decode is refused where it is stored.
     return false

@@ -5,7 +5,7 @@ import type { Context } from 'hono'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { answersInOrder } from '../answers-in-order.ts'
-import { locatedIn, unreadable } from '../body.ts'
+import { locatedIn, refuseCompressed, unreadable } from '../body.ts'
 import { asFabriqueError, problemDocument } from '../errors.ts'
 import { idempotencyKeyOf } from '../request-headers.ts'
 import { type Line, readLines } from '../lines.ts'
@@ -52,6 +52,7 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
       'unsupported-media-type',
       `Send ${MEDIA_TYPE} or application/jsonl, in UTF-8. ${ONE_A_LINE}`,
     )
+  refuseCompressed(c)
   const key = idempotencyKeyOf(c)
 
   async function submit({ number, bytes }: Line): Promise<string> {
@@ -80,7 +81,7 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
         organizationId: principal.organizationId,
         admin: principal.role === 'admin',
         document: parsed.document.value,
-        ...(key === undefined ? {} : { idempotencyKey: `${key}:${number}` }),
+        ...(key === undefined ? {} : { idempotencyKey: lineKey(key, number) }),
       })
       .catch(locatedIn(parsed.document))
     if (outcome.outcome === 'dry-run') throw new Error('a line was only tried')
@@ -92,6 +93,11 @@ function batch(deps: BatchDeps, c: Context<ApiContext>, principal: Call<never>['
   if (body === null) return c.body('', 200, headers)
   const answers = answersInOrder(readLines(body, DOCUMENT_LIMITS.bodyBytes), submit, WINDOW)
   return c.body(toStream(answers), 200, headers)
+}
+
+/** The key of one line. Callers' own keys have no spaces, so none can be that of a line. */
+function lineKey(key: string, number: number): string {
+  return `${key} line ${number}`
 }
 
 /** Where a line is no document at all, the file is often an array, or documents over several lines. */

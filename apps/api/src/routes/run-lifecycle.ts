@@ -12,10 +12,19 @@ const PAGE = 200
 /** Each cancel is a transaction of its own; more at once would only wait for connections. */
 const CANCELS_AT_ONCE = 4
 
-const BulkCancel = z.strictObject({
-  filter: z.strictObject(RUN_FILTER).describe('As of the list; an empty one means every run of the organization.'),
-  dry_run: z.boolean().default(false),
-})
+const BulkCancel = z
+  .strictObject({
+    filter: z
+      .strictObject(RUN_FILTER)
+      .default({})
+      .describe('As of the list; it names something, or else `all` is true.'),
+    all: z.boolean().default(false).describe('Every run of the organization is meant; only with an empty filter.'),
+    dry_run: z.boolean().default(false),
+  })
+  .refine(({ filter, all }) => all === (Object.keys(filter).length === 0), {
+    path: ['all'],
+    message: 'is true where the filter is empty, and only there: that cancels every run of the organization',
+  })
 const Change = z.strictObject({ priority: z.int().min(0).max(100) })
 
 export function runLifecycleRoutes({

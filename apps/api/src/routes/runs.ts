@@ -150,7 +150,8 @@ export function runRoutes(deps: RunDeps): Route[] {
         const found = pageOf(await reader.list(principal.organizationId, filter, limit + 1, cursor), limit)
         if (fields.length === 0) return c.json(found)
         const filled = await filledPage(found, async (listed) => {
-          const run = await reader.get(principal.organizationId, listed.id)
+          const found = await reader.get(principal.organizationId, listed.id)
+          const run = found && shownRun(found, principal)
           return { ...listed, ...(run && Object.fromEntries(fields.map((name) => [name, run[name]]))) }
         })
         return c.json(filled)
@@ -159,7 +160,7 @@ export function runRoutes(deps: RunDeps): Route[] {
     operator.get('getRun', '/v1/workflows/runs/:id', {
       summary: 'A run',
       answers: { 200: RunResource },
-      handle: found('run', reader.get),
+      handle: found('run', reader.get, shownRun),
     }),
     operator.get('getSpecification', '/v1/workflows/runs/:id/specification', {
       summary: 'What the run executes, frozen before it began',
@@ -217,7 +218,7 @@ export function runRoutes(deps: RunDeps): Route[] {
         if (isTerminal(run.status)) throw new FabriqueError('already-finished', `The run is ${run.status}.`)
         if (!(await cancelRun({ runs, queue }, run.id)))
           throw new FabriqueError('already-finished', 'The run has just finished.')
-        return call.c.json(await own(call), 202)
+        return call.c.json(shownRun(await own(call), call.principal), 202)
       },
     }),
     operator.post('reviewRun', '/v1/workflows/runs/:id/review', {
@@ -238,7 +239,7 @@ export function runRoutes(deps: RunDeps): Route[] {
         })
         if (delivery === null) throw noOpenGate(run, gate)
         await queue.enqueue([delivery])
-        return c.json(await own(call))
+        return c.json(shownRun(await own(call), principal))
       },
     }),
   ]
@@ -278,6 +279,11 @@ export function acceptedHeaders({ outcome, runId }: { outcome: string; runId: st
 function preferredWait(c: Context<ApiContext>): number {
   const seconds = /(?:^|,)\s*wait\s*=\s*"?(\d{1,4})/.exec(c.req.header('prefer') ?? '')?.[1]
   return Math.min(Number(seconds ?? 0), 60)
+}
+
+/** What a template hands to a workflow that it calls is the template's: an operator sees the input of its own runs only. */
+function shownRun(run: RunResource, { role }: Pick<Call<never>['principal'], 'role'>): RunResource {
+  return role === 'admin' || run.caller_run_id === null ? run : { ...run, input: {} }
 }
 
 /** They may quote what the template asks. */

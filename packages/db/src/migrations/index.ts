@@ -13,6 +13,7 @@ import * as recordOutages from './0010-record-outages.ts'
 import * as closedGates from './0011-closed-gates.ts'
 import * as storedBytes from './0012-stored-bytes.ts'
 import * as platformAdmins from './0013-platform-admins.ts'
+import * as suspects from './0014-suspects.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -28,4 +29,5 @@ export const migrations: Record<string, Migration> = {
   '0011-closed-gates': closedGates,
   '0012-stored-bytes': storedBytes,
   '0013-platform-admins': platformAdmins,
+  '0014-suspects': suspects,
 }

@@ -23,10 +23,12 @@ import { notifyIn, settleRuns } from './settle.ts'
 const CLAIM = `
 with t as (select * from unnest($1::text[], $2::text[]) as t(id, event_id)), u as (
   update runs r set ${changesOf('claim', { worker: '$3', dueInMs: '$4::int' }, 'r')},
-    commits = 0,
+    commits = 0, claimed_at = now(),
     started_at = coalesce(r.started_at, now()),
     last_seq = r.last_seq + (case when r.started_at is null then 1 else 0 end)
   from t where r.id = t.id and ${mayMove('claim', {}, 'r')}
+    -- Those of one statement do not see each other.
+    and (r.lost_leases = 0 or r.id = (select max(s.id) from runs s join t one on one.id = s.id where s.lost_leases > 0))
   returning r.*, t.event_id, (r.started_at = now()) as first
 ), e as (
   ${insertInto('events', 'u where first', {
@@ -81,8 +83,12 @@ const WAKE = `
 update runs set ${changesOf('wake', { dueInMs: '$2::int' })} where id = any($1::text[]) and ${mayMove('wake')}
 returning ${DELIVERY}`
 
+/** Of the runs that lost a worker only the one that was claimed last is delivered, when it is its turn. */
+const TURN = `(lost_leases = 0 or (${mayMove('claim')} and id = (select id from runs
+  where lost_leases > 0 and phase = 'queued' order by claimed_at desc, id desc limit 1)))`
+
 const RECHECK = `
-update runs set ${changesOf('recheck')} where ${oldest(mayMove('recheck'))} returning phase, ${DELIVERY}`
+update runs set ${changesOf('recheck')} where ${oldest(`${mayMove('recheck')} and ${TURN}`)} returning phase, ${DELIVERY}`
 
 /** Not all at once: of many runs that takes longer than a statement may. */
 const REQUEUED_MAX = 10_000

@@ -1,6 +1,14 @@
 // The moves of a run (`phase.ts` of the engine) as SQL: the only place that says which run an `update runs` may touch.
 // Hides how a move's conditions and changes are spelled; the phase itself is a generated column.
-import { type Changes, type Condition, LOST_LEASES_MAX, type Move, MOVES, type MoveName } from '@fabrique/engine'
+import {
+  type Changes,
+  type Condition,
+  LOST_LEASES_MAX,
+  type Move,
+  MOVES,
+  type MoveName,
+  SUSPECT_APART_MS,
+} from '@fabrique/engine'
 
 /** SQL for what the mover gives: the fence that it names, and each change that the table leaves to it. */
 interface Given {
@@ -14,6 +22,9 @@ interface Given {
 const CONDITIONS: Record<Condition, (row: string, given: Given) => string> = {
   fenced: (row, { fence }) => `${row}.fence = ${sure(fence)}`,
   'not cancelled': (row) => `${row}.cancel_requested_at is null`,
+  alone: (row) => `(${row}.lost_leases = 0 or not exists (select from runs other
+    where other.phase = 'executing' and other.lost_leases > 0 and other.id <> ${row}.id
+      and (other.lost_leases > 1 or ${row}.lost_leases > 1 or other.claimed_at > ${dueAt(-SUSPECT_APART_MS)})))`,
   overdue: (row) => `${row}.due_at < now()`,
   'leases left': (row) => `${row}.lost_leases < ${LOST_LEASES_MAX - 1}`,
   'no leases left or cancelled': (row) =>

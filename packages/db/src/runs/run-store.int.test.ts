@@ -32,7 +32,7 @@ async function open() {
       const passed = sql`${ms} * interval '1 ms'`
       await db.kysely
         .updateTable('runs')
-        .set({ due_at: sql`due_at - ${passed}` })
+        .set({ due_at: sql`due_at - ${passed}`, claimed_at: sql`claimed_at - ${passed}` })
         .execute()
       await db.kysely
         .updateTable('gates')

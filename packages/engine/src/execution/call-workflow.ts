@@ -1,6 +1,6 @@
 // A step that calls another workflow: once, with the called run on record before the step is suspended.
 // Hides what the called run may spend, and how the caller adopts its files.
-import { isTerminal, type JsonObject, roundUsd } from '@fabrique/schema'
+import { FabriqueError, isTerminal, type JsonObject, roundUsd } from '@fabrique/schema'
 import type { Catalog } from '../catalog.ts'
 import { estimateSteps, sumOf } from '../template/estimate.ts'
 import { forecast } from '../template/forecast.ts'
@@ -10,6 +10,7 @@ import { runScope } from '../template/placeholders.ts'
 import { dayCapsOf } from './run-caps.ts'
 import type { Attempt, RunState, Unit } from './run-state.ts'
 import type { Clock, Ids, IntakeSchemas, RunQueue } from '../ports.ts'
+import type { PricedStep, SubWorkflow } from '../specification.ts'
 import { isWithin } from '../unit-key.ts'
 
 export interface SubWorkflowDeps {
@@ -54,6 +55,24 @@ export async function callWorkflow(
   return value
 }
 
+/** What the called run is likely to cost; an input that asks for what it cannot have fails the step. */
+function pricedFor(
+  { catalog }: SubWorkflowDeps,
+  { workflow, definition }: SubWorkflow,
+  intake: Parameters<typeof forecast>[2],
+): PricedStep[] {
+  try {
+    return forecast(catalog, definition, intake)
+  } catch (error) {
+    if (!FabriqueError.is(error, 'validation-failed')) throw error
+    const why = error.problems[0]?.detail ?? error.message
+    throw new StepFailure('invalid', `The input for "${workflow}" is not valid: it ${why}.`, {
+      code: 'sub-workflow-input',
+      cause: error,
+    })
+  }
+}
+
 async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: JsonObject): Promise<string> {
   const { run, definition } = state
   const pinned = definition.subWorkflows[unit.step.id]
@@ -66,7 +85,7 @@ async function call(deps: SubWorkflowDeps, state: RunState, unit: Unit, input: J
     })
   }
   const intake = { intake: checked.value as JsonObject, regenerate: run.instance.regenerate }
-  const priced = forecast(deps.catalog, pinned.definition, intake)
+  const priced = pricedFor(deps, pinned, intake)
   const { expected, high } = sumOf(estimateSteps(priced, new Set()))
   const left = state.leftUsd()
   if (left < expected) state.admit(expected)

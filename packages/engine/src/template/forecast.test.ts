@@ -164,6 +164,20 @@ describe('an estimate', () => {
     }
   })
 
+  it('is refused where the input fills the steps with gigabytes, before they are imagined', () => {
+    const steps = Array.from({ length: 40 }, (_, index) => ({
+      id: `s${index}`,
+      kind: 'note',
+      text: Array(2).fill(index === 0 ? '{intake.text}' : `{steps.s${index - 1}.output.text}`) as JsonValue,
+    }))
+    const prompts = [{ id: 'ask', forEach: '{intake.list}', prompt: '{intake.text} {intake.text}' }]
+    const intake = { text: 'x'.repeat(900_000), list: Array(200).fill(1) as JsonValue }
+    for (const asked of [steps, prompts])
+      expect(() => estimate(aTemplate(asked), { intake })).toThrow(
+        expect.objectContaining({ problems: [expect.objectContaining({ code: 'run-too-large' })] }),
+      )
+  })
+
   it('of lists that are made from each other is that of a list that nobody bounds', () => {
     const template = aTemplate([
       { id: 'a', forEach: '{steps.b.output}' },

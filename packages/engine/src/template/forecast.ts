@@ -8,6 +8,7 @@ import {
   isJsonObject,
   objectOf,
   isQuantity,
+  jsonBytes,
   type JsonObject,
   type JsonValue,
   priceOf,
@@ -25,6 +26,7 @@ import { renderFields, renderValue, runScope, type Scope } from './placeholders.
 const ITEMS_MAX = 200
 const FILES_MAX = 10
 const DEPTH_MAX = 8
+const BYTES_MAX = 32 * 1_048_576
 /** How exactly the length of texts is found for which the template's own conditions hold, as a part of their room. */
 const ROOM_LEAST = 0.01
 
@@ -42,6 +44,8 @@ interface World {
   /** Called workflows by what they are called with: the items of an imagined list are all the same. */
   called: Map<string, Imagined>
   unpriced: Set<string>
+  /** Of what all steps are asked together; what is more is not gone through. */
+  bytesLeft: number
 }
 
 interface Unit {
@@ -63,7 +67,8 @@ interface Imagined {
  */
 export function forecast(catalog: Catalog, definition: Program, intake: Intake): PricedStep[] {
   const unpriced = new Set<string>()
-  const imagined = (at: Bound) => imagine({ catalog, at, called: new Map(), unpriced }, definition, intake).parts
+  const imagined = (at: Bound) =>
+    imagine({ catalog, at, called: new Map(), unpriced, bytesLeft: BYTES_MAX }, definition, intake).parts
   const [low, expected, high] = [imagined('low'), imagined('expected'), imagined('high')]
   const [place] = unpriced
   if (place !== undefined)
@@ -184,12 +189,22 @@ function holds(expression: Expression, scope: Parameters<Expression['holds']>[0]
   }
 }
 
+function tooLarge(): FabriqueError {
+  const detail = `fills the steps with more than ${BYTES_MAX / 1_048_576} MiB together; shorten its texts or lists`
+  const message = 'The input is too large for this workflow.'
+  return new FabriqueError('validation-failed', message, {
+    problems: [{ pointer: '', detail, code: 'run-too-large' }],
+  })
+}
+
 /** One time of a step. */
 function imagineUnit(world: World, definition: Program, step: Step, scope: Scope, asserts: Expression[]): Unit {
   const { catalog, at } = world
   const kind = catalog.kind(step.kind)
   if (kind === undefined) return { usd: null, output: null }
   const { fields } = renderFields(step, kind.renders, scope)
+  world.bytesLeft -= jsonBytes(fields, world.bytesLeft)
+  if (world.bytesLeft < 0) throw tooLarge()
   const called = definition.subWorkflows[step.id]
   if (called !== undefined) {
     const { usd, output } = imagineCall(world, called, objectOf(fields.input), scope.regenerate)

@@ -2,6 +2,7 @@
 // Hides the grammar and its safety: own properties only, values inserted once, never expanded again.
 import {
   isJsonObject,
+  jsonBytes,
   type JsonObject,
   type JsonValue,
   type Lookup,
@@ -195,7 +196,11 @@ export function renderText(
       if (!segment.optional) missing.push(segment.text)
       return ''
     }
-    return typeof value === 'object' ? JSON.stringify(value) : String(value)
+    if (typeof value !== 'object') return String(value)
+    // Steps pass values on without copying them, so that a small one can stand for gigabytes of text.
+    if (jsonBytes(value, room.left) <= room.left) return JSON.stringify(value)
+    room.left = -1
+    return ''
   }
 }
 

@@ -22,6 +22,7 @@ import {
   type Condition,
   CRASHED,
   LOST_LEASES_MAX,
+  SUSPECT_APART_MS,
   type Move,
   MOVE_AT_END,
   type MoveName,
@@ -62,6 +63,8 @@ interface Row {
   caller: { runId: string; key: string } | null
   status: RunStatus
   fence: number
+  /** When it was last claimed, and as which of all claims. */
+  claimed: { atMs: number; nth: number }
   /** The number of the last transition under this fence. */
   commits: number
   epoch: number
@@ -107,6 +110,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
   const definitions = new Map<string, Definition>()
   const keys = new Map<string, { digest: string; runId: string; atMs: number }>()
   const capped: { organizationId: string; workflow: string; day: string; runId: string; callId: string }[] = []
+  let claims = 0
   const now = () => deps.clock.nowMs()
 
   function append(row: Row, events: NewEvent[]): RunEvent[] {
@@ -142,12 +146,25 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       const holds: Record<Condition, boolean> = {
         fenced: row.fence === fence,
         'not cancelled': !row.cancelRequested,
+        alone: row.lostLeases === 0 || ![...rows.values()].some((other) => isInTheWay(other, row)),
         overdue: row.dueAtMs !== null && row.dueAtMs <= now(),
         'leases left': !isLast,
         'no leases left or cancelled': isLast || row.cancelRequested,
       }
       return holds[condition]
     })
+  }
+
+  function isInTheWay(other: Row, row: Row): boolean {
+    if (other === row || other.lostLeases === 0 || phase(other) !== 'executing') return false
+    return Math.max(other.lostLeases, row.lostLeases) > 1 || other.claimed.atMs > now() - SUSPECT_APART_MS
+  }
+
+  /** Whether a run is delivered: of those that lost a worker only the one that was claimed last, when it is its turn. */
+  function hasTurn(row: Row): boolean {
+    const queued = [...rows.values()].filter((other) => other.lostLeases > 0 && phase(other) === 'queued')
+    const [next] = queued.sort((one, other) => other.claimed.nth - one.claimed.nth)
+    return row.lostLeases === 0 || (row === next && mayMove('claim', row))
   }
 
   interface Given {
@@ -279,6 +296,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       status: 'pending',
       fence: 0,
       commits: 0,
+      claimed: { atMs: 0, nth: 0 },
       epoch: 0,
       lostLeases: 0,
       dueAtMs: now() + MOVES.accept.sets.dueInMs,
@@ -483,6 +501,8 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
       const resumed = row.started
       move('claim', row, { worker, dueInMs: leaseMs })
       row.commits = 0
+      claims += 1
+      row.claimed = { atMs: now(), nth: claims }
       row.started = true
       if (!resumed) append(row, [{ kind: 'workflow.run.started', payload: { status: 'running' } }])
       return claimed(row, resumed)
@@ -603,7 +623,7 @@ export function createMemoryRunStore(deps: { clock: Pick<Clock, 'nowMs'>; ids: I
         events.push(...stopped.settled)
         cancelled.push(...stopped.active)
       }
-      const { queued = [], joining = [] } = Object.groupBy(movable('recheck', limit), phase)
+      const { queued = [], joining = [] } = Object.groupBy(movable('recheck', limit).filter(hasTurn), phase)
       for (const row of [...queued, ...joining]) move('recheck', row)
       for (const row of joining) {
         const joined = join(row)

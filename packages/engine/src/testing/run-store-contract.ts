@@ -478,6 +478,49 @@ export function runStoreContract(name: string, open: () => Promise<RunStoreSetup
       expect(events[0]?.payload).toMatchObject({ cost: { actual: 0.25 } })
     })
 
+    it('lets runs that lost a worker begin one after another, the last one first', async () => {
+      const { store, advance, accepted, claimed } = await setup()
+      const runs = [await accepted(), await accepted(), await accepted()]
+      for (const { id } of runs) await claimed(id)
+      const [first, second, last] = runs.map(({ id }) => id) as [string, string, string]
+      const delivered = async () => (await store.recover(100)).overdue.map(({ runId }) => runId)
+      await advance(PAST_LEASE_MS)
+      expect(await delivered()).toEqual([last])
+      const held = await claimed(last)
+      expect([await delivered(), await store.claim(second, 'w2', LEASE_MS)]).toEqual([[], null])
+      await advance(6_000)
+      expect(await delivered()).toEqual([second])
+      const other = await claimed(second)
+      expect(await delivered()).toEqual([])
+      // One that has finished a step is none of them any more.
+      await store.commit(aTransition(second, other.fence, { checkpoints: [aCheckpoint('a')] }))
+      expect(await delivered()).toEqual([first])
+      await store.release(last, held.fence)
+    })
+
+    it('leaves a run that lost two workers alone with its third, and gives up no other for it', async () => {
+      const { store, read, advance, accepted, claimed } = await setup()
+      const runs = [await accepted(), await accepted(), await accepted()]
+      for (const { id } of runs) await claimed(id)
+      const [first, second, deadly] = runs.map(({ id }) => id) as [string, string, string]
+      const delivered = async () => (await store.recover(100)).overdue.map(({ runId }) => runId)
+      for (let deaths = 1; deaths < 3; deaths += 1) {
+        await advance(PAST_LEASE_MS)
+        expect(await delivered()).toEqual([deadly])
+        await claimed(deadly)
+      }
+      await advance(10_000)
+      expect(await delivered()).toEqual([])
+      await advance(PAST_LEASE_MS)
+      expect(await delivered()).toEqual([second])
+      expect((await read(deadly)).error).toMatchObject({ code: 'worker-crash-limit' })
+      for (const id of [second, first]) {
+        const { fence } = await claimed(id)
+        expect((await store.commit(anEnd(id, fence, COMPLETED))).outcome).toBe('committed')
+        if (id === second) expect(await delivered()).toEqual([first])
+      }
+    })
+
     it('starts counting lost workers anew after a checkpoint', async () => {
       const { store, read, accepted, claimed, loseWorkers, advance } = await setup()
       const { id } = await accepted()

@@ -7,7 +7,7 @@ import type { Document, Picture, Section } from '../document/document.ts'
 import type { Writing, Written } from '../document/document-writer.ts'
 import { safeUrl } from '../document/page.ts'
 import { runInThread } from '../one-job-thread.ts'
-import { openPicture, pictureFacts } from '../pictures.ts'
+import { pictureFacts, withPicture } from '../pictures.ts'
 import { artifactIn, textIn } from './reference.ts'
 
 /** Twice the widest column, for dense screens, within reason. */
@@ -103,10 +103,12 @@ async function sectionAt(given: z.infer<typeof Args>, index: number, context: St
 async function embedded(image: JsonObject, index: number, context: StepContext): Promise<Picture> {
   const { bytes } = await context.open(image, `args.sections[${index}].image`)
   try {
-    const { data, info } = await openPicture(bytes, await pictureFacts(bytes))
-      .resize(PICTURE_WIDTH_PX_MAX, PICTURE_HEIGHT_PX_MAX, { fit: 'inside', withoutEnlargement: true })
-      .webp({ quality: 82 })
-      .toBuffer({ resolveWithObject: true })
+    const { data, info } = await withPicture(bytes, await pictureFacts(bytes), (open) =>
+      open()
+        .resize(PICTURE_WIDTH_PX_MAX, PICTURE_HEIGHT_PX_MAX, { fit: 'inside', withoutEnlargement: true })
+        .webp({ quality: 82 })
+        .toBuffer({ resolveWithObject: true }),
+    )
     return {
       dataUrl: `data:image/webp;base64,${data.toString('base64')}`,
       widthPx: info.width,

@@ -4,7 +4,7 @@ import { StepFailure, type Tool } from '@fabrique/engine'
 import { z } from 'zod'
 import type { Encoder } from '../encoders/encoder.ts'
 import { ENCODERS } from '../encoders/index.ts'
-import { openPicture, pictureFacts } from '../pictures.ts'
+import { pictureFacts, withPicture } from '../pictures.ts'
 import { artifactIn } from './reference.ts'
 
 /** AVIF of 100 megapixels takes minutes, and nobody waits for less than a poster. */
@@ -56,25 +56,24 @@ export const imageConvert: Tool = {
       throw new StepFailure('invalid', `"args.image" is an animation ${why}.`)
     }
     const background = encoder.background?.(options)
-    let picture = openPicture(bytes, source).timeout({ seconds: SECONDS_MAX })
-    if (background !== undefined) picture = picture.flatten({ background })
-    if (widthPx !== undefined || heightPx !== undefined) {
-      picture = picture.resize({
-        ...(widthPx === undefined ? {} : { width: widthPx }),
-        ...(heightPx === undefined ? {} : { height: heightPx }),
-        fit,
-        background: background ?? TRANSPARENT,
-        withoutEnlargement: widthPx === undefined || heightPx === undefined,
-      })
-    }
-    // Density is kept in EXIF, and the rest of the source's is nobody's business.
-    if (dpi !== undefined) picture = picture.withExif({}).withDensity(dpi)
-    const converted = await encoder
-      .encode(picture, options, source)
-      .toBuffer()
-      .catch((error: unknown) => {
-        throw notConverted(format, error)
-      })
+    const converted = await withPicture(bytes, source, async (open) => {
+      let picture = open().timeout({ seconds: SECONDS_MAX })
+      if (background !== undefined) picture = picture.flatten({ background })
+      if (widthPx !== undefined || heightPx !== undefined) {
+        picture = picture.resize({
+          ...(widthPx === undefined ? {} : { width: widthPx }),
+          ...(heightPx === undefined ? {} : { height: heightPx }),
+          fit,
+          background: background ?? TRANSPARENT,
+          withoutEnlargement: widthPx === undefined || heightPx === undefined,
+        })
+      }
+      // Density is kept in EXIF, and the rest of the source's is nobody's business.
+      if (dpi !== undefined) picture = picture.withExif({}).withDensity(dpi)
+      return await encoder.encode(picture, options, source).toBuffer()
+    }).catch((error: unknown) => {
+      throw notConverted(format, error)
+    })
     return { artifact: await context.store({ name: format, mimeType: `image/${format}`, bytes: converted }) }
   },
 }

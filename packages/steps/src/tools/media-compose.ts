@@ -2,13 +2,13 @@
 // Hides how long each picture is seen, and how it is brought to the film's size.
 import { type StepContext, StepFailure, type Tool } from '@fabrique/engine'
 import { isJsonObject, type JsonValue } from '@fabrique/schema'
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { z } from 'zod'
 import { drawCaption } from '../captions.ts'
 import { ffmpegMissing } from '../ffmpeg.ts'
 import { filmShots } from '../film.ts'
 import { inspect } from '../inspect.ts'
-import { openPicture, pictureFacts } from '../pictures.ts'
+import { pictureFacts, withPicture } from '../pictures.ts'
 import { joinSounds, secondsOf, SOUND_SECONDS_MAX, type Sound } from '../sound.ts'
 import { artifactIn, textIn } from './reference.ts'
 import { openSounds } from './spoken-parts.ts'
@@ -146,20 +146,22 @@ function framesOf(lengths: number[], fps: number): number[] {
 async function fitted(bytes: Uint8Array, width: number, height: number, fit: 'cover' | 'contain', index: number) {
   try {
     const facts = await pictureFacts(bytes)
-    const picture = () => openPicture(bytes, facts, { animated: false })
-    const cover = () => picture().resize(width, height, { fit: 'cover' }).flatten({ background: '#ffffff' })
-    if (fit === 'cover') return await cover().removeAlpha().png({ compressionLevel: 1 }).toBuffer()
-    const whole = await picture().resize(width, height, { fit: 'inside' }).png({ compressionLevel: 1 }).toBuffer()
-    const backdrop = await cover()
-      .blur(Math.max(4, width / 32))
-      .modulate({ brightness: 0.7 })
-      .png()
-      .toBuffer()
-    return await sharp(backdrop)
-      .composite([{ input: whole }])
-      .removeAlpha()
-      .png({ compressionLevel: 1 })
-      .toBuffer()
+    const compose = async (picture: () => Sharp) => {
+      const cover = () => picture().resize(width, height, { fit: 'cover' }).flatten({ background: '#ffffff' })
+      if (fit === 'cover') return await cover().removeAlpha().png({ compressionLevel: 1 }).toBuffer()
+      const whole = await picture().resize(width, height, { fit: 'inside' }).png({ compressionLevel: 1 }).toBuffer()
+      const backdrop = await cover()
+        .blur(Math.max(4, width / 32))
+        .modulate({ brightness: 0.7 })
+        .png()
+        .toBuffer()
+      return await sharp(backdrop)
+        .composite([{ input: whole }])
+        .removeAlpha()
+        .png({ compressionLevel: 1 })
+        .toBuffer()
+    }
+    return await withPicture(bytes, facts, compose, { animated: false })
   } catch (error) {
     throw new StepFailure('invalid', `"args.frames[${index}]" is not a picture that can be decoded.`, { cause: error })
   }
