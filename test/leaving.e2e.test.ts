@@ -18,8 +18,8 @@ beforeAll(async () => {
 })
 afterAll(() => fabrique?.stop())
 
-async function leavingApi(): Promise<AnotherApi> {
-  return await fabrique.startApi({ FABRIQUE_NOTICE_MS: String(NOTICE_MS), FABRIQUE_GRACE_MS: String(GRACE_MS) })
+async function leavingApi(noticeMs = NOTICE_MS): Promise<AnotherApi> {
+  return await fabrique.startApi({ FABRIQUE_NOTICE_MS: String(noticeMs), FABRIQUE_GRACE_MS: String(GRACE_MS) })
 }
 
 /** A client that says this and nothing else; resolves once the API has the connection. */
@@ -57,7 +57,8 @@ it('ends with exit code 0 in time, though clients say nothing, half a head, half
 })
 
 it('says at /readyz that it leaves, and answers 202 to who waits for a run', async () => {
-  const api = await leavingApi()
+  // Long enough to be asked meanwhile on a machine that is busy.
+  const api = await leavingApi(6_000)
   const waiting = fetch(`${api.url}/v1/workflows/runs`, {
     method: 'POST',
     headers: {
@@ -69,7 +70,7 @@ it('says at /readyz that it leaves, and answers 202 to who waits for a run', asy
   })
   const accepted = async () =>
     (await fabrique.request<{ data: unknown[] }>('/v1/workflows/runs?metadata[waits]=yes')).body.data
-  await expect.poll(accepted).toHaveLength(1)
+  await expect.poll(accepted, { timeout: 20_000 }).toHaveLength(1)
   void api.kill('SIGTERM')
   const answer = await waiting
   expect([answer.status, answer.headers.get('connection'), await answer.json()]).toEqual([

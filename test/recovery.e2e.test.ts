@@ -306,12 +306,12 @@ describe('the artifact store', () => {
       const [before, stagedBefore] = [saidAway(), await staged()]
       const restore = await remove()
       const begun = await fabrique.submit()
-      await expect.poll(saidAway).toBeGreaterThan(before)
+      await expect.poll(saidAway, { timeout: 15_000 }).toBeGreaterThan(before)
       held.resolve()
       await expect
-        .poll(async () => (await fabrique.request('/readyz')).body)
+        .poll(async () => (await fabrique.request('/readyz')).body, { timeout: 15_000 })
         .toEqual({ status: 'degraded', postgres: 'ok', redis: 'ok', artifacts: 'away' })
-      await expect.poll(() => fabrique.run(paid.id)).toMatchObject({ status: 'running' })
+      await expect.poll(() => fabrique.run(paid.id), { timeout: 15_000 }).toMatchObject({ status: 'running' })
       expect(providers.asked('image')).toHaveLength(1)
       await restore()
       for (const { id } of [paid, begun]) {
@@ -328,7 +328,7 @@ describe('the artifact store', () => {
     await fabrique.startWorker({ ARTIFACT_RESERVE_MIB: '1048576' })
     const before = saidAway()
     const run = await fabrique.submit()
-    await expect.poll(saidAway).toBeGreaterThan(before)
+    await expect.poll(saidAway, { timeout: 15_000 }).toBeGreaterThan(before)
     await fabrique.killWorkers('SIGTERM')
     expect(providers.asked()).toEqual([])
     expect(await fabrique.ledger(run.id)).toEqual([])
