@@ -44,3 +44,15 @@ it('follows no redirect', async () => {
   response.writeHead(302, { location: `${url}/elsewhere` }).end()
   await expect(asking).rejects.toThrow('fetch failed')
 })
+
+it.each([
+  ['/v1/responses', 16],
+  ['/v1/images/generations', 128],
+])('reads an answer of %s up to %d MiB, and gives it up there', async (path, mib) => {
+  const asking = createPatientFetch()(url + path).then((answer) => answer.text())
+  const response = await asked.promise
+  const piece = Buffer.alloc(1024 * 1024, 'x')
+  for (let sent = 0; sent <= mib && !response.destroyed; sent += 1)
+    await new Promise((resolve) => response.write(piece, resolve))
+  await expect(asking).rejects.toThrow(`more than ${mib} MiB`)
+})
