@@ -188,6 +188,9 @@ describe('a worker killed', () => {
       runs.push(await fabrique.submit())
       await providers.heard('image', nth)
     }
+    // Renewed together, their leases run out together: else the first to run out would begin before the last one can.
+    const leases = "select count(distinct due_at)::int as ends from runs where phase = 'executing'"
+    await expect.poll(() => fabrique.query(leases), { timeout: 10_000 }).toEqual([{ ends: 1 }])
     for (let calls = 4; calls <= 5; calls += 1) {
       await fabrique.killWorkers('SIGKILL')
       await fabrique.startWorker()
