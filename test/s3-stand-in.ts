@@ -93,6 +93,8 @@ export async function createS3StandIn(): Promise<S3StandIn> {
     if (method === 'DELETE') return reply(204)
     if (method !== 'GET' && method !== 'HEAD') return refuse(405, 'MethodNotAllowed')
     if (there === undefined) return refuse(404, 'NoSuchKey')
+    const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? '') ?? []
+    if (from !== undefined) return reply(206, (fault.body ?? there).subarray(Number(from), Number(to) + 1))
     if (fault.reset !== 'midway') return reply(200, fault.body ?? there)
     response.writeHead(200, { 'content-length': there.byteLength })
     response.write(there.subarray(0, there.byteLength / 2), () => request.socket.destroy())

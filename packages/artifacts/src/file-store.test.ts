@@ -53,8 +53,10 @@ describe('the artifact store on disk', () => {
   ])('never gives out a file that was %s, and writes it again with the next run that makes it', async (_, damage) => {
     const { store, root } = await setup()
     const { storageKey } = await store.put('org_1', bytes, 'text/plain')
+    expect((await store.open(storageKey)).size).toBe(bytes.byteLength)
     await damage(join(root, storageKey))
     await expect(store.get(storageKey)).rejects.toMatchObject({ code: 'artifact-damaged' })
+    await expect(store.open(storageKey)).rejects.toMatchObject({ code: 'artifact-damaged' })
     expect(await store.put('org_1', bytes, 'text/plain')).toMatchObject({ storageKey })
     expect(Uint8Array.from(await store.get(storageKey))).toEqual(bytes)
     expect((await stat(join(root, storageKey))).size).toBe(bytes.byteLength)

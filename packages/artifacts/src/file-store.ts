@@ -1,12 +1,13 @@
 // Artifacts as files: content-addressed blobs and a staging area, below one folder.
 // Hides durability: a file is complete under its final name or not there at all.
 import { randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
+import { constants, createReadStream } from 'node:fs'
 import { access, chmod, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { ArtifactStore } from '@fabrique/engine'
 import { FabriqueError } from '@fabrique/schema'
 import { checkedKey, decodeAnswer, encodeAnswer, gone, intact, placeOf, STAGING, stagingPlaceOf } from './layout.ts'
+import { createOpen } from './parts.ts'
 
 export interface FileStoreOptions {
   /** No call is begun where less room is left than this; default 256 MiB. */
@@ -48,10 +49,10 @@ export function createFileArtifactStore(
     }
   }
 
-  /** The bytes of a file; null where the store is there and the file is not. */
-  async function read(path: string): Promise<Buffer | null> {
+  /** What is asked of a file; null where the store is there and the file is not. */
+  async function ofFile<Found>(asked: Promise<Found>): Promise<Found | null> {
     try {
-      return await readFile(path)
+      return await asked
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       await stat(root)
@@ -64,22 +65,29 @@ export function createFileArtifactStore(
       const place = placeOf(organizationId, bytes, mimeType)
       const path = join(root, place.storageKey)
       await available(async () => {
-        const present = await read(path).catch(() => null)
+        const present = await ofFile(readFile(path)).catch(() => null)
         if (present?.equals(bytes) !== true) await write(path, bytes)
       })
       return place
     },
     async get(storageKey) {
       const { sha256 } = checkedKey(storageKey)
-      const bytes = await available(() => read(join(root, storageKey)))
+      const bytes = await available(() => ofFile(readFile(join(root, storageKey))))
       if (bytes === null) throw gone()
       return intact(bytes, sha256)
     },
+    open: createOpen({
+      async look(storageKey) {
+        const file = await available(() => ofFile(stat(join(root, storageKey), { bigint: true })))
+        return file && { size: Number(file.size), version: [file.ino, file.size, file.mtimeNs, file.ctimeNs].join() }
+      },
+      bytes: (storageKey, start, end) => createReadStream(join(root, storageKey), { start, end }),
+    }),
     async stage(callId, answer) {
       await available(() => write(stagingOf(callId), encodeAnswer(answer)))
     },
     async staged(callId) {
-      const bytes = await available(() => read(stagingOf(callId)))
+      const bytes = await available(() => ofFile(readFile(stagingOf(callId))))
       return bytes === null ? null : decodeAnswer(bytes)
     },
     async unstage(callId) {

@@ -30,7 +30,11 @@ export function checkedKey(storageKey: string): { storageKey: string; sha256: st
 /** Bytes that have this hash, as they are; throws where they were altered or cut since they were stored. */
 export function intact(bytes: Buffer, sha256: string): Buffer {
   if (sha256Of(bytes) === sha256) return bytes
-  throw new FabriqueError(
+  throw damaged()
+}
+
+export function damaged(): FabriqueError {
+  return new FabriqueError(
     'artifact-damaged',
     'The stored file is not what was stored; a run that makes it again mends it.',
   )

@@ -111,8 +111,10 @@ describe('the artifact store in a bucket', () => {
   it('never answers bytes that are not those of the key', async () => {
     const { store, bucket } = await setup(CURT)
     const { storageKey } = await put(store)
+    await store.open(storageKey)
     bucket.objects.set(PREFIX + storageKey, Buffer.from('SOME BYTES'))
     await expect(store.get(storageKey)).rejects.toMatchObject({ code: 'artifact-damaged' })
+    await expect(store.open(storageKey)).rejects.toMatchObject({ code: 'artifact-damaged' })
   })
 
   it('gives up a store that does not answer in time', async () => {

@@ -17,6 +17,7 @@ import {
   STAGING,
   stagingPlaceOf,
 } from './layout.ts'
+import { createOpen } from './parts.ts'
 
 export interface S3Access {
   accessKeyId: string
@@ -58,12 +59,16 @@ interface Wish {
   forMs: number
   body?: { bytes: Uint8Array; mimeType: string }
   limitBytes?: number
+  /** The first and the last byte that are wanted. */
+  range?: [number, number]
   /** False for bytes that cannot be what was stored: asked for again, and answered in the end where they stay so. */
   isWhole?(bytes: Buffer): boolean
 }
 
 const MIB = 1_048_576
 const ARTIFACT_LIMIT_BYTES = 256 * MIB
+/** So much of a file that is read in parts is in memory at a time. */
+const PART_BYTES = 4 * MIB
 /** An answer may hold several files. */
 const ANSWER_LIMIT_BYTES = 1_024 * MIB
 const REFUSAL_LIMIT_BYTES = 16_384
@@ -122,8 +127,9 @@ export function createS3ArtifactStore(
   }
 
   /** One try. Rejects where there was no whole answer in time. */
-  async function exchange(method: Method, key: string, { body, limitBytes = 0 }: Wish): Promise<Reply> {
+  async function exchange(method: Method, key: string, { body, limitBytes = 0, range }: Wish): Promise<Reply> {
     const { url, headers } = await signed(method, key, body)
+    if (range !== undefined) headers.set('range', `bytes=${range.join('-')}`)
     const late = new AbortController()
     const limit = (bytes: number) =>
       setTimeout(() => late.abort(new Error('no answer in time')), patience.stallMs + bytes / SLOWEST_BYTES_PER_MS)
@@ -213,6 +219,23 @@ export function createS3ArtifactStore(
       if (bytes === null) throw tooLarge(ARTIFACT_LIMIT_BYTES)
       return intact(bytes, sha256)
     },
+    open: createOpen({
+      async look(storageKey) {
+        const { status, length, etag } = await ask('HEAD', storageKey, { forMs: readMs })
+        return status === 404 || length === null ? null : { size: length, version: `${length} ${etag}` }
+      },
+      async *bytes(storageKey, first, last) {
+        for (let from = first; from <= last; from += PART_BYTES) {
+          const to = Math.min(from + PART_BYTES - 1, last)
+          const size = to - from + 1
+          const isWhole = (found: Buffer) => found.byteLength === size
+          const wish: Wish = { forMs: readMs, limitBytes: size, range: [from, to], isWhole }
+          const { status, bytes } = await ask('GET', storageKey, wish)
+          if (status === 404 || bytes === null) throw gone()
+          yield bytes
+        }
+      },
+    }),
     async stage(callId, answer) {
       const bytes = encodeAnswer(answer)
       if (bytes.byteLength > ANSWER_LIMIT_BYTES) throw tooLarge(ANSWER_LIMIT_BYTES)

@@ -354,6 +354,8 @@ export interface ArtifactStore {
   put(organizationId: string, bytes: Uint8Array, mimeType: string): Promise<{ storageKey: string; sha256: string }>
   /** The bytes as they were stored. Rejects with `artifact-gone`, or with `artifact-damaged` where they have another hash. */
   get(storageKey: string): Promise<Uint8Array>
+  /** The same to be read in parts, for files that are handed out: never all of it in memory. Rejects as `get` does. */
+  open(storageKey: string): Promise<OpenedArtifact>
   /** Keeps a paid answer until its step is committed, so that a crash between the two does not pay twice. */
   stage(callId: string, answer: StagedAnswer): Promise<void>
   /** The answer as it was staged; null where there is none, or it is damaged. */
@@ -363,6 +365,13 @@ export interface ArtifactStore {
   ready(): Promise<void>
   /** Removes what was staged, or was left unfinished, so long ago. */
   sweep(ageMs: number): Promise<void>
+}
+
+export interface OpenedArtifact {
+  /** In bytes. */
+  size: number
+  /** The bytes from the first to the last of these, both included. */
+  read(first: number, last: number): AsyncIterable<Uint8Array>
 }
 
 /** What is known of a call's use, also of one that failed. */

@@ -1,4 +1,5 @@
 // Artifacts: what they are, and their bytes. Never inline where a browser would run them.
+import { Readable } from 'node:stream'
 import { extensionOf } from '@fabrique/artifacts'
 import { Artifact, FabriqueError, list, RunId } from '@fabrique/schema'
 import { Counter } from 'prom-client'
@@ -23,8 +24,8 @@ export function artifactRoutes({
     labelNames: ['code'],
     registers: [registry],
   })
-  const read = async (id: string, storageKey: string) =>
-    await artifactStore.get(storageKey).catch((error: unknown) => {
+  const open = async (id: string, storageKey: string) =>
+    await artifactStore.open(storageKey).catch((error: unknown) => {
       if (FabriqueError.is(error, 'unavailable') || !FabriqueError.is(error))
         throw new FabriqueError('unavailable', 'The file cannot be read at the moment.', { cause: error })
       lost.inc({ code: error.code })
@@ -79,16 +80,15 @@ export function artifactRoutes({
           'content-disposition': `${INLINE.test(mimeType) ? 'inline' : 'attachment'}; filename="${param('id')}.${extensionOf(mimeType)}"`,
         }
         if (isKnown(c, etag)) return c.body(null, 304, headers)
-        const bytes = await read(param('id'), storageKey)
+        const file = await open(param('id'), storageKey)
         const range = c.req.header('range')
-        if (range === undefined) return c.body(bytes as Uint8Array<ArrayBuffer>, 200, headers)
-        const bounds = rangeOf(range, bytes.byteLength)
-        if (bounds === null) return c.body(null, 416, { ...headers, 'content-range': `bytes */${bytes.byteLength}` })
+        const bounds = range === undefined ? ([0, file.size - 1] as const) : rangeOf(range, file.size)
+        if (bounds === null) return c.body(null, 416, { ...headers, 'content-range': `bytes */${file.size}` })
         const [from, to] = bounds
-        return c.body(bytes.slice(from, to + 1) as Uint8Array<ArrayBuffer>, 206, {
-          ...headers,
-          'content-range': `bytes ${from}-${to}/${bytes.byteLength}`,
-        })
+        headers['content-length'] = String(to - from + 1)
+        const body = Readable.toWeb(Readable.from(file.read(from, to))) as ReadableStream<Uint8Array<ArrayBuffer>>
+        if (range === undefined) return c.body(body, 200, headers)
+        return c.body(body, 206, { ...headers, 'content-range': `bytes ${from}-${to}/${file.size}` })
       },
     }),
   ]

@@ -123,6 +123,7 @@ async function scenario(seed: number) {
       artifacts: {
         put: slow(artifacts.put),
         get: slow(artifacts.get),
+        open: slow(artifacts.open),
         stage: slow(artifacts.stage),
         staged: slow(artifacts.staged),
         unstage: slow(artifacts.unstage),

@@ -58,6 +58,27 @@ export function artifactStoreContract(name: string, open: () => Promise<Artifact
       expect(Buffer.compare(await store.get(storageKey), bytes)).toBe(0)
     })
 
+    it('hands out a file in parts: all of it, and a range', async () => {
+      const store = await setup()
+      const bytes = Buffer.from(Uint8Array.from({ length: 9_000_001 }, (_, index) => (index * 31) % 251))
+      const { storageKey } = await store.put('org_1', bytes, 'video/mp4')
+      const file = await store.open(storageKey)
+      expect(file.size).toBe(bytes.byteLength)
+      for (const [first, last] of [
+        [0, file.size - 1],
+        [3, 5],
+        [4_194_300, 8_388_610],
+      ] as const) {
+        const parts = await Array.fromAsync(file.read(first, last))
+        expect(Buffer.compare(Buffer.concat(parts), bytes.subarray(first, last + 1))).toBe(0)
+      }
+      const empty = await store.put('org_1', new Uint8Array(0), 'text/plain')
+      const nothing = await store.open(empty.storageKey)
+      expect([nothing.size, Buffer.concat(await Array.fromAsync(nothing.read(0, -1))).byteLength]).toEqual([0, 0])
+      const strange = storageKey.replaceAll(/[0-9]/g, 'a')
+      await expect(store.open(strange)).rejects.toMatchObject({ code: 'artifact-gone' })
+    })
+
     it('follows no key that it did not make', async () => {
       const store = await setup()
       const { storageKey } = await store.put('org_1', BYTES, 'image/png')

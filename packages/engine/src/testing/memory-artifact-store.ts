@@ -13,6 +13,11 @@ export interface MemoryArtifactStore extends ArtifactStore {
 export function createMemoryArtifactStore(): MemoryArtifactStore {
   const blobs = new Map<string, Uint8Array>()
   const staging = new Map<string, StagedAnswer>()
+  function stored(storageKey: string): Uint8Array {
+    const bytes = blobs.get(storageKey)
+    if (bytes === undefined) throw new FabriqueError('artifact-gone', 'there are no bytes under this storage key')
+    return Uint8Array.from(bytes)
+  }
   return {
     async put(organizationId, bytes, mimeType) {
       const sha256 = createHash('sha256').update(bytes).digest('hex')
@@ -20,10 +25,15 @@ export function createMemoryArtifactStore(): MemoryArtifactStore {
       blobs.set(storageKey, Uint8Array.from(bytes))
       return { storageKey, sha256 }
     },
-    async get(storageKey) {
-      const bytes = blobs.get(storageKey)
-      if (bytes === undefined) throw new FabriqueError('artifact-gone', 'there are no bytes under this storage key')
-      return Uint8Array.from(bytes)
+    get: async (storageKey) => stored(storageKey),
+    async open(storageKey) {
+      const bytes = stored(storageKey)
+      return {
+        size: bytes.byteLength,
+        async *read(first, last) {
+          yield bytes.subarray(first, last + 1)
+        },
+      }
     },
     async stage(callId, answer) {
       staging.set(callId, structuredClone(answer))
