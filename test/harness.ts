@@ -119,8 +119,8 @@ interface Service {
 
 /**
  * Starts an API and `workers` (default 1) worker processes; resolves when they serve. `env` is added to that of all
- * processes, and nothing but PATH is inherited: a developer's provider keys never reach a test. They reach PostgreSQL
- * through `postgresAt` where that is given.
+ * processes, and nothing but PATH and the cache of compiled code is inherited: a developer's provider keys never reach
+ * a test. They reach PostgreSQL through `postgresAt` where that is given.
  */
 export async function startFabrique(
   options: { workers?: number; env?: Record<string, string>; postgresAt?: URL } = {},
@@ -134,6 +134,8 @@ export async function startFabrique(
   const brokeOff: string[] = []
   const env = {
     PATH: process.env.PATH ?? '',
+    // Some hundred processes start in the course of the suite, and each would compile the same again.
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? '',
     DATABASE_URL: Object.assign(new URL(databaseUrl), { host: options.postgresAt?.host ?? new URL(databaseUrl).host })
       .href,
     REDIS_URL: required('TEST_REDIS_URL'),
