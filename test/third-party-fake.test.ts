@@ -32,7 +32,7 @@ async function call(name: string, request: JsonObject): Promise<ProviderAnswer> 
 
 describe('the adapter and a fake of others', () => {
   it('understand each other about texts, and the usage of the answer is read', async () => {
-    fake.onMessage(/fox/, { content: 'It is red.' })
+    fake.onMessage(/fox/, { content: 'It is red.', usage: { input_tokens: 12, output_tokens: 4 } })
     const answer = await call('openai/gpt-6.1-terra', {
       prompt: 'Of what colour is the fox?',
       system: 'Be brief.',
@@ -40,7 +40,10 @@ describe('the adapter and a fake of others', () => {
     })
     expect(answer.output).toEqual({ text: 'It is red.' })
     expect(answer.basis).toBeUndefined()
-    expect(answer.usage.map(({ unit }) => unit)).toEqual(expect.arrayContaining(['input_token', 'output_token']))
+    expect(answer.usage).toMatchObject([
+      { unit: 'input_token', quantity: 12 },
+      { unit: 'output_token', quantity: 4 },
+    ])
   })
 
   it('understand each other about the calls of an agent', async () => {
