@@ -1,7 +1,7 @@
 // A worker process of the floor: raw BullMQ no-op jobs, or what most people would write on top of it with PostgreSQL.
 // Hides nothing: told a count, it answers the time from the first start to the last end of that many jobs.
 import { createDb } from '@fabrique/db'
-import { Worker } from 'bullmq'
+import { type Job, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { CONCURRENCY, FLOOR_PREFIX, type FloorMode } from './stage.ts'
 
@@ -17,8 +17,10 @@ let expected = 0
 let ended = 0
 let startedMs = 0
 
-async function perform(id: string): Promise<void> {
+async function perform(job: Job): Promise<void> {
+  const id = String(job.id)
   if (startedMs === 0) startedMs = performance.now()
+  if (job.name === 'steps') for (let step = 1; step <= 3; step += 1) await job.updateData({ run_id: id, step })
   if (mode === 'naive') {
     await db.query('claim', CLAIM, [id])
     await db.query('finish', FINISH, [id])
@@ -27,7 +29,7 @@ async function perform(id: string): Promise<void> {
   if (ended === expected) process.send?.({ elapsedMs: performance.now() - startedMs })
 }
 
-const worker = new Worker(mode, (job) => perform(String(job.id)), {
+const worker = new Worker(mode, perform, {
   connection: new Redis(process.env.REDIS_URL ?? '', { maxRetriesPerRequest: null }),
   prefix: FLOOR_PREFIX,
   concurrency: CONCURRENCY,

@@ -8,6 +8,8 @@ import { isServiceError } from '@fabrique/services'
 import { openProvider, startDelays, turnDelays } from './backlog.ts'
 import { batchFloor, batchOurs } from './batch.ts'
 import { drainFloor, drainOurs, prepareNaive } from './drain.ts'
+import type { Load } from './templates.ts'
+import type { ServerCosts } from './server-costs.ts'
 import { latencyFloor, latencyOurs } from './latency.ts'
 import { openStage, type Stage } from './stage.ts'
 import { endDelays } from './streams.ts'
@@ -21,7 +23,7 @@ interface Row {
   /** Of the floor of the same round, the median over rounds; null for figures that have no floor. */
   ratio: number | null
   value: number
-  unit: 'runs/s' | 'ms' | 'MiB' | 'KiB'
+  unit: 'runs/s' | 'ms' | 'µs' | 'MiB' | 'KiB'
   rounds: number[]
 }
 
@@ -79,15 +81,44 @@ async function compare(
   })
 }
 
+/** One of the drain cases, with what each of our runs cost the servers. */
+async function drains(
+  stage: Stage,
+  load: Load,
+  { runs, rounds, warmUps }: typeof FULL,
+  others: Record<string, () => Promise<number>> = {},
+): Promise<Row[]> {
+  const costs: ServerCosts[] = []
+  const rows = await compare(load, rounds, warmUps, {
+    'raw BullMQ': () => drainFloor(stage, 'bullmq', load, runs),
+    async Fabrique() {
+      const drained = await drainOurs(stage, load, runs)
+      costs.push(drained.costs)
+      return drained.perSecond
+    },
+    ...others,
+  })
+  const cost = (contender: string, unit: Row['unit'], of: (one: ServerCosts) => number): Row => {
+    const values = costs.slice(warmUps).map(of)
+    return { case: `${load}: cost of each`, contender, ratio: null, value: median(values), unit, rounds: values }
+  }
+  return [
+    ...rows,
+    cost('CPU of the worker', 'µs', ({ workerUs }) => workerUs),
+    cost('CPU of PostgreSQL', 'µs', ({ postgresUs }) => postgresUs),
+    cost('CPU of Redis', 'µs', ({ redisUs }) => redisUs),
+    cost('write-ahead log', 'KiB', ({ walBytes }) => walBytes / 1_024),
+  ]
+}
+
 const CASES: Record<string, (stage: Stage, size: typeof FULL) => Promise<Row[]>> = {
-  async drain(stage, { runs, rounds, warmUps }) {
+  async drain(stage, size) {
     await prepareNaive(stage)
-    return await compare('drain', rounds, warmUps, {
-      'raw BullMQ': () => drainFloor(stage, 'bullmq', runs),
-      Fabrique: () => drainOurs(stage, runs),
-      'BullMQ + naive PostgreSQL': () => drainFloor(stage, 'naive', runs),
-    })
+    const naive = () => drainFloor(stage, 'naive', 'drain', size.runs)
+    return await drains(stage, 'drain', size, { 'BullMQ + naive PostgreSQL': naive })
   },
+  steps: (stage, size) => drains(stage, 'steps', size),
+  bundles: (stage, size) => drains(stage, 'bundles', { ...size, runs: size.runs / 5 }),
   async submit(stage, { runs, rounds, warmUps }) {
     return await compare('submit', rounds, warmUps, {
       'raw queue.add': () => submitFloor(stage, runs),

@@ -23,7 +23,7 @@ import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import { freePort } from '../scripts/ports.ts'
 import { checkout, createSupervisor, stopRequested } from '../scripts/supervisor.ts'
-import { FAST, SLOW, templateDocument } from './templates.ts'
+import { FAST, SLOW, templateDocument, THREE_STEPS } from './templates.ts'
 
 const HOST = '127.0.0.1'
 export const CONCURRENCY = 300
@@ -47,6 +47,7 @@ export interface Stage {
   /** Of an admin. */
   key: string
   apiPid: number
+  workerPid: number
   queue: BullRunQueue
   /** Accepts and enqueues in this process, by the same code as the API's. */
   submitter: Submitter
@@ -123,7 +124,7 @@ async function build(
   releases.push(() => redis.disconnect())
   const templates = createTemplateStore(db)
   const known = new Map<string, Template>()
-  for (const which of [FAST, SLOW]) {
+  for (const which of [FAST, THREE_STEPS, SLOW]) {
     const document = templateDocument(which)
     known.set(which, Template.parse(document))
     await templates.create(SYSTEM_ORGANIZATION, {
@@ -133,7 +134,7 @@ async function build(
       freeze: { version: textOf(document.version), definitionHash: contentHash(definitionOf(document)) },
     })
   }
-  supervisor.start('worker', 'apps/worker/src/main.ts')
+  const worker = supervisor.start('worker', 'apps/worker/src/main.ts')
   const names = queueNames(PREFIX)
   const lanes = LANES.map((lane) => new Queue(names.lane(lane), { connection: redis, prefix: names.prefix }))
   releases.push(() => Promise.all(lanes.map((lane) => lane.close())))
@@ -174,6 +175,7 @@ async function build(
     port,
     key,
     apiPid: api.pid ?? 0,
+    workerPid: worker.pid ?? 0,
     queue,
     submitter,
     nextId,

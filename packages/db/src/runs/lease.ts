@@ -8,7 +8,6 @@ import {
   type NewEvent,
   type Phase,
   type RunStore,
-  WOKEN_GRACE_MS,
 } from '@fabrique/engine'
 import type { Lane, RunEvent } from '@fabrique/schema'
 import type { Selectable } from 'kysely'
@@ -16,7 +15,8 @@ import { createBatcher } from '../batcher.ts'
 import { type Db, inTransaction, queryIn } from '../client.ts'
 import { camelCased, type Snake } from '../row-shape.ts'
 import type { Tables } from '../tables.ts'
-import { changesOf, dueAt, mayMove } from './phase.ts'
+import { createNotices } from './notices.ts'
+import { changesOf, DELIVERY, dueAt, mayMove } from './phase.ts'
 import { eventsOf, insertInto } from './rows.ts'
 import { notifyIn, settleRuns } from './settle.ts'
 
@@ -51,9 +51,6 @@ with t as (select * from unnest($1::text[], $2::int[]) as t(id, fence)), u as (
 )
 select id, cancelled from u`
 
-/** A run's delivery as a `returning` clause. */
-export const DELIVERY = `id as "runId", organization_id as "organizationId", epoch, workflow, priority, lane`
-
 const RELEASE = `
 update runs set ${changesOf('release')} where id = $1 and ${mayMove('release', { fence: '$2' })} returning ${DELIVERY}`
 
@@ -78,10 +75,6 @@ const ALARM = `update runs set ${changesOf('alarm')} where ${oldest(mayMove('ala
 /** Cancelled runs that wait for the end of what they have called, in case its notification is lost. */
 const STOPPED = `
 select id from runs where cancel_requested_at is not null and due_at < now() and ${mayMove('settle')} order by due_at limit $1`
-
-const WAKE = `
-update runs set ${changesOf('wake', { dueInMs: '$2::int' })} where id = any($1::text[]) and ${mayMove('wake')}
-returning ${DELIVERY}`
 
 /** Of the runs that lost a worker only the one that was claimed last is delivered, when it is its turn. */
 const TURN = `(lost_leases = 0 or (${mayMove('claim')} and id = (select id from runs
@@ -118,20 +111,15 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
     ])
     const begun = rows.filter((row) => row.first)
     publish(begun.flatMap(startedEvent))
-    notifyRoots(begun.flatMap((row) => (row.slot_index === null ? [] : [row.root_run_id])))
+    // A bundle begins with the first of its slots; the claim does not wait for that to be written. What is lost here is
+    // written when the slot ends, or by the reconciler.
+    for (const root of new Set(begun.flatMap((row) => (row.slot_index === null ? [] : [row.root_run_id]))))
+      notices.begun(root).then(publish, () => {})
     const claimed = new Map(rows.map((row) => [row.id, row]))
     return items.map(({ runId }) => {
       const row = claimed.get(runId)
       return row === undefined ? null : claimedRun(row)
     })
-  }
-
-  /** A bundle begins with the first of its slots; the claim does not wait for that to be written. */
-  function notifyRoots(roots: string[]): void {
-    if (roots.length === 0) return
-    const notified = inTransaction(db, (trx) => notifyIn(trx, ids, [...new Set(roots)], true))
-    // What is lost here is written when the slot ends, or by the reconciler.
-    notified.then(({ events }) => publish(events)).catch(() => {})
   }
 
   /**
@@ -158,6 +146,7 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
     })
   }
 
+  const notices = createNotices(db, ids)
   const claims = createBatcher(flush, ({ runId }: { runId: string; worker: string; leaseMs: number }) => runId)
 
   return {
@@ -194,9 +183,12 @@ export function createLeases(db: Db, ids: Ids, publish: (events: RunEvent[]) => 
       }
     },
     async notify(runIds) {
-      const deliveries = await db.query<Delivery & { lane: Lane }>('runs.wake', WAKE, [runIds, WOKEN_GRACE_MS])
-      const notified = await inTransaction(db, (trx) => notifyIn(trx, ids, runIds))
-      return { deliveries, ...notified }
+      const heard = await Promise.all(runIds.map(notices.changed))
+      return {
+        deliveries: heard.flatMap(({ deliveries }) => deliveries),
+        events: heard.flatMap(({ events }) => events),
+        cancelled: heard.flatMap(({ cancelled }) => cancelled),
+      }
     },
     async requeueAll() {
       while ((await db.query('runs.requeue', REQUEUE, [])).length === REQUEUED_MAX);

@@ -54,6 +54,9 @@ export function changesOf(name: MoveName, given: Given = {}, row = 'runs'): stri
   ].join(', ')
 }
 
+/** A run's delivery as a `returning` clause. */
+export const DELIVERY = `id as "runId", organization_id as "organizationId", epoch, workflow, priority, lane`
+
 /** What a move changes where each row of a statement brings its own; null for a row that stays in its phase. */
 export interface RowChanges {
   status: string | null

@@ -14,8 +14,8 @@ import { type Db, inTransaction } from '../client.ts'
 import { createAccept } from './accept.ts'
 import { createCommit, spentOn } from './commit.ts'
 import { finishedPartsOf } from './earlier-run.ts'
-import { createLeases, DELIVERY } from './lease.ts'
-import { changesOf, mayMove } from './phase.ts'
+import { createLeases } from './lease.ts'
+import { changesOf, DELIVERY, mayMove } from './phase.ts'
 import { costsOf, openGatesOf, treeOf } from './tree.ts'
 import { artifactRecord, callRecord } from './rows.ts'
 import { cancelled, requestCancel, settleRuns } from './settle.ts'
@@ -28,8 +28,8 @@ export function createRunStore(db: Db, ids: Ids, publish: (events: RunEvent[]) =
       // The top first, as whoever joins slots does: of many cancels at once each waits for the one before.
       await sql`select id from runs where id = ${runId} for update`.execute(trx)
       const { executing, idle } = await requestCancel(trx, which)
-      const { events } = await settleRuns(trx, ids, cancelled(idle))
-      return { settled: events, active: executing }
+      const { events } = await settleRuns(trx, ids, cancelled(idle.map(({ id }) => id)))
+      return { settled: events, active: executing.map(({ id }) => id) }
     })
   }
 

@@ -25,7 +25,7 @@ import { pricingVersionsOf } from './definitions.ts'
 import { outputsOf } from './outputs.ts'
 import { changesOf, mayMove } from './phase.ts'
 import { eventFields, eventsOf, insertInto, type Statement, unnest } from './rows.ts'
-import { costsOf, openGatesOf, slotsOf, treesOf } from './tree.ts'
+import { costsOf, openGatesOf, treesOf } from './tree.ts'
 
 type RunRow = Selectable<Tables['runs']>
 type Trx = Transaction<Tables>
@@ -38,12 +38,27 @@ interface Settling {
   outcome: (run: RunRow) => { status: 'cancelled' | 'failed'; error: RunError | null }
 }
 
-interface End {
+/** What is added to the log of one run, whose row is locked, and the status that it gets. */
+interface Growth {
   run: RunRow
+  notes: NewEvent[]
+  /** It is the first that happens in the run. */
+  begins: boolean
+  status: RunStatus
+}
+
+interface End extends Growth {
   status: 'completed' | 'cancelled' | 'failed'
   partial: boolean
   error: RunError | null
 }
+
+/** What each growth `t` (events, begins) changes of its run `r`. */
+const GROWS = sql.raw(`last_seq = r.last_seq + t.events,
+      started_at = case when t.begins then coalesce(r.started_at, now()) else r.started_at end`)
+
+/** A run's row after it has grown. */
+type Written = Pick<RunRow, 'id' | 'last_seq'> & { at: Date }
 
 /**
  * Ends those of these runs that may make the move; the others are left alone. Bundles are not: their last slot ends them.
@@ -68,14 +83,13 @@ export async function settleRuns(trx: Trx, ids: Ids, request: Settling): Promise
 export async function requestCancel(
   trx: Trx,
   which: RawBuilder<unknown>,
-): Promise<{ executing: string[]; idle: string[] }> {
-  const { rows } = await sql<{ id: string; phase: Phase }>`
+): Promise<Record<'executing' | 'idle', { id: string; root_run_id: string }[]>> {
+  const { rows } = await sql<{ id: string; root_run_id: string; phase: Phase }>`
     update runs set cancel_requested_at = coalesce(cancel_requested_at, now())
-    where (${which}) and phase <> 'ended' returning id, phase`.execute(trx)
-  const idsOf = (fits: (phase: Phase) => boolean) => rows.filter(({ phase }) => fits(phase)).map(({ id }) => id)
+    where (${which}) and phase <> 'ended' returning id, root_run_id, phase`.execute(trx)
   return {
-    executing: idsOf((phase) => phase === 'executing'),
-    idle: idsOf((phase) => phase !== 'executing' && phase !== 'joining'),
+    executing: rows.filter(({ phase }) => phase === 'executing'),
+    idle: rows.filter(({ phase }) => phase !== 'executing' && phase !== 'joining'),
   }
 }
 
@@ -84,8 +98,8 @@ async function cancelBelow(trx: Trx, ids: Ids, ending: string[]): Promise<News> 
   if (ending.length === 0) return { events: [], cancelled: [] }
   const below = sql`id in (${treesOf(ending)} select id from tree) and id <> all(${ending}::text[])`
   const { executing, idle } = await requestCancel(trx, below)
-  const { events } = await settle(trx, ids, cancelled(idle))
-  return { events, cancelled: executing }
+  const { events } = await settle(trx, ids, cancelled(idle.map(({ id }) => id)))
+  return { events, cancelled: executing.map(({ id }) => id) }
 }
 
 /** Ends these runs as cancelled. */
@@ -97,12 +111,20 @@ export const cancelled = (runIds: string[]): Settling => ({
 
 /**
  * Notifies runs that one which they wait for has changed: callers become due for the reconciler, or end where they are
- * cancelled; bundles are joined.
- * `onlyBegun`: a slot has begun, nothing more; what else the bundle needs is left to a caller that can reach the workers.
+ * cancelled; bundles are joined. Of those that are `begun` a slot has begun, nothing more: what else such a bundle needs is
+ * left to a caller that can reach the workers.
  */
-export async function notifyIn(trx: Trx, ids: Ids, runIds: string[], onlyBegun = false): Promise<News> {
-  const news: News = { events: [], cancelled: [] }
-  if (runIds.length === 0) return news
+export async function notifyIn(trx: Trx, ids: Ids, changed: string[], begun: string[] = []): Promise<News> {
+  const stopped = await notifyCallers(trx, ids, changed)
+  const joined = await joinBundles(trx, ids, [...changed, ...begun], new Set(begun))
+  return {
+    events: [...stopped.events, ...joined.events],
+    cancelled: [...stopped.cancelled, ...joined.cancelled],
+  }
+}
+
+async function notifyCallers(trx: Trx, ids: Ids, runIds: string[]): Promise<News> {
+  if (runIds.length === 0) return { events: [], cancelled: [] }
   await sql`update runs set ${sql.raw(changesOf('wake', { dueInMs: '0' }))}
     where id = any(${runIds}::text[]) and ${sql.raw(mayMove('wake'))}`.execute(trx)
   // Cancelled, and what it had called may be over by now.
@@ -110,94 +132,114 @@ export async function notifyIn(trx: Trx, ids: Ids, runIds: string[], onlyBegun =
     where id = any(${runIds}::text[]) and cancel_requested_at is not null and ${sql.raw(mayMove('settle'))}`.execute(
     trx,
   )
-  if (stopped.rows.length > 0) {
-    const ended = await settleRuns(trx, ids, cancelled(stopped.rows.map(({ id }) => id)))
-    news.events.push(...ended.events)
-    news.cancelled.push(...ended.cancelled)
-  }
-  const roots = await trx
-    .selectFrom('runs')
-    .selectAll()
-    .where('id', 'in', runIds)
-    .where(sql<boolean>`${sql.raw(mayMove('join'))}`)
-    .orderBy('id')
-    .forUpdate()
+  if (stopped.rows.length === 0) return { events: [], cancelled: [] }
+  return await settleRuns(trx, ids, cancelled(stopped.rows.map(({ id }) => id)))
+}
+
+/** Brings those of these runs that are bundles up to what their slots are, all of them in the same statements. */
+async function joinBundles(trx: Trx, ids: Ids, runIds: string[], begun: ReadonlySet<string>): Promise<News> {
+  const locked = await lock(trx, runIds, 'join')
+  if (locked.length === 0) return { events: [], cancelled: [] }
+  const logged = await trx
+    .selectFrom('events')
+    .select(['run_id', 'kind', 'node_key'])
+    .where(
+      'run_id',
+      'in',
+      locked.map(({ id }) => id),
+    )
+    .where('node_key', 'is not', null)
     .execute()
-  for (const root of roots) {
-    const joined = await join(trx, ids, root, onlyBegun)
-    news.events.push(...joined.events)
-    news.cancelled.push(...joined.cancelled)
+  const loggedBy = Map.groupBy(logged, ({ run_id }) => run_id)
+  const entriesOf = (rootId: string) =>
+    new Set(loggedBy.get(rootId)?.map(({ kind, node_key }) => `${kind} ${node_key}`))
+  const joinAll = async (roots: RunRow[]) => {
+    const slotsOf = await slotStatesOf(trx, roots)
+    return roots.map((root) => {
+      const { status, fail_fast: failFast, started_at, cancel_requested_at } = root
+      const slots = slotsOf(root.id)
+      const run = { status, failFast, cancelRequested: cancel_requested_at !== null }
+      const joined = joinSlots(run, slots, entriesOf(root.id))
+      return { root, slots, joined, turns: bundleTurns({ status, started: started_at !== null }, joined) }
+    })
   }
-  return news
-}
 
-/** Brings a bundle, whose row is locked, up to what its slots are. */
-async function join(trx: Trx, ids: Ids, root: RunRow, onlyBegun: boolean): Promise<News> {
-  const news: News = { events: [], cancelled: [] }
-  const logged = new Set(
-    (
-      await trx
-        .selectFrom('events')
-        .select(['kind', 'node_key'])
-        .where('run_id', '=', root.id)
-        .where('node_key', 'is not', null)
-        .execute()
-    ).map(({ kind, node_key }) => `${kind} ${node_key}`),
+  const before = (await joinAll(locked)).filter(
+    ({ root, joined }) => !(begun.has(root.id) && (joined.stop || isTerminal(joined.status))),
   )
-  const run = { status: root.status, failFast: root.fail_fast, cancelRequested: root.cancel_requested_at !== null }
-  let rows = await slotsOf(trx, [root.id])
-  const owed = joinSlots(run, rows.map(slotState), logged)
-  if (onlyBegun && (owed.stop || isTerminal(owed.status))) return news
-  if (owed.stop) {
-    const { executing, idle } = await requestCancel(trx, sql`root_run_id = ${root.id} and id <> ${root.id}`)
-    news.events.push(...(await settle(trx, ids, cancelled(idle))).events)
-    if (executing.length > 0) news.cancelled.push(root.id)
-    rows = await slotsOf(trx, [root.id])
-  }
-  const joined = joinSlots(run, rows.map(slotState), logged)
-  const { begins, waits } = bundleTurns({ status: root.status, started: root.started_at !== null }, joined)
-  const notes: NewEvent[] = [
-    ...(begins ? [{ kind: 'workflow.run.started' as const, payload: { status: 'running' } }] : []),
-    ...joined.events,
-    ...(waits ? [waitingEvent(await gatesToDecide(trx, rows))] : []),
-  ]
-  const isEnd = isTerminal(joined.status)
-  if (notes.length > 0 || joined.status !== root.status) {
-    news.events.push(...(await append(trx, ids, root, notes, isEnd ? root.status : joined.status)))
-  }
-  if (isEnd) {
+  const stopping = before.filter(({ joined }) => joined.stop).map(({ root }) => root.id)
+  const stopped = await stopSlots(trx, ids, stopping)
+  const bundles = stopping.length === 0 ? before : await joinAll(before.map(({ root }) => root))
+  const gatesOf = await gatesToDecide(
+    trx,
+    bundles.flatMap(({ turns, slots }) => (turns.waits ? slots : [])),
+  )
+  const grown: Growth[] = []
+  const ends: End[] = []
+  for (const { root, slots, joined, turns } of bundles) {
     const { status, partial, error } = joined
-    const end = { run: root, status: status as End['status'], partial, error }
-    news.events.push(...(await endAll(trx, ids, 'join', [end])))
+    const { begins, waits } = turns
+    const notes: NewEvent[] = [
+      ...(begins ? [{ kind: 'workflow.run.started' as const, payload: { status: 'running' } }] : []),
+      ...joined.events,
+      ...(waits ? [waitingEvent(gatesOf(slots))] : []),
+    ]
+    if (isTerminal(status)) ends.push({ run: root, notes, begins, status: status as End['status'], partial, error })
+    else if (notes.length > 0 || status !== root.status) grown.push({ run: root, notes, begins, status })
   }
-  return news
+  const events = [...stopped.events, ...(await append(trx, ids, grown)), ...(await endAll(trx, ids, 'join', ends))]
+  return { events, cancelled: stopped.cancelled }
 }
 
-function slotState(row: RunRow): SlotState {
-  return {
-    index: row.slot_index ?? 0,
-    runId: row.id,
-    workflow: row.workflow,
-    status: row.status,
-    started: row.started_at !== null,
-    error: row.error,
-    finishedAt: row.finished_at?.toISOString() ?? null,
-  }
+/** Cancels every slot of these bundles that has not ended, with all that it has called. */
+async function stopSlots(trx: Trx, ids: Ids, rootIds: string[]): Promise<News> {
+  if (rootIds.length === 0) return { events: [], cancelled: [] }
+  const below = sql`root_run_id = any(${rootIds}::text[]) and id <> root_run_id`
+  const { executing, idle } = await requestCancel(trx, below)
+  const { events } = await settle(trx, ids, cancelled(idle.map(({ id }) => id)))
+  return { events, cancelled: [...new Set(executing.map(({ root_run_id }) => root_run_id))] }
 }
 
-async function gatesToDecide(trx: Trx, slots: RunRow[]): Promise<{ id: string; name: string; run_id: string }[]> {
-  const waiting = slots.filter(({ status }) => status === 'waiting').map(({ id }) => id)
-  return (await openGatesOf(trx, waiting)).map(({ id, name, run_id }) => ({ id, name, run_id }))
+/** Looks up what joining has to know of the slots of these bundles, in their order. */
+async function slotStatesOf(trx: Trx, roots: RunRow[]): Promise<(rootId: string) => SlotState[]> {
+  const rootIds = roots.map(({ id }) => id)
+  const rows = await trx
+    .selectFrom('runs')
+    .select(['awaited_by', 'slot_index', 'id', 'workflow', 'status', 'started_at', 'error', 'finished_at'])
+    .where('awaited_by', 'in', rootIds)
+    .where('slot_index', 'is not', null)
+    .orderBy('slot_index')
+    .execute()
+  const rowsOf = Map.groupBy(rows, ({ awaited_by }) => awaited_by)
+  return (rootId) =>
+    (rowsOf.get(rootId) ?? []).map(({ slot_index, id, workflow, status, started_at, error, finished_at }) => ({
+      index: slot_index ?? 0,
+      runId: id,
+      workflow,
+      status,
+      started: started_at !== null,
+      error,
+      finishedAt: finished_at?.toISOString() ?? null,
+    }))
 }
 
-/** Adds to the log of a bundle, whose row is locked. */
-async function append(trx: Trx, ids: Ids, root: RunRow, notes: NewEvent[], status: RunStatus): Promise<RunEvent[]> {
-  const begun = status === 'pending' ? sql`` : sql`, started_at = coalesce(started_at, now())`
-  const { rows } = await sql<{ last_seq: number; at: Date }>`
-    update runs set ${sql.raw(changesOf('follow', { status: `'${status}'` }))}, last_seq = last_seq + ${notes.length} ${begun}
-    where id = ${root.id} returning last_seq, now() as at`.execute(trx)
-  const { last_seq: seq, at } = rows[0] as { last_seq: number; at: Date }
-  return await insertEvents(trx, ids, [{ run: root, base: seq - notes.length, at, events: notes }])
+/** Looks up the open gates of these slots that wait, and of all that they have called. */
+async function gatesToDecide(trx: Trx, slots: SlotState[]) {
+  const waiting = slots.filter(({ status }) => status === 'waiting').map(({ runId }) => runId)
+  const gates = Map.groupBy(waiting.length === 0 ? [] : await openGatesOf(trx, waiting), ({ top }) => top)
+  return (some: SlotState[]) =>
+    some.flatMap(({ runId }) => (gates.get(runId) ?? []).map(({ id, name, run_id }) => ({ id, name, run_id })))
+}
+
+/** Adds to the logs of bundles, whose rows are locked. */
+async function append(trx: Trx, ids: Ids, grown: Growth[]): Promise<RunEvent[]> {
+  if (grown.length === 0) return []
+  const { rows } = await sql<Written>`
+    update runs r set ${sql.raw(changesOf('follow', { status: 't.status' }, 'r'))}, ${GROWS}
+    from unnest(${grown.map(({ run }) => run.id)}::text[], ${grown.map(({ status }) => status)}::text[],
+      ${grown.map(({ notes }) => notes.length)}::int[], ${grown.map(({ begins }) => begins)}::bool[]) as t(id, status, events, begins)
+    where r.id = t.id returning r.id, r.last_seq, now() as at`.execute(trx)
+  return await insertEvents(trx, ids, grown, rows)
 }
 
 /** Ends these runs; those are `held` of which something below is executed. */
@@ -207,14 +249,7 @@ async function settle(
   { runIds, move, outcome }: Settling,
 ): Promise<{ events: RunEvent[]; held: string[] }> {
   if (runIds.length === 0) return { events: [], held: [] }
-  const locked = await trx
-    .selectFrom('runs')
-    .selectAll()
-    .where('id', 'in', runIds)
-    .where(sql<boolean>`${sql.raw(mayMove(move))}`)
-    .orderBy('id')
-    .forUpdate()
-    .execute()
+  const locked = await lock(trx, runIds, move)
   const above = await sql<{ id: string }>`${treesOf(locked.map(({ id }) => id))}
     select distinct top as id from tree join runs r using (id) where tree.id <> top and r.phase = 'executing'`.execute(
     trx,
@@ -232,11 +267,22 @@ async function settle(
     where run_id = any(${foundIds}::text[]) and outcome = 'pending'`.execute(trx)
   await sql`update gates set status = 'closed', changed_at = now()
     where run_id = any(${foundIds}::text[]) and status = 'open'`.execute(trx)
-  const ends = found.map((run) => ({ run, partial: false, ...outcome(run) }))
+  const ends = found.map((run) => ({ run, notes: [], begins: false, partial: false, ...outcome(run) }))
   return { events: await endAll(trx, ids, move, ends), held }
 }
 
-/** Writes these ends, with one terminal event each. The rows are locked. */
+/** Those of these runs that may make the move, locked in the order of their ids. */
+async function lock(trx: Trx, runIds: string[], move: Settling['move'] | 'join'): Promise<RunRow[]> {
+  if (runIds.length === 0) return []
+  const runs = trx.selectFrom('runs').selectAll().where('id', 'in', runIds)
+  return await runs
+    .where(sql<boolean>`${sql.raw(mayMove(move))}`)
+    .orderBy('id')
+    .forUpdate()
+    .execute()
+}
+
+/** Writes these ends, with one terminal event each behind what else is noted. The rows are locked. */
 async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends: End[]): Promise<RunEvent[]> {
   if (ends.length === 0) return []
   const runs = ends.map(({ run }) => run)
@@ -245,15 +291,16 @@ async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends:
   const pricingVersionOf = await pricingVersionsOf(trx, runs)
   const ended = ends.map(({ run, status, error }) => ({ ...run, status, error }))
   const outputs = await outputsOf(trx, ended)
-  const { rows: written } = await sql<{ id: string; last_seq: number; at: Date }>`
+  const { rows: written } = await sql<Written>`
     update runs r set ${sql.raw(changesOf(move, { status: 't.status' }, 'r'))}, partial = t.partial, error = t.error,
       cancel_requested_at = case when t.status = 'cancelled' then coalesce(cancel_requested_at, now()) else cancel_requested_at end,
-      finished_at = now(), last_seq = last_seq + 1
+      finished_at = now(), ${GROWS}
     from unnest(${runIds}::text[], ${ends.map(({ status }) => status)}::text[], ${ends.map(({ partial }) => partial)}::bool[],
-      ${ends.map(({ error }) => (error === null ? null : JSON.stringify(error)))}::json[]) as t(id, status, partial, error)
+      ${ends.map(({ error }) => (error === null ? null : JSON.stringify(error)))}::json[],
+      ${ends.map(({ notes }) => notes.length + 1)}::int[], ${ends.map(({ begins }) => begins)}::bool[])
+      as t(id, status, partial, error, events, begins)
     where r.id = t.id returning r.id, r.last_seq, now() as at`.execute(trx)
-  const logs = ends.map(({ run, status, partial, error }, index): NewEntries => {
-    const row = written.find(({ id }) => id === run.id)
+  const logs = ends.map(({ run, status, partial, error, notes }, index) => {
     const end = endEvent(
       run,
       { status, partial, outputs: outputs(ended[index] as RunRow), error },
@@ -262,30 +309,32 @@ async function endAll(trx: Trx, ids: Ids, move: Settling['move'] | 'join', ends:
         pricing_version: pricingVersionOf(run),
       }),
     )
-    return { run, base: (row?.last_seq ?? run.last_seq + 1) - 1, at: row?.at ?? new Date(), events: [end] }
+    return { run, notes: [...notes, end] }
   })
-  return await insertEvents(trx, ids, logs)
+  return await insertEvents(trx, ids, logs, written)
 }
 
-/** What is added to the log of one run. */
-interface NewEntries {
-  run: RunRow
-  base: number
-  at: Date
-  events: NewEvent[]
-}
-
-async function insertEvents(trx: Trx, ids: Ids, logs: NewEntries[]): Promise<RunEvent[]> {
-  const entries = logs.map((log) => ({ ...log, ids: log.events.map(() => ids.next()) }))
-  const rows = entries.flatMap(({ run, base, events, ids: own }) =>
-    eventFields(run.id, events, own).map((row) => ({ ...row, seq: base + Number(row.seq) })),
+/** Inserts the last entries of these runs' logs, whose rows have grown by them already. */
+async function insertEvents(
+  trx: Trx,
+  ids: Ids,
+  logs: Pick<Growth, 'run' | 'notes'>[],
+  written: Written[],
+): Promise<RunEvent[]> {
+  const rowOf = new Map(written.map((row) => [row.id, row]))
+  const entries = logs.map(({ run, notes }) => {
+    const { last_seq, at } = rowOf.get(run.id) as Written
+    return { run, notes, at, base: last_seq - notes.length, ids: notes.map(() => ids.next()) }
+  })
+  const rows = entries.flatMap(({ run, base, notes, ids: own }) =>
+    eventFields(run.id, notes, own).map((row) => ({ ...row, seq: base + Number(row.seq) })),
   )
   if (rows.length === 0) return []
   const statement: Statement = { name: 'events.insert', text: '', values: [] }
   statement.text = insertInto('events', unnest(statement, 'events', rows), { seq: 'x.seq' })
   await queryIn(trx)(statement.name, statement.text, statement.values)
   return entries.flatMap((entry) =>
-    eventsOf({ id: entry.run.id, rootRunId: entry.run.root_run_id }, entry.events, entry),
+    eventsOf({ id: entry.run.id, rootRunId: entry.run.root_run_id }, entry.notes, entry),
   )
 }
 
