@@ -119,7 +119,7 @@ export const FAULTS: Fault[] = [
   {
     name: 'no free connection of PostgreSQL',
     async inflict({ installation, chance }) {
-      const hoard = createDb({ databaseUrl: installation.databaseUrl, connectionsMax: 300 })
+      const hoard = createDb({ databaseUrl: installation.databaseUrl, connectionsMax: 300, limitMs: 60_000 })
       const seconds = chance.between(...OUTAGE_MS) / 1000
       const held = Array.from({ length: 300 }, () => hoard.query('', 'select pg_sleep($1)', [seconds]).catch(() => {}))
       await Promise.all(held)

@@ -54,7 +54,7 @@ export async function openInstallation(options: {
   const adminKey = `fab_soak${'0'.repeat(28)}`
   const port = await freePort(HOST)
   const url = `http://${HOST}:${port}`
-  const db: Db = createDb({ databaseUrl: services.adminDatabaseUrl, connectionsMax: 2 })
+  const db: Db = createDb({ databaseUrl: services.adminDatabaseUrl, connectionsMax: 2, limitMs: 60_000 })
   const redis = new Redis(redisUrl, { maxRetriesPerRequest: null })
   redis.on('error', (error) => say(`soak: ${error.message}`))
   let isClosing = false
