@@ -36,7 +36,7 @@ export async function buildWebApp(): Promise<string> {
   // Whoever was faster has built the same.
   if (existsSync(folder)) rmSync(draft, { recursive: true })
   else renameSync(draft, folder)
-  for (const old of readdirSync(cache).filter((name) => !folder.endsWith(name)))
+  for (const old of readdirSync(cache).filter((name) => !name.includes('.') && !folder.endsWith(name)))
     rmSync(join(cache, old), { recursive: true, force: true })
   return folder
 }
