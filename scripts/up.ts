@@ -2,10 +2,12 @@
  * `npm run up`: services, API and workers until Ctrl-C or SIGTERM; leaves the data.
  * Hides nothing: it reads the settings, starts the parts in order and stops them in the reverse order.
  */
-import { resolve } from 'node:path'
+import { readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import { openServices } from '@fabrique/services'
 import { isFreePort } from './ports.ts'
 import { checkout, createSupervisor, stopRequested } from './supervisor.ts'
+import { buildWebApp } from './web-build.ts'
 
 const EX_CONFIG = 78
 
@@ -35,6 +37,10 @@ async function up(): Promise<void> {
     isStopping = true
     console.log('Stopping …')
   })
+  const web = buildWebApp().catch((error: unknown) => {
+    console.error(`The operator app could not be built, so there is none:\n${String(error)}`)
+    return undefined
+  })
   const services = await openServices({
     home,
     databaseUrl: process.env.DATABASE_URL,
@@ -42,9 +48,11 @@ async function up(): Promise<void> {
     keepAlive: true,
     onProgress: (line) => console.log(line),
   })
+  const webFolder = await web
   const supervisor = createSupervisor({
     env: {
       ...process.env,
+      ...(webFolder === undefined ? {} : { FABRIQUE_WEB_APP: webFolder }),
       FABRIQUE_HOME: home,
       DATABASE_URL: services.databaseUrl,
       REDIS_URL: services.redisUrl,
@@ -60,9 +68,10 @@ async function up(): Promise<void> {
     await Promise.race([supervisor.ready(`${base}/readyz`), stop])
     if (isStopping) return
     for (let n = 1; n <= workers; n++) supervisor.start(`worker ${n}`, 'apps/worker/src/main.ts', { restart: true })
+    const link = webFolder === undefined ? '' : await signInLink(base, home)
     console.log(`
 Fabrique is up (Ctrl-C stops it and leaves the data):
-  API        ${base}/v1
+${link}  API        ${base}/v1
   API docs   ${base}/docs
   queues     ${base}/ops/queues
   admin key  ${process.env.FABRIQUE_ADMIN_KEY ? 'as in FABRIQUE_ADMIN_KEY at the first start' : `${home}/admin-key`}
@@ -73,6 +82,15 @@ Fabrique is up (Ctrl-C stops it and leaves the data):
     await supervisor.stop()
     await services.release()
   }
+}
+
+/** The line that leads into the app, signed in where the first admin's key is at hand. */
+async function signInLink(base: string, home: string): Promise<string> {
+  const key = process.env.FABRIQUE_ADMIN_KEY ?? (await readFile(join(home, 'admin-key'), 'utf8').catch(() => '')).trim()
+  const answer = await fetch(`${base}/session/links`, { method: 'POST', headers: { authorization: `Bearer ${key}` } })
+  if (answer.status !== 201) return `  app        ${base}/app/ (sign in with an API key)\n`
+  const { url } = (await answer.json()) as { url: string }
+  return `  app        ${url} (signs you in, once)\n`
 }
 
 try {

@@ -254,6 +254,9 @@ describe('every route answers as described', () => {
     const artifact = { id: String(found.data[0]?.id) }
     await ask('listArtifacts', 200)
     const { sha256 } = await ask('getArtifact', 200, { at: artifact })
+    await ask('getArtifactThumbnail', 200, { at: { ...artifact, width: 160 } })
+    const known = { 'if-none-match': `"${String(sha256)}-320"` }
+    await ask('getArtifactThumbnail', 304, { at: artifact, headers: known })
     await ask('getArtifactContent', 200, { at: artifact })
     await ask('getArtifactContent', 206, { at: artifact, headers: { range: 'bytes=0-9' } })
     await ask('getArtifactContent', 304, { at: artifact, headers: { 'if-none-match': `"${String(sha256)}"` } })
@@ -271,6 +274,7 @@ describe('every route answers as described', () => {
     const waits = ({ kind }: { kind: string }) => kind === 'workflow.run.waiting'
     await fabrique.waitFor(id, waits)
     await ask('getRun', 200, { at: { id } })
+    await ask('listReviews', 200, { at: { limit: 1 } })
     await ask('cancelRun', 202, { at: { id } })
     for (const read of ['listRunEvents', 'getRun', 'getSpecification', 'listSteps', 'getLedger', 'getReceipt'])
       await ask(read, 200, { at: { id } })
@@ -291,6 +295,18 @@ describe('every route answers as described', () => {
     const prices = await ask('getPricing', 200)
     await ask('publishPricing', 201, { body: { ...prices, version: '2026.11.28.9' } })
     await ask('publishPricing', 409, { body: { ...prices, version: '2026.11.28.9' } })
+  })
+
+  it('sessions', async () => {
+    const headers = { origin: fabrique.url }
+    const { url } = await ask('createSignInLink', 201, {})
+    const link = String(url).split('#')[1]
+    await ask('signIn', 200, { key: null, headers, body: { link } })
+    await ask('signIn', 401, { key: null, headers, body: { link } })
+    await ask('signIn', 403, { key: null, body: { key: fabrique.adminKey } })
+    await ask('getSession', 200, { key: null })
+    await ask('prolongSession', 200, { key: null })
+    await ask('signOut', 204, { key: null })
   })
 
   it('which leaves none out', () => {

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import type { Principal } from '@fabrique/db'
 import { errorRow, FabriqueError } from '@fabrique/schema'
 import { Hono } from 'hono'
-import { type Authorize, createAuthorizer } from './authenticate.ts'
+import { createAuthorizer } from './authenticate.ts'
 import { cors } from './cors.ts'
 import type { CredentialWatch } from './credential-watch.ts'
 import type { AppDeps } from './deps.ts'
@@ -13,11 +13,13 @@ import { notFound } from './found.ts'
 import { type ApiContext, type Call, parseQuery, type Route, URL_CREDENTIAL } from './route.ts'
 import { mountOps } from './ops-board.ts'
 import { createRoutes } from './routes/index.ts'
+import { acceptingSessions, type AuthorizeRequest } from './session-cookie.ts'
+import { mountWebApp } from './web-app.ts'
 
 /** The API over these parts. */
 export function createApp(deps: AppDeps): Hono<ApiContext> {
   const app = new Hono<ApiContext>()
-  const authorize = createAuthorizer(deps.accounts)
+  const authorize = acceptingSessions(createAuthorizer(deps.accounts), deps.sessions)
 
   app.use(async function requestId(c, next) {
     const given = c.req.header('x-request-id')
@@ -43,6 +45,7 @@ export function createApp(deps: AppDeps): Hono<ApiContext> {
   app.notFound((c) => problemResponse(c, notFound('address')))
 
   mountOps(app, deps, authorize)
+  mountWebApp(app, deps.webApp)
   for (const route of createRoutes(deps)) mount(app, route, authorize, deps)
   return app
 }
@@ -54,13 +57,13 @@ const NOBODY: Principal = { keyId: '', organizationId: '', role: 'operator', tok
 function mount(
   app: Hono<ApiContext>,
   route: Route,
-  authorize: Authorize,
+  authorize: AuthorizeRequest,
   deps: Pick<AppDeps, 'credentials' | 'quotas' | 'reader'>,
 ): void {
   const { access } = route
   app.on(route.method.toUpperCase(), route.path, async (c) => {
     const header = c.req.header('authorization') ?? urlCredential(route, c.req.url)
-    const principal = access === 'public' ? NOBODY : await authorize(header, access)
+    const principal = access === 'public' ? NOBODY : await authorize(c, header, access)
     if (principal.token !== null && route.method !== 'get')
       throw new FabriqueError('forbidden', 'A token only reads; this needs a key.')
     // PostgreSQL has no text with a NUL, so nothing that we keep is called that.

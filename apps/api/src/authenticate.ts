@@ -35,10 +35,15 @@ export function createAuthorizer(accounts: AccountStore): Authorize {
     const secret = secretOf(header)
     const principal = secret === null ? null : await principalOf(secret)
     if (principal === null) throw unauthenticated()
-    if (access === 'admin' && principal.role !== 'admin')
-      throw new FabriqueError('forbidden', 'This needs the key of an admin.')
-    return principal
+    return permitted(principal, access)
   }
+}
+
+/** The principal, who has this access; throws `forbidden` where not. */
+export function permitted(principal: Principal, access: Exclude<Access, 'public'>): Principal {
+  if (access === 'admin' && principal.role !== 'admin')
+    throw new FabriqueError('forbidden', 'This needs the key of an admin.')
+  return principal
 }
 
 /** The key or token in `Bearer fab_…`, or in HTTP Basic as the password, for browsers. */

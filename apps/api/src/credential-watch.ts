@@ -1,17 +1,17 @@
-// Ends what a key or token holds open once it is no longer valid: event streams, waits, uploads and downloads.
+// Ends what a key, token or session holds open once it is no longer valid: event streams, waits, uploads and downloads.
 import type { Principal } from '@fabrique/db'
 
 /** With the two seconds for which a key is remembered, what it holds open ends within 5 s of its own end. */
 const LOOK_EVERY_MS = 2_000
 
-type Holder = Pick<Principal, 'keyId'> & { token: { id: string } | null }
+type Holder = Pick<Principal, 'keyId' | 'session'> & { token: { id: string } | null }
 
 export interface CredentialWatch {
-  /** Calls `end` when the token, or else the key, is revoked or has expired. Answers how to stop watching. */
+  /** Calls `end` when the token or session, or else the key, is revoked or has expired. Answers how to stop watching. */
   watch(holder: Holder, end: () => void): () => void
 }
 
-/** Watches by looking which of these keys and tokens are valid; while nobody can say, none ends. */
+/** Watches by looking which of these are valid; while nobody can say, none ends. */
 export function createCredentialWatch(valid: (credentialIds: string[]) => Promise<Set<string>>): CredentialWatch {
   const watched = new Map<string, Set<() => void>>()
 
@@ -28,8 +28,8 @@ export function createCredentialWatch(valid: (credentialIds: string[]) => Promis
   setInterval(() => void look().catch(() => {}), LOOK_EVERY_MS).unref()
 
   return {
-    watch({ keyId, token }, end) {
-      const id = token?.id ?? keyId
+    watch({ keyId, token, session }, end) {
+      const id = token?.id ?? session?.id ?? keyId
       const own = watched.get(id) ?? new Set()
       watched.set(id, own.add(end))
       return () => {

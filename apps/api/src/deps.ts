@@ -1,6 +1,14 @@
 // What the routes are made of; each names the parts that it uses.
 import type { Assembly } from '@fabrique/assembly'
-import type { AccountStore, ArtifactReader, RunReader, RunSteering, WebhookStore } from '@fabrique/db'
+import type {
+  AccountStore,
+  ArtifactReader,
+  ReviewReader,
+  RunReader,
+  RunSteering,
+  SessionStore,
+  WebhookStore,
+} from '@fabrique/db'
 import type { ArtifactStore, Clock, Log, ScheduleStore } from '@fabrique/engine'
 import type { LedgerTotal } from '@fabrique/schema'
 import type { BullRunQueue, News } from '@fabrique/queue'
@@ -10,6 +18,8 @@ import type { EventStreams } from './event-streams.ts'
 import type { Quotas } from './quotas.ts'
 import type { OrganizationFeeds } from './organization-feeds.ts'
 import type { RunFeeds } from './run-feeds.ts'
+import type { Thumbnails } from './thumbnails.ts'
+import type { WebApp } from './web-app.ts'
 
 type Assembled = 'authoring' | 'catalog' | 'ids' | 'intake' | 'pricing' | 'queue' | 'runs' | 'submitter' | 'templates'
 
@@ -28,12 +38,15 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   reader: RunReader
   /** What `/metrics` answers from. */
   registry: Registry
+  reviews: ReviewReader
   runFeeds: RunFeeds
   schedules: ScheduleStore
+  sessions: SessionStore
   steering: RunSteering
   /** Aborted when the process is asked to stop; what waits then answers at once. */
   stopping: AbortSignal
   streams: EventStreams
+  thumbnails: Thumbnails
   webhooks: WebhookStore
   /** Why deliveries to this URL cannot be made from here, or null. */
   webhookUrlProblem(url: string): Promise<string | null>
@@ -41,4 +54,6 @@ export interface AppDeps extends Pick<Assembly<BullRunQueue>, Assembled> {
   askDatabase(): Promise<unknown>
   /** Origins whose pages may use the API from browsers; `*` for all. */
   corsOrigins: readonly string[]
+  /** The operator app, null where it was not built. */
+  webApp: WebApp | null
 }

@@ -27,6 +27,8 @@ export const ApiEnv = {
       message: 'must be origins such as https://app.example, or *',
     })
     .optional(),
+  /** The folder of the operator app as it was built. */
+  FABRIQUE_WEB_APP: z.string().min(1).optional(),
   /** The bootstrap admin's key, taken at the first start only. */
   FABRIQUE_ADMIN_KEY: z
     .string()

@@ -25,6 +25,7 @@ export const ANSWER_HEADERS = {
   RateLimit: 'How many submits are left (`r`), and in how many seconds all are again (`t`).',
   'RateLimit-Policy': 'How many submits (`q`) an organization has in so many seconds (`w`).',
   'Retry-After': 'Whole seconds after which trying again makes sense.',
+  'Set-Cookie': 'The session of the operator app, or its end.',
   'WWW-Authenticate': 'How to authenticate.',
   'X-Request-Id': 'The id of the request in logs and problems.',
 }

@@ -10,9 +10,11 @@ import {
   createArtifactReader,
   createDb,
   createEventLog,
+  createReviewReader,
   createRunReader,
   createRunSteering,
   createScheduleStore,
+  createSessionStore,
   createWebhookStore,
   migrate,
   readLedgerTotals,
@@ -43,6 +45,8 @@ import { createLeaving } from './leave.ts'
 import { createQuotas } from './quotas.ts'
 import { createRunFeeds } from './run-feeds.ts'
 import { limitedServer } from './server-limits.ts'
+import { createThumbnails } from './thumbnails.ts'
+import { readWebApp } from './web-app.ts'
 
 /** A year of a busy ledger takes longer to sum than other statements may, and must not hold up what they wait for. */
 const REPORTS = { connectionsMax: 2, limitMs: 60_000 }
@@ -62,6 +66,7 @@ await runService(log, async (life) => {
   const reports = life.own(createDb({ databaseUrl: env.DATABASE_URL, ...REPORTS, log }), (it) => it.close())
   await migrate(env.DATABASE_URL)
   const accounts = createAccountStore(db, ids)
+  const sessions = createSessionStore(db, ids)
 
   const queue = life.own(createRunQueue({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) => it.close())
   const news = life.own(createNews({ redisUrl: env.REDIS_URL, prefix: env.REDIS_PREFIX, log }), (it) => it.close())
@@ -92,18 +97,22 @@ await runService(log, async (life) => {
     ),
     reader,
     registry: new Registry(),
+    reviews: createReviewReader(db),
     runFeeds: createRunFeeds({ reader, eventLog, news }),
     schedules: createScheduleStore(db),
+    sessions,
     steering: createRunSteering(db),
     stopping: life.stopping,
     streams: createEventStreams(
       { streamsMax: env.SSE_STREAMS_MAX, streamsPerKeyMax: env.SSE_STREAMS_PER_KEY_MAX },
       life.stopping,
     ),
+    thumbnails: createThumbnails(),
     webhooks: createWebhookStore(db, ids),
     webhookUrlProblem: (url) => urlProblem(url, { allowPrivate: env.FABRIQUE_ALLOW_PRIVATE_WEBHOOKS === '1' }),
-    credentials: createCredentialWatch((held) => accounts.valid(held)),
+    credentials: createCredentialWatch(async (held) => (await accounts.valid(held)).union(await sessions.valid(held))),
     corsOrigins: env.FABRIQUE_CORS_ORIGINS ?? [],
+    webApp: env.FABRIQUE_WEB_APP === undefined ? null : readWebApp(env.FABRIQUE_WEB_APP),
     askDatabase: () => askWritable(db),
   })
   const leaving = createLeaving(limitedServer({ connectionsMax: env.SSE_STREAMS_MAX + CONNECTIONS_BESIDE_STREAMS }))

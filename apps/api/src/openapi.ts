@@ -16,7 +16,11 @@ import type { Answer, Route } from './route.ts'
 
 /** What routes are grouped by: the first whose `at` fits the path. */
 const TAGS = [
-  { name: 'runs', at: /^\/v1\/(workflows\/runs?|events)\b/, description: 'Submitting, following and steering runs.' },
+  {
+    name: 'runs',
+    at: /^\/v1\/(workflows\/runs?|events|reviews)\b/,
+    description: 'Submitting, following and steering runs.',
+  },
   { name: 'workflows', at: /^\/v1\/(workflows|catalog|schemas)\b/, description: 'Templates, and the public catalog.' },
   { name: 'artifacts', at: /^\/v1\/artifacts\b/, description: 'What runs have made.' },
   { name: 'schedules', at: /^\/v1\/schedules\b/, description: 'Run-specs that are submitted again and again.' },
@@ -24,8 +28,8 @@ const TAGS = [
   { name: 'pricing', at: /^\/v1\/pricing\b/, description: 'What calls of providers cost.' },
   {
     name: 'accounts',
-    at: /^\/v1\/(organizations|api-keys|tokens)\b/,
-    description: 'Organizations, their keys and tokens.',
+    at: /^\/(v1\/(organizations|api-keys|tokens)|session)\b/,
+    description: 'Organizations, their keys and tokens, and sessions of the operator app.',
   },
   { name: 'operations', at: /^\//, description: 'Health, figures for dashboards, and this description.' },
 ]

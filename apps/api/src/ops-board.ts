@@ -1,4 +1,5 @@
-// Bull Board at /ops/queues, read-only, for admins: a bearer key, or HTTP Basic with the key as the password.
+// Bull Board at /ops/queues, read-only, for admins: a session of the app, a bearer key, or HTTP Basic with the key as the
+// password.
 import { SYSTEM_ORGANIZATION } from '@fabrique/db'
 import { FabriqueError } from '@fabrique/schema'
 import { createBullBoard } from '@bull-board/api'
@@ -6,11 +7,11 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter'
 import { HonoAdapter } from '@bull-board/hono'
 import { serveStatic } from '@hono/node-server/serve-static'
 import type { Hono, MiddlewareHandler } from 'hono'
-import type { Authorize } from './authenticate.ts'
 import type { AppDeps } from './deps.ts'
 import { problemResponse } from './errors.ts'
 import { orNotFound } from './found.ts'
 import type { ApiContext } from './route.ts'
+import type { AuthorizeRequest } from './session-cookie.ts'
 
 const BASE = '/ops/queues'
 const FOREIGN_FONT = /<link href="https:[^>]{1,400}>/
@@ -31,7 +32,7 @@ const POLICY = [
 export function mountOps(
   app: Hono<ApiContext>,
   { queue, reader }: Pick<AppDeps, 'queue' | 'reader'>,
-  authorize: Authorize,
+  authorize: AuthorizeRequest,
 ): void {
   const adapter = new HonoAdapter(serveStatic)
   createBullBoard({
@@ -56,7 +57,7 @@ export function mountOps(
 
   const guard: MiddlewareHandler<ApiContext> = async function adminsOnly(c, next) {
     try {
-      await authorize(c.req.header('authorization'), 'admin')
+      await authorize(c, c.req.header('authorization'), 'admin')
     } catch (error) {
       if (!FabriqueError.is(error, 'unauthenticated') || !c.req.header('accept')?.includes('text/html')) throw error
       const response = problemResponse(c, error)

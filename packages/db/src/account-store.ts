@@ -24,6 +24,8 @@ export interface Principal {
   role: Role
   /** The token that it came with instead of the key: it only reads, and only this run where it names one. */
   token: { id: string; runId: string | null } | null
+  /** The session of the operator app that it came with, which may do what its key may. */
+  session?: { id: string }
 }
 
 const KEY_COLUMNS = ['id', 'organization_id', 'role', 'name', 'prefix', 'expires_at', 'created_at'] as const
@@ -31,16 +33,18 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 const TOKENS_PER_KEY_MAX = 10_000
 
-const KEY_IS_VALID = 'k.revoked_at is null and (k.expires_at is null or k.expires_at > now())'
+/** Of a row k of api_keys. */
+export const KEY_IS_VALID = 'k.revoked_at is null and (k.expires_at is null or k.expires_at > now())'
 const TOKENS = `access_tokens t join api_keys k on k.id = t.key_id where t.expires_at > now() and ${KEY_IS_VALID}`
 
-/** A new secret: `fab_`, or `fabt_` for a token, 32 random base62 characters (190 bits), and a checksum that spots a truncated copy. */
-export function newSecret(prefix: 'fab_' | 'fabt_' = 'fab_'): string {
+/** A new secret: `fab_`, or another prefix for a token, session or link, 32 random base62 characters (190 bits), and a checksum that spots a truncated copy. */
+export function newSecret(prefix: 'fab_' | 'fabt_' | 'fabs_' | 'fabl_' = 'fab_'): string {
   const body = Array.from({ length: 32 }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')
   return `${prefix}${body}${crc32(body).toString(16).padStart(8, '0')}`
 }
 
-function digestOf(secret: string): string {
+/** What of a secret is stored. */
+export function digestOf(secret: string): string {
   return createHash('sha256').update(secret).digest('hex')
 }
 

@@ -1,7 +1,7 @@
 // Artifacts as the outside sees them, always within one organization.
 // Hides the row; the bytes are the artifact store's.
 import { Artifact } from '@fabrique/schema'
-import { type Selectable, sql } from 'kysely'
+import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Db } from './client.ts'
 import { resourceOf } from './row-shape.ts'
 import type { Tables } from './tables.ts'
@@ -22,22 +22,25 @@ export function artifactResource(
   })
 }
 
+/** The artifacts of an organization, each with what its run says of it. */
+export const artifactsWithRuns = (kysely: Kysely<Tables>, organizationId: string) =>
+  kysely
+    .selectFrom('artifacts')
+    .innerJoin('runs', 'runs.id', 'artifacts.run_id')
+    .innerJoin('specifications', 'specifications.hash', 'runs.definition_hash')
+    .selectAll('artifacts')
+    .select([
+      'runs.workflow',
+      'runs.workflow_version',
+      sql<Artifact['artifact_class']>`definition ->> 'artifactClass'`.as('artifact_class'),
+    ])
+    .where('artifacts.organization_id', '=', organizationId)
+
 export type ArtifactReader = ReturnType<typeof createArtifactReader>
 
 /** A reader of artifact rows. */
 export function createArtifactReader({ kysely }: Db) {
-  const query = (organizationId: string) =>
-    kysely
-      .selectFrom('artifacts')
-      .innerJoin('runs', 'runs.id', 'artifacts.run_id')
-      .innerJoin('specifications', 'specifications.hash', 'runs.definition_hash')
-      .selectAll('artifacts')
-      .select([
-        'runs.workflow',
-        'runs.workflow_version',
-        sql<Artifact['artifact_class']>`definition ->> 'artifactClass'`.as('artifact_class'),
-      ])
-      .where('artifacts.organization_id', '=', organizationId)
+  const query = (organizationId: string) => artifactsWithRuns(kysely, organizationId)
   return {
     /** The artifacts of a run and of its slots, oldest first; without a run, the newest 100 of the organization. */
     async list(organizationId: string, runId: string | null): Promise<Artifact[]> {

@@ -55,6 +55,8 @@ export interface Tables {
     expires_at: Time
     created_at: Time
   }
+  web_sessions: { id: string; key_id: string; digest: string; created_at: Time; seen_at: Time }
+  sign_in_links: { digest: string; key_id: string; expires_at: Time }
   pricing_versions: { version: string; document: Json<RateTable>; created_at: Time }
   templates: {
     id: string

@@ -6,10 +6,14 @@ import { Counter } from 'prom-client'
 import { z } from 'zod'
 import type { AppDeps } from '../deps.ts'
 import { isKnown } from '../request-headers.ts'
-import { found, orNotFound } from '../found.ts'
+import { found, notFound, orNotFound } from '../found.ts'
 import { type Call, operator, type Route, URL_CREDENTIAL } from '../route.ts'
 
 const Bytes = z.unknown()
+/** Few, so that few are made. */
+const Width = z.enum(['160', '320', '640', '1280']).default('320')
+/** Artifacts never change, and belong to whoever may read them. */
+const KEPT = { 'cache-control': 'private, max-age=31536000, immutable', 'x-content-type-options': 'nosniff' }
 const INLINE = /^(image\/(png|webp|jpeg|gif|avif)|audio\/|video\/)/
 
 export function artifactRoutes({
@@ -17,15 +21,17 @@ export function artifactRoutes({
   artifactStore,
   log,
   registry,
-}: Pick<AppDeps, 'artifacts' | 'artifactStore' | 'log' | 'registry'>): Route[] {
+  thumbnails,
+}: Pick<AppDeps, 'artifacts' | 'artifactStore' | 'log' | 'registry' | 'thumbnails'>): Route[] {
   const lost = new Counter({
     name: 'fabrique_artifacts_lost_total',
     help: 'Reads of artifacts whose file is gone from the store, or is not what was stored',
     labelNames: ['code'],
     registers: [registry],
   })
-  const open = async (id: string, storageKey: string) =>
-    await artifactStore.open(storageKey).catch((error: unknown) => {
+  /** What the store answers of a file; one that is lost is counted. */
+  const orLost = async <Answer>(id: string, storageKey: string, asked: Promise<Answer>): Promise<Answer> =>
+    await asked.catch((error: unknown) => {
       if (FabriqueError.is(error, 'unavailable') || !FabriqueError.is(error))
         throw new FabriqueError('unavailable', 'The file cannot be read at the moment.', { cause: error })
       lost.inc({ code: error.code })
@@ -48,6 +54,23 @@ export function artifactRoutes({
       answers: { 200: Artifact },
       runOf,
       handle: found('artifact', artifacts.get),
+    }),
+    operator.get('getArtifactThumbnail', '/v1/artifacts/:id/thumbnail', {
+      query: z.strictObject({ width: Width, ...URL_CREDENTIAL }),
+      summary: 'A picture of this width at most, as WebP; of pictures only',
+      runOf,
+      answers: { 200: { 'image/webp': Bytes }, 304: null },
+      headers: ['If-None-Match', 'ETag', 'Cache-Control'],
+      async handle({ c, principal, query, param }) {
+        const artifact = orNotFound(await artifacts.get(principal.organizationId, param('id')), 'artifact')
+        if (!artifact.mime_type.startsWith('image/')) throw notFound('thumbnail: the artifact is no picture')
+        const etag = `"${artifact.sha256}-${query.width}"`
+        const headers = { etag, 'content-type': 'image/webp', ...KEPT }
+        if (isKnown(c, etag)) return c.body(null, 304, headers)
+        const { id, sha256, storage_key: storageKey } = artifact
+        const read = () => orLost(id, storageKey, artifactStore.get(storageKey))
+        return c.body(await thumbnails.of(sha256, Number(query.width), read), 200, headers)
+      },
     }),
     operator.get('getArtifactContent', '/v1/artifacts/:id/content', {
       query: z.strictObject(URL_CREDENTIAL),
@@ -73,14 +96,13 @@ export function artifactRoutes({
         const headers: Record<string, string> = {
           etag,
           'content-type': mimeType,
-          'cache-control': 'private, max-age=31536000, immutable',
+          ...KEPT,
           'accept-ranges': 'bytes',
-          'x-content-type-options': 'nosniff',
           'content-security-policy': "sandbox; default-src 'none'",
           'content-disposition': `${INLINE.test(mimeType) ? 'inline' : 'attachment'}; filename="${param('id')}.${extensionOf(mimeType)}"`,
         }
         if (isKnown(c, etag)) return c.body(null, 304, headers)
-        const file = await open(param('id'), storageKey)
+        const file = await orLost(param('id'), storageKey, artifactStore.open(storageKey))
         const range = c.req.header('range')
         const bounds = range === undefined ? ([0, file.size - 1] as const) : rangeOf(range, file.size)
         if (bounds === null) return c.body(null, 416, { ...headers, 'content-range': `bytes */${file.size}` })

@@ -9,9 +9,11 @@ import { docsRoutes, healthRoutes } from './health.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { opsRoutes } from './ops.ts'
 import { pricingRoutes } from './pricing.ts'
+import { reviewRoutes } from './reviews.ts'
 import { runLifecycleRoutes } from './run-lifecycle.ts'
 import { runRoutes } from './runs.ts'
 import { scheduleRoutes } from './schedules.ts'
+import { sessionRoutes } from './session.ts'
 import { tokenRoutes } from './tokens.ts'
 import { webhookRoutes } from './webhooks.ts'
 import { workflowRoutes } from './workflows.ts'
@@ -22,9 +24,11 @@ export function createRoutes(deps: AppDeps): Route[] {
     ...healthRoutes(deps),
     ...accountRoutes(deps),
     ...tokenRoutes(deps),
+    ...sessionRoutes(deps),
     ...eventRoutes(deps),
     ...runRoutes(deps),
     ...runLifecycleRoutes(deps),
+    ...reviewRoutes(deps),
     ...batchRoutes(deps),
     ...scheduleRoutes(deps),
     ...artifactRoutes(deps),

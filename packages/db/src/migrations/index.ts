@@ -14,6 +14,7 @@ import * as closedGates from './0011-closed-gates.ts'
 import * as storedBytes from './0012-stored-bytes.ts'
 import * as platformAdmins from './0013-platform-admins.ts'
 import * as suspects from './0014-suspects.ts'
+import * as webSessions from './0015-web-sessions.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
@@ -30,4 +31,5 @@ export const migrations: Record<string, Migration> = {
   '0012-stored-bytes': storedBytes,
   '0013-platform-admins': platformAdmins,
   '0014-suspects': suspects,
+  '0015-web-sessions': webSessions,
 }
