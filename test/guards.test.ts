@@ -1235,7 +1235,7 @@ describe('no template is known to the code', () => {
     const root = new URL('..', import.meta.url).pathname
     const files = execFileSync('git', ['ls-files', 'packages', 'apps'], { cwd: root, encoding: 'utf8' })
       .split('\n')
-      .filter((file) => file.includes('/src/') && file.endsWith('.ts') && !file.endsWith('.test.ts'))
+      .filter((file) => file.includes('/src/') && /\.tsx?$/.test(file) && !file.endsWith('.test.ts'))
     expect(files.length).toBeGreaterThan(50)
     const ids = shipped.templates.map((template) => (isJsonObject(template) ? textOf(template.id) : ''))
     for (const file of files) {

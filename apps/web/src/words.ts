@@ -36,7 +36,7 @@ export function bytes(count: number): string {
   return `${(count / 1_048_576).toFixed(1)} MB`
 }
 
-/** `generate-clip-art-asset` as people say it. */
+/** The id of a workflow in words: `a/b-c` is "A · b c". */
 export function titleOf(workflowId: string): string {
   const last = workflowId.split('/').join(' · ').replaceAll('-', ' ')
   return last.charAt(0).toUpperCase() + last.slice(1)
