@@ -333,7 +333,7 @@ describe('a run that breaks its commit', () => {
     expect(asked).toBe(1)
   })
 
-  it('does not with characters that cannot be stored: they are replaced where they come in', async () => {
+  it('does not with characters that no column can hold: an output is JSON, and stays as it was made', async () => {
     const { accept, engineOver, store } = setup(async ({ request }) => ({
       ...answerTo(request),
       output: { text: 'a\0b\uD800' },
@@ -341,7 +341,7 @@ describe('a run that breaks its commit', () => {
     await accept('r', asking([{ id: 'a', prompt: 'do a' }]))
     expect(await engineOver().execute('r', never)).toBe('finished')
     expect(store.read('r')?.status).toBe('completed')
-    expect((await store.history('r')).checkpoints[0]?.output).toMatchObject({ text: 'a\uFFFDb\uFFFD' })
+    expect((await store.history('r')).checkpoints[0]?.output).toMatchObject({ text: 'a\0b\uD800' })
   })
 })
 

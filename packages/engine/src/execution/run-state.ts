@@ -35,7 +35,7 @@ import type {
   Transition,
 } from '../ports.ts'
 import { capsOf, dayCapsOf, reservedFor } from './run-caps.ts'
-import { storable, unstorable } from './storable.ts'
+import { storableRows, unstorable } from './storable.ts'
 import type { Definition } from '../specification.ts'
 import { isWithin, stepIdOf, unitKeyOf } from '../unit-key.ts'
 
@@ -201,7 +201,7 @@ export function createRunState(
   /** Commits a transition and publishes its events; a refused commit stops the execution. */
   async function commitInTurn(transition: Unnumbered): Promise<void> {
     commits += 1
-    const outcome = await deps.store.commit({ ...storable(transition), number: commits })
+    const outcome = await deps.store.commit({ ...storableRows(transition), number: commits })
     if (outcome.outcome === 'committed') {
       deps.queue.publish(outcome.events)
       return

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { storable } from './storable.ts'
+import { storable, storableRows } from './storable.ts'
 
 /** A list in a list in a list … */
 function nested(levels: number): unknown {
@@ -15,10 +15,11 @@ describe('what is kept of an answer', () => {
     expect(storable(nested(500))).toEqual(nested(500))
   })
 
-  it('has no NUL and no half of a pair, in values and keys at any depth', () => {
-    expect(storable({ 'a\0': ['b\0c', { d: '\uD800x' }], e: 'f' })).toEqual({
-      'a\u{FFFD}': ['b\u{FFFD}c', { d: '\u{FFFD}x' }],
-      e: 'f',
+  it('has no NUL and no half of a pair in the texts of its rows, and keeps them in what is JSON', () => {
+    const row = { detail: 'b\0c\uD800', payload: { text: 'b\0c\uD800' }, number: 1 }
+    expect(storableRows({ gates: [row], runId: 'r' })).toEqual({
+      gates: [{ ...row, detail: 'b\u{FFFD}c\u{FFFD}' }],
+      runId: 'r',
     })
   })
 

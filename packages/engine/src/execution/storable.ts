@@ -1,16 +1,27 @@
-// What the record can hold: text that PostgreSQL takes, and values that are not nested without end.
-// Hides the characters; whatever comes from outside goes through here before a run keeps it.
+// What the record can hold: JSON that is not nested without end, and columns of text that PostgreSQL takes.
+// Hides the characters. JSON has an escape for each of them, so that outputs stay as they were made.
 import { StepFailure } from '../failure.ts'
 
 /** Deeper than any answer that a schema describes; PostgreSQL and JSON.stringify give up at some thousands. */
 const DEPTH_MAX = 500
 
 /**
- * The value as it can be stored: NUL and halves of surrogate pairs become U+FFFD. The same value where there is nothing to
- * change. Throws an `unstorable-answer` failure, which is not tried again, for what is nested deeper than 500 levels.
+ * The value, which can be kept as JSON. Throws an `unstorable-answer` failure, which is not tried again, where it is nested
+ * deeper than 500 levels.
  */
 export function storable<Value>(value: Value): Value {
-  return storableAt(value, DEPTH_MAX) as Value
+  measure(value, DEPTH_MAX)
+  return value
+}
+
+/**
+ * What a run writes, with texts that columns can hold: those of the rows themselves have U+FFFD for NUL and for halves of
+ * surrogate pairs. What lies deeper is JSON, and stays as it is. Throws as `storable` does.
+ */
+export function storableRows<Written extends object>(written: Written): Written {
+  storable(written)
+  const entries = Object.entries(written).map(([name, rows]) => [name, Array.isArray(rows) ? rows.map(rowOf) : rows])
+  return Object.fromEntries(entries) as Written
 }
 
 /** Thrown where the record cannot hold what a run has made. */
@@ -21,18 +32,24 @@ export function unstorable(why: string): StepFailure {
   })
 }
 
-function storableAt(value: unknown, levels: number): unknown {
-  if (typeof value === 'string') {
-    return value.includes('\0') || !value.isWellFormed() ? value.toWellFormed().replaceAll('\0', '\u{FFFD}') : value
-  }
-  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value
+function rowOf(row: unknown): unknown {
+  if (typeof row !== 'object' || row === null || Object.values(row).every(fitsColumn)) return row
+  return Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [name, fitsColumn(value) ? value : cleaned(value)]),
+  )
+}
+
+/** Whether a column can hold it as it is. */
+function fitsColumn(value: unknown): boolean {
+  return typeof value !== 'string' || (!value.includes('\0') && value.isWellFormed())
+}
+
+function cleaned(value: unknown): string {
+  return String(value).toWellFormed().replaceAll('\0', '\u{FFFD}')
+}
+
+function measure(value: unknown, levels: number): void {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return
   if (levels === 0) throw unstorable(`it is nested deeper than ${DEPTH_MAX} levels`)
-  if (Array.isArray(value)) {
-    const items = value.map((item) => storableAt(item, levels - 1))
-    return items.some((item, index) => item !== value[index]) ? items : value
-  }
-  const entries = Object.entries(value)
-  const changed = entries.map(([key, one]) => [storableAt(key, levels), storableAt(one, levels - 1)] as const)
-  const isSame = changed.every(([key, one], index) => key === entries[index]?.[0] && one === entries[index]?.[1])
-  return isSame ? value : Object.fromEntries(changed)
+  for (const member of Object.values(value)) measure(member, levels - 1)
 }
