@@ -141,6 +141,14 @@ it('a burst that is limited slows down once, however many of its calls are limit
   expect(run(100).tookMs).toBeLessThan(1.1 * run(6).tookMs)
 })
 
+it('a burst that is limited within its very millisecond is spaced like any other', () => {
+  const AT = 5_000
+  const two = begun(begun(FRESH_PACE, AT) ?? FRESH_PACE, AT) ?? FRESH_PACE
+  const paused = limited(two, 0, 500, AT)
+  const resumed = begun(paused, AT + 500)
+  expect(resumed === null ? 0 : waitMs(resumed, AT + 500)).toBeGreaterThanOrEqual(500)
+})
+
 it('a rate is measured while calls are made, not while nobody asked', () => {
   const provider = windows(5, 8_000, 'left')
   // A call a minute for an hour, then 60 at once.

@@ -100,7 +100,9 @@ export function limited(pace: Pace, phase: number, hintMs: number, nowMs: number
  * there was a burst, and what the provider let through of it, over all the time until it let calls through again, is the rate.
  */
 function intervalThatHeld({ intervalMs, since, passed, pausedAt, until, isGuess }: Pace): number {
-  if (passed === 0 || (pausedAt - since) / passed <= 2 * intervalMs) return intervalMs
+  // Before any limit was met nothing spaced them: even a burst of one millisecond was one.
+  const wasSpaced = intervalMs > 0 && (pausedAt - since) / passed <= 2 * intervalMs
+  if (passed === 0 || wasSpaced) return intervalMs
   const openedAt = isGuess ? (pausedAt + until) / 2 : until
   return Math.max(intervalMs, (openedAt - since) / passed)
 }
