@@ -2,6 +2,7 @@
 // Hides the language of templates, and that a client repeats a request whose answer it has not seen.
 import { setTimeout as delay } from 'node:timers/promises'
 import { isTerminal, type JsonObject, type RunResource, textOf } from '@fabrique/schema'
+import { noteTemplate } from '../test/note-template.ts'
 import type { Chance } from './chance.ts'
 
 const REQUEST_MS_MAX = 15_000
@@ -119,25 +120,7 @@ export async function ask<Body = JsonObject>(
 /** Publishes the templates, and makes two organizations with a key each. */
 export async function prepare(base: string, adminKey: string): Promise<[Client, Client]> {
   for (const [id, over] of Object.entries(TEMPLATES)) {
-    await must(`${base}/v1/workflows`, adminKey, {
-      id,
-      name: id,
-      artifactClass: 'knowledge',
-      version: '2026.11.28',
-      schemaVersion: 'workflow-schema-v1',
-      cadence: 'On demand',
-      visibility: 'internal',
-      providers: {},
-      intakeSchema: {
-        type: 'object',
-        required: ['topics'],
-        properties: { topics: { type: 'array', items: { type: 'string' }, minItems: 1 } },
-      },
-      gates: ['prompt resolution', 'provider execution'],
-      budgetPolicy: {},
-      artifactSchema: { artifactType: 'note', files: [] },
-      ...over,
-    })
+    await must(`${base}/v1/workflows`, adminKey, noteTemplate(id, over))
   }
   const client = async (name: string): Promise<Client> => {
     const { id } = await must(`${base}/v1/organizations`, adminKey, { name })

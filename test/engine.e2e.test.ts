@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { LedgerEntry, RunResource } from '@fabrique/schema'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Fabrique, startFabrique } from './harness.ts'
+import { noteTemplate } from './note-template.ts'
 import { createProviderStandIn, type ProviderStandIn } from './provider-stand-in.ts'
 
 const QUICK = { FABRIQUE_LEASE_MS: '1500', FABRIQUE_RECONCILE_MS: '200' }
@@ -83,25 +84,7 @@ const TEMPLATES: Record<string, Record<string, unknown>> = {
 async function publish(id: string, over: Record<string, unknown>): Promise<void> {
   const answer = await fabrique.request('/v1/workflows', {
     method: 'POST',
-    body: {
-      id,
-      name: id,
-      artifactClass: 'knowledge',
-      version: '2026.11.21',
-      schemaVersion: 'workflow-schema-v1',
-      cadence: 'On demand',
-      visibility: 'internal',
-      providers: {},
-      intakeSchema: {
-        type: 'object',
-        required: ['topics'],
-        properties: { topics: { type: 'array', items: { type: 'string' }, minItems: 1 } },
-      },
-      gates: ['prompt resolution', 'provider execution'],
-      budgetPolicy: {},
-      artifactSchema: { artifactType: 'note', files: [] },
-      ...over,
-    },
+    body: noteTemplate(id, over),
   })
   expect(answer.status, answer.text).toBe(201)
 }

@@ -2,6 +2,7 @@ import type { JsonObject, JsonValue, Step, Template } from '@fabrique/schema'
 import { describe, expect, it } from 'vitest'
 import { textOf } from '@fabrique/schema'
 import { createSubmitter } from './admission/submit.ts'
+import { aTemplate } from './testing/factories.ts'
 import { createFakeClock } from './testing/fake-clock.ts'
 import { createSequentialIds } from './testing/sequential-ids.ts'
 import { answerTo, createTestEngine, drive } from './testing/test-engine.ts'
@@ -24,24 +25,14 @@ const STEPS = [
 
 /** An API and a worker over one record, each request at a quarter of a dollar. */
 function setup(steps: Step[] = STEPS, over: Partial<Template> = {}) {
-  const template: Template = {
-    id: 'test/example',
-    name: 'Example',
-    cadence: 'On demand',
-    version: '2026.01.01',
-    artifactClass: 'visual',
-    schemaVersion: 'workflow-schema-v1',
-    intakeSchema: { type: 'object' },
+  const template = aTemplate({
     runtimeSteps: steps,
-    providers: {},
-    gates: [],
-    budgetPolicy: {},
     artifactSchema: {
       artifactType: 'example',
       files: [{ role: 'result', mimeType: 'text/plain', from: 'steps.sign.output.artifact' }],
     },
     ...over,
-  }
+  })
   const templates = new Map([
     [template.id, template],
     ['test/other', { ...template, id: 'test/other' }],

@@ -27,17 +27,14 @@ export function pictureIn(input: JsonObject): string | undefined {
   return undefined
 }
 
-export function Stage({
-  artifact,
-  before,
-  isZoomed,
-  ground,
-}: {
+interface Shown {
   artifact: Artifact
   before?: string | undefined
   isZoomed: boolean
   ground: Ground
-}) {
+}
+
+export function Stage({ artifact, before, isZoomed, ground }: Shown) {
   const { mime_type: type } = artifact
   const url = contentUrl(artifact.id)
   if (type.startsWith('image/') && type !== 'image/svg+xml')
@@ -71,17 +68,7 @@ export function Stage({
   )
 }
 
-function Picture({
-  artifact,
-  before,
-  isZoomed,
-  ground,
-}: {
-  artifact: Artifact
-  before?: string | undefined
-  isZoomed: boolean
-  ground: Ground
-}) {
+function Picture({ artifact, before, isZoomed, ground }: Shown) {
   const [part, setPart] = useState(50)
   const size = isZoomed ? 'max-w-none' : 'max-h-full max-w-full object-contain'
   const alt = `${artifact.role} of ${artifact.workflow}`

@@ -5,7 +5,18 @@ import { getRouteApi, Link, useNavigate } from '@tanstack/react-router'
 import { Download, FileText, Images, Play } from 'lucide-react'
 import { contentUrl, thumbnailUrl } from '../api/http.ts'
 import { artifactsQuery } from '../api/queries.ts'
-import { Badge, buttonClass, Dialog, Empty, Failure, Loading, PageHead, SimulatedBadge } from '../ui/parts.tsx'
+import {
+  Badge,
+  buttonClass,
+  Dialog,
+  Empty,
+  Failure,
+  Loading,
+  PageHead,
+  SimulatedBadge,
+  tabClass,
+  WorkflowSelect,
+} from '../ui/parts.tsx'
 import { useKeys } from '../ui/keys.ts'
 import { Stage } from '../review/stage.tsx'
 import { ago, bytes, titleOf } from '../words.ts'
@@ -38,21 +49,11 @@ export function Gallery() {
   return (
     <div className="mx-auto max-w-7xl p-4 md:p-7">
       <PageHead title="Gallery">
-        <select
-          aria-label="Workflow"
-          className="field w-full sm:w-64"
-          value={search.workflow ?? ''}
-          onChange={({ target }) =>
-            void navigate({ to: '/gallery', search: { ...search, workflow: target.value || undefined } })
-          }
-        >
-          <option value="">All workflows</option>
-          {workflows.map((id) => (
-            <option key={id} value={id}>
-              {titleOf(id)}
-            </option>
-          ))}
-        </select>
+        <WorkflowSelect
+          options={workflows.map((id) => ({ id, title: titleOf(id) }))}
+          value={search.workflow}
+          onChange={(workflow) => void navigate({ to: '/gallery', search: { ...search, workflow } })}
+        />
       </PageHead>
       <nav aria-label="Status" className="mb-4 flex gap-1">
         {STATUSES.map(({ status, word }) => (
@@ -61,7 +62,7 @@ export function Gallery() {
             to="/gallery"
             search={{ ...search, status, at: undefined }}
             aria-current={search.status === status ? 'page' : undefined}
-            className={`rounded-md px-2.5 py-1 ${search.status === status ? 'bg-accent-soft font-medium text-accent' : 'text-dim hover:bg-raised hover:text-ink'}`}
+            className={tabClass(search.status === status)}
           >
             {word}
           </Link>

@@ -3,7 +3,7 @@ import type { Artifact, Review } from '@fabrique/schema'
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router'
 import { Check, Contrast, Download, Inbox, RefreshCw, Undo2, X, ZoomIn } from 'lucide-react'
-import { type FormEvent, type ReactNode, useEffect, useState } from 'react'
+import { type FormEvent, useEffect, useState } from 'react'
 import { contentUrl, thumbnailUrl } from '../api/http.ts'
 import { reviewsQuery } from '../api/queries.ts'
 import { decide, isAboutMoney, takeBack, useDecided } from '../review/decisions.ts'
@@ -16,6 +16,7 @@ import {
   buttonClass,
   Dialog,
   Empty,
+  Fact,
   Failure,
   Kbd,
   Loading,
@@ -285,15 +286,6 @@ function Sheet({
         </li>
       ))}
     </ul>
-  )
-}
-
-function Fact({ term, children }: { term: string; children: ReactNode }) {
-  return (
-    <div>
-      <dt className="text-sm text-faint">{term}</dt>
-      <dd className="mt-0.5 break-words">{children}</dd>
-    </div>
   )
 }
 

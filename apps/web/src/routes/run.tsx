@@ -3,7 +3,7 @@ import type { Artifact, JsonObject, LedgerEntry, RunResource, RunStep } from '@f
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router'
 import { Ban, ChevronLeft, Download, Inbox, Play, RefreshCw, RotateCcw } from 'lucide-react'
-import { type ReactNode, useEffect, useState } from 'react'
+import { useEffect, useState } from 'react'
 import { api, contentUrl, thumbnailUrl } from '../api/http.ts'
 import { artifactsQuery, ledgerQuery, runQuery, stepsQuery } from '../api/queries.ts'
 import { RegenerateDialog } from '../review/regenerate.tsx'
@@ -13,6 +13,7 @@ import {
   Button,
   buttonClass,
   Dialog,
+  Fact,
   Failure,
   Loading,
   SimulatedBadge,
@@ -285,15 +286,6 @@ function Ledger({ entries }: { entries: LedgerEntry[] }) {
         </table>
       </div>
     </section>
-  )
-}
-
-function Fact({ term, children }: { term: string; children: ReactNode }) {
-  return (
-    <div>
-      <dt className="text-sm text-faint">{term}</dt>
-      <dd className="mt-0.5 break-words">{children}</dd>
-    </div>
   )
 }
 

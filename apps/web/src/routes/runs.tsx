@@ -4,7 +4,18 @@ import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router'
 import { Activity } from 'lucide-react'
 import { runsQuery, workflowsQuery } from '../api/queries.ts'
-import { Badge, Button, buttonClass, Empty, Failure, Loading, PageHead, StatusBadge } from '../ui/parts.tsx'
+import {
+  Badge,
+  Button,
+  buttonClass,
+  Empty,
+  Failure,
+  Loading,
+  PageHead,
+  StatusBadge,
+  tabClass,
+  WorkflowSelect,
+} from '../ui/parts.tsx'
 import { ago, askedFor, money, span, textOf, titleOf } from '../words.ts'
 
 const route = getRouteApi('/signed-in/runs')
@@ -28,21 +39,11 @@ export function Runs() {
   return (
     <div className="mx-auto max-w-6xl p-4 md:p-7">
       <PageHead title="Runs">
-        <select
-          aria-label="Workflow"
-          className="field w-full sm:w-64"
-          value={search.workflow ?? ''}
-          onChange={({ target }) =>
-            void navigate({ to: '/runs', search: { ...search, workflow: target.value || undefined } })
-          }
-        >
-          <option value="">All workflows</option>
-          {workflows.map(({ id, name }) => (
-            <option key={id} value={id}>
-              {textOf(name) || id}
-            </option>
-          ))}
-        </select>
+        <WorkflowSelect
+          options={workflows.map(({ id, name }) => ({ id, title: textOf(name) || id }))}
+          value={search.workflow}
+          onChange={(workflow) => void navigate({ to: '/runs', search: { ...search, workflow } })}
+        />
       </PageHead>
       <nav aria-label="Status" className="-mx-4 mb-3 flex gap-1 overflow-x-auto px-4 pb-1">
         {STATUSES.map(({ status, word }) => (
@@ -51,7 +52,7 @@ export function Runs() {
             to="/runs"
             search={{ ...search, status }}
             aria-current={search.status === status ? 'page' : undefined}
-            className={`shrink-0 rounded-md px-2.5 py-1 ${search.status === status ? 'bg-accent-soft font-medium text-accent' : 'text-dim hover:bg-raised hover:text-ink'}`}
+            className={`shrink-0 ${tabClass(search.status === status)}`}
           >
             {word}
           </Link>

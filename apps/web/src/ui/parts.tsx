@@ -209,3 +209,45 @@ export function Dialog({
     </dialog>
   )
 }
+
+/** One line of a description list. */
+export function Fact({ term, children }: { term: string; children: ReactNode }) {
+  return (
+    <div>
+      <dt className="text-sm text-faint">{term}</dt>
+      <dd className="mt-0.5 break-words">{children}</dd>
+    </div>
+  )
+}
+
+/** Where a list leads that shows some of its kinds, and which of them is shown. */
+export function tabClass(isCurrent: boolean): string {
+  return `rounded-md px-2.5 py-1 ${isCurrent ? 'bg-accent-soft font-medium text-accent' : 'text-dim hover:bg-raised hover:text-ink'}`
+}
+
+/** A choice of one workflow, or of all (undefined). */
+export function WorkflowSelect({
+  options,
+  value,
+  onChange,
+}: {
+  options: { id: string; title: string }[]
+  value: string | undefined
+  onChange: (workflow: string | undefined) => void
+}) {
+  return (
+    <select
+      aria-label="Workflow"
+      className="field w-full sm:w-64"
+      value={value ?? ''}
+      onChange={({ target }) => onChange(target.value || undefined)}
+    >
+      <option value="">All workflows</option>
+      {options.map(({ id, title }) => (
+        <option key={id} value={id}>
+          {title}
+        </option>
+      ))}
+    </select>
+  )
+}

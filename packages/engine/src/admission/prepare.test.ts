@@ -7,6 +7,7 @@ import { contentHash } from '../template/compile.ts'
 import { aCheckpoint, aDefinition, anArtifact } from '../testing/factories.ts'
 import { createFakeClock } from '../testing/fake-clock.ts'
 import { createSequentialIds } from '../testing/sequential-ids.ts'
+import { aTemplate } from '../testing/factories.ts'
 import { createTestCatalog } from '../testing/test-engine.ts'
 import { checkDay, checkRun, createPreparer, type PrepareDeps, type RunRequest } from './prepare.ts'
 
@@ -16,22 +17,11 @@ const PRICING: RateTable = {
   rates: ['acme/one', 'acme/two'].map((model) => ({ model, unit: 'request', unit_price_usd: 0.25, assumed: true })),
 }
 
-function aTemplate(steps: (Partial<Step> & { id: string })[], over: Partial<Template> = {}): Template {
-  return {
-    id: 'test/example',
-    name: 'Example',
-    cadence: 'On demand',
-    version: '2026.01.01',
-    artifactClass: 'visual',
-    schemaVersion: 'workflow-schema-v1',
-    intakeSchema: { type: 'object' },
+function asking(steps: (Partial<Step> & { id: string })[], over: Partial<Template> = {}): Template {
+  return aTemplate({
     runtimeSteps: steps.map((step): Step => ({ kind: 'ask', prompt: 'p', model: 'acme/one', ...step })),
-    providers: {},
-    gates: [],
-    budgetPolicy: {},
-    artifactSchema: { artifactType: 'example', files: [] },
     ...over,
-  }
+  })
 }
 
 /** A step that calls a workflow, as the catalog of the steps package names its kind. */
@@ -90,7 +80,7 @@ const WHOLE = { variantIndex: null, variants: 1 }
 
 describe('a workflow to be run', () => {
   it('is looked for in the version that is wanted, and refused in words that name it', async () => {
-    const { prepare } = setup([aTemplate([{ id: 'a' }])])
+    const { prepare } = setup([asking([{ id: 'a' }])])
     expect(await prepare({ version: '2026.01.01' })).toMatchObject({ workflowVersion: '2026.01.01' })
     await expect(prepare({ version: '2020.01.01' })).rejects.toMatchObject({
       code: 'not-found',
@@ -100,7 +90,7 @@ describe('a workflow to be run', () => {
   })
 
   it('runs with its input as the schema completed it, and keeps the input as it was given', async () => {
-    const template = aTemplate([{ id: 'a' }], { intakeSchema: { type: 'object', title: 'own' } })
+    const template = asking([{ id: 'a' }], { intakeSchema: { type: 'object', title: 'own' } })
     const { prepare, validated } = setup([template])
     const slot = (await prepare({ input: { prompt: 'a fox' }, regenerate: { direction: 'bolder' } })).toSlot({
       variantIndex: 2,
@@ -118,8 +108,8 @@ describe('a workflow to be run', () => {
   })
 
   it('has its input checked against its own schema, however often it is run', async () => {
-    const first = aTemplate([{ id: 'a' }], { intakeSchema: { title: 'first' } })
-    const second = aTemplate([{ id: 'a' }], { id: 'test/second', intakeSchema: { title: 'second' } })
+    const first = asking([{ id: 'a' }], { intakeSchema: { title: 'first' } })
+    const second = asking([{ id: 'a' }], { id: 'test/second', intakeSchema: { title: 'second' } })
     const { prepare, validated } = setup([first, second])
     for (const workflow of [first.id, second.id, first.id]) await prepare({ workflow })
     expect(validated.map(([hash]) => hash)).toEqual([first, second, first].map((one) => contentHash(one.intakeSchema)))
@@ -127,7 +117,7 @@ describe('a workflow to be run', () => {
 
   it('is refused for an input that does not fit, with every problem, before its parent is looked for', async () => {
     const problems = [{ pointer: '/x', detail: 'is bad' }]
-    const { prepare } = setup([aTemplate([{ id: 'a' }])], {
+    const { prepare } = setup([asking([{ id: 'a' }])], {
       intake: { validate: async (_, __, value) => ({ problems, value, undeclared: [] }) },
     })
     const earlier = async () => {
@@ -138,14 +128,14 @@ describe('a workflow to be run', () => {
 
   it('is refused where a program is missing that its model needs', async () => {
     const missing: PrepareDeps['missing'] = ({ name }) => (name === 'acme/one' ? 'there is no ffmpeg' : null)
-    const { prepare } = setup([aTemplate([{ id: 'a' }])], { missing })
+    const { prepare } = setup([asking([{ id: 'a' }])], { missing })
     await expect(prepare()).rejects.toMatchObject({ code: 'tool-unavailable' })
   })
 
   it('warns of wishes that none of its prompts takes up, and of no others', async () => {
     const regenerate = { direction: 'bolder', extra_instructions: 'no text' }
     const warnings = async (prompt: string, wishes: RunRequest['regenerate']) =>
-      (await setup([aTemplate([{ id: 'a', prompt }])]).prepare({ regenerate: wishes })).warnings
+      (await setup([asking([{ id: 'a', prompt }])]).prepare({ regenerate: wishes })).warnings
     expect(await warnings('{intake.direction?}', regenerate)).toEqual([
       expect.stringContaining('regenerate.direction has no effect'),
       expect.stringContaining('regenerate.extra_instructions has no effect'),
@@ -158,11 +148,11 @@ describe('a workflow to be run', () => {
 })
 
 describe('a workflow that calls others', () => {
-  const called = aTemplate([{ id: 'x' }, { id: 'y' }], { id: 'test/called', version: '2026.05.05' })
+  const called = asking([{ id: 'x' }, { id: 'y' }], { id: 'test/called', version: '2026.05.05' })
   const older = { ...called, version: '2026.04.04', runtimeSteps: called.runtimeSteps.slice(1) }
 
   it('is bound to their current versions, and to what a run of each should cost', async () => {
-    const { definition, prepare, asked } = setup([aTemplate([calling(called.id)]), called, older])
+    const { definition, prepare, asked } = setup([asking([calling(called.id)]), called, older])
     const pinned = (await definition({ drafts: true })).subWorkflows?.d
     expect(pinned).toMatchObject({
       workflow: called.id,
@@ -180,12 +170,12 @@ describe('a workflow that calls others', () => {
   })
 
   it('is bound to the version that its step names', async () => {
-    const { definition } = setup([aTemplate([calling(called.id, '2026.04.04')]), called, older])
+    const { definition } = setup([asking([calling(called.id, '2026.04.04')]), called, older])
     expect((await definition()).subWorkflows?.d).toMatchObject({ workflowVersion: '2026.04.04' })
   })
 
   it('cannot run where one of them cannot', async () => {
-    const { prepare } = setup([aTemplate([calling(called.id)])])
+    const { prepare } = setup([asking([calling(called.id)])])
     await expect(prepare()).rejects.toMatchObject({
       code: 'not-runnable',
       message: expect.stringContaining('step "d" calls "test/called"'),
@@ -194,8 +184,8 @@ describe('a workflow that calls others', () => {
 
   it('may be eight deep, and no deeper', async () => {
     const chain = (length: number) => [
-      ...Array.from({ length }, (_, level) => aTemplate([calling(`w/${level + 1}`)], { id: `w/${level}` })),
-      aTemplate([{ id: 'a' }], { id: `w/${length}` }),
+      ...Array.from({ length }, (_, level) => asking([calling(`w/${level + 1}`)], { id: `w/${level}` })),
+      asking([{ id: 'a' }], { id: `w/${length}` }),
     ]
     expect(await setup(chain(8)).prepare({ workflow: 'w/0' })).toMatchObject({ estimate: { expected: 0.25 } })
     await expect(setup(chain(9)).prepare({ workflow: 'w/0' })).rejects.toMatchObject({ code: 'not-runnable' })
@@ -204,12 +194,12 @@ describe('a workflow that calls others', () => {
 
 describe('what is compiled', () => {
   it('is compiled once for the same template, prices and calls', async () => {
-    const { definition } = setup([aTemplate([{ id: 'a' }])])
+    const { definition } = setup([asking([{ id: 'a' }])])
     expect(await definition({ input: { prompt: 'an owl' } })).toBe(await definition({ input: { prompt: 'a fox' } }))
   })
 
   it('is compiled anew for other prices', async () => {
-    const { definition } = setup([aTemplate([{ id: 'a' }])])
+    const { definition } = setup([asking([{ id: 'a' }])])
     const before = await definition()
     const pricing = { ...PRICING, version: '2026.02.02', rates: [{ ...PRICING.rates[0], unit_price_usd: 1 }] }
     expect(await definition({ pricing: pricing as RateTable })).toMatchObject({
@@ -223,7 +213,7 @@ describe('what is compiled', () => {
     const one = PRICING.rates[0]
     const rates = ['acme/one', 'acme/two', 'other/three'].map((model) => ({ ...one, model }))
     const modelsFor = async (mode: 'live' | 'simulated') => {
-      const { definition } = setup([aTemplate([{ id: 'a' }])], { mode: () => mode })
+      const { definition } = setup([asking([{ id: 'a' }])], { mode: () => mode })
       return (await definition({ pricing: { ...PRICING, rates } as RateTable })).rates.map(({ model }) => model)
     }
     expect(await modelsFor('live')).toEqual(['acme/one', 'acme/two'])
@@ -233,8 +223,8 @@ describe('what is compiled', () => {
   it('leaves out a model from the day after its end, and refuses a step that has no other', async () => {
     const clock = createFakeClock(Date.UTC(2026, 0, 1, 23, 59))
     const providers = { writer: ['acme/one', 'acme/two'] }
-    const alone = setup([aTemplate([{ id: 'a' }])], { clock })
-    const listed = setup([aTemplate([{ id: 'a', model: undefined, provider: 'writer' }], { providers })], { clock })
+    const alone = setup([asking([{ id: 'a' }])], { clock })
+    const listed = setup([asking([{ id: 'a', model: undefined, provider: 'writer' }], { providers })], { clock })
     const models = [
       { model: 'acme/one', capability: 'text', until: '2026-01-01', successor: 'acme/two', assumed: true },
     ]
@@ -252,7 +242,7 @@ describe('what is compiled', () => {
   })
 
   it('binds a model with the time that its row gives it for a request', async () => {
-    const { definition } = setup([aTemplate([{ id: 'a' }])])
+    const { definition } = setup([asking([{ id: 'a' }])])
     const models = [{ model: 'acme/one', capability: 'text', time_limit_s: 90, assumed: true }]
     expect((await definition()).providerBindings.a?.models[0]).not.toHaveProperty('timeLimitMs')
     const bound = (await definition({ pricing: { ...PRICING, version: '2026.02.03', models } as RateTable }))
@@ -261,15 +251,15 @@ describe('what is compiled', () => {
   })
 
   it('is compiled anew for steps that were edited under the same version', async () => {
-    const { definition, templates } = setup([aTemplate([{ id: 'a' }])])
+    const { definition, templates } = setup([asking([{ id: 'a' }])])
     await definition()
-    templates[0] = aTemplate([{ id: 'b' }])
+    templates[0] = asking([{ id: 'b' }])
     expect((await definition()).stepInstructions).toMatchObject([{ id: 'b' }])
   })
 
   it('is compiled anew for another version of what it calls', async () => {
-    const called = aTemplate([{ id: 'x' }], { id: 'test/called' })
-    const { definition, templates } = setup([aTemplate([calling('test/called')]), called])
+    const called = asking([{ id: 'x' }], { id: 'test/called' })
+    const { definition, templates } = setup([asking([calling('test/called')]), called])
     const before = await definition()
     templates[1] = { ...called, version: '2026.09.09' }
     expect((await definition()).subWorkflows?.d?.workflowVersion).toBe('2026.09.09')
@@ -279,7 +269,7 @@ describe('what is compiled', () => {
 
   it('is compiled anew for an intake that chooses another model', async () => {
     const lookups = { style: { from: 'intake.style', map: { dear: 'acme/two' }, default: 'acme/one' } }
-    const { definition } = setup([aTemplate([{ id: 'a', model: '{lookup.style}', lookups }])])
+    const { definition } = setup([asking([{ id: 'a', model: '{lookup.style}', lookups }])])
     const modelFor = async (input: JsonObject) => (await definition({ input })).providerBindings.a?.models[0]?.model
     expect([await modelFor({}), await modelFor({ style: 'dear' }), await modelFor({})]).toEqual([
       'acme/one',
@@ -289,7 +279,7 @@ describe('what is compiled', () => {
   })
 
   it('is kept for 500 at a time: the least recently used one makes room', async () => {
-    const versions = Array.from({ length: 501 }, (_, n) => aTemplate([{ id: 'a' }], { version: `v${n}` }))
+    const versions = Array.from({ length: 501 }, (_, n) => asking([{ id: 'a' }], { version: `v${n}` }))
     const { definition } = setup(versions)
     const first = await definition({ version: 'v0' })
     const second = await definition({ version: 'v1' })
@@ -335,18 +325,18 @@ describe('an estimate', () => {
     ],
     ['nothing of the intake', { prompt: '3' }, { n: '4' }, 0.75],
   ])('goes by %s', async (_, step, input, expected) => {
-    const { prepare } = setup([aTemplate([{ id: 'a', ...step }])], { catalog: metered() })
+    const { prepare } = setup([asking([{ id: 'a', ...step }])], { catalog: metered() })
     expect((await prepare({ input })).estimate.expected).toBe(expected)
   })
 
   it('goes by a list that the intake gives', async () => {
-    const { prepare } = setup([aTemplate([{ id: 'a', forEach: { items: '{intake.list}' } }])])
+    const { prepare } = setup([asking([{ id: 'a', forEach: { items: '{intake.list}' } }])])
     expect((await prepare({ input: { list: [1, 2, 3] } })).estimate).toEqual({ low: 0.75, expected: 0.75, high: 0.75 })
   })
 })
 
 describe('what is kept of an earlier run', () => {
-  const STEPS = aTemplate([{ id: 'a' }, { id: 'b', prompt: '{steps.a.output.text}' }])
+  const STEPS = asking([{ id: 'a' }, { id: 'b', prompt: '{steps.a.output.text}' }])
   const EARLIER: EarlierRun = {
     workflow: STEPS.id,
     checkpoints: [aCheckpoint('a', { output: { artifact: 'old' } }), aCheckpoint('b')],

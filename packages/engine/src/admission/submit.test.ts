@@ -9,7 +9,7 @@ import {
 import { describe, expect, it } from 'vitest'
 import type { Delivery } from '../ports.ts'
 import { createSubmitter, estimateResource, type Submission } from './submit.ts'
-import { aCall, aTransition } from '../testing/factories.ts'
+import { aCall, aTemplate, aTransition } from '../testing/factories.ts'
 import { createFakeClock } from '../testing/fake-clock.ts'
 import { createMemoryRunStore } from '../testing/memory-run-store.ts'
 import { createSequentialIds } from '../testing/sequential-ids.ts'
@@ -17,20 +17,7 @@ import type { ProviderMode } from '../template/compile.ts'
 import { createTestCatalog } from '../testing/test-engine.ts'
 
 const PARENT = '01ARZ3NDEKTSV4RRFFQ69G5FAV'
-const TEMPLATE: Template = {
-  id: 'test/example',
-  name: 'Example',
-  cadence: 'On demand',
-  version: '2026.01.01',
-  artifactClass: 'visual',
-  schemaVersion: 'workflow-schema-v1',
-  intakeSchema: { type: 'object' },
-  runtimeSteps: [{ id: 'a', kind: 'ask', prompt: 'p', model: 'acme/one' }],
-  providers: {},
-  gates: [],
-  budgetPolicy: { maxPerRunUsd: 1 },
-  artifactSchema: { artifactType: 'example', files: [] },
-}
+const TEMPLATE = aTemplate({ budgetPolicy: { maxPerRunUsd: 1 } })
 
 /** A second workflow, in a version of its own; it asks nobody. */
 const OTHER: Template = {

@@ -4,6 +4,7 @@ import type { ProviderRequest } from '../catalog.ts'
 import { StepFailure } from '../failure.ts'
 import type { NewRun, RunStore, Transition } from '../ports.ts'
 import type { Definition } from '../specification.ts'
+import type { FakeClock } from '../testing/fake-clock.ts'
 import { aCheckpoint, aDefinition, aNewRun, aTransition } from '../testing/factories.ts'
 import { answerTo, asking, createTestEngine, pinned } from '../testing/test-engine.ts'
 import { createEngine, type EngineDeps } from './execute.ts'
@@ -120,6 +121,16 @@ describe('a definition', () => {
   })
 })
 
+/** Resolves when this has ended, in a time that goes on by so much at each turn. */
+async function whileTimePasses(execution: Promise<unknown>, clock: FakeClock, stepMs: number): Promise<void> {
+  let isOver = false
+  void execution.then(() => (isOver = true))
+  while (!isOver) {
+    await new Promise((resolve) => setImmediate(resolve))
+    clock.advance(stepMs)
+  }
+}
+
 /** A record that is away for the first `times` of what it is asked. */
 function awayFor<Args extends unknown[], Answer>(times: number, ask: (...args: Args) => Promise<Answer>) {
   let left = times
@@ -170,12 +181,7 @@ describe('a run whose record is away', () => {
       await store.release('r', first?.fence ?? 0)
       const engine = engineOver({ [name]: awayFor(1, store[name] as never) })
       const execution = engine.execute('r', never)
-      let isOver = false
-      void execution.then(() => (isOver = true))
-      while (!isOver) {
-        await new Promise((resolve) => setImmediate(resolve))
-        clock.advance(100)
-      }
+      await whileTimePasses(execution, clock, 100)
       expect(await execution).toBe('finished')
     },
   )
@@ -193,12 +199,7 @@ describe('a run whose record is away', () => {
       },
     })
     const execution = engine.execute('r', never)
-    let isOver = false
-    void execution.then(() => (isOver = true))
-    while (!isOver) {
-      await new Promise((resolve) => setImmediate(resolve))
-      clock.advance(100)
-    }
+    await whileTimePasses(execution, clock, 100)
     expect(await execution).toBe('finished')
     const kinds = store.read('r')?.events.map(({ kind }) => kind) ?? []
     expect(kinds).toHaveLength(new Set(kinds).size)
@@ -235,12 +236,7 @@ describe('a run whose record is away', () => {
       while (tries === 0) await new Promise((resolve) => setImmediate(resolve))
       stop.abort(reason)
       const before = tries
-      let isOver = false
-      void execution.then(() => (isOver = true))
-      while (!isOver) {
-        await new Promise((resolve) => setImmediate(resolve))
-        clock.advance(2_000)
-      }
+      await whileTimePasses(execution, clock, 2_000)
       expect(FabriqueError.is(await execution, 'unavailable')).toBe(true)
       expect(tries - before).toBeGreaterThanOrEqual(expected[0])
       expect(tries - before).toBeLessThanOrEqual(expected[1])

@@ -14,7 +14,7 @@ import { compile } from './compile.ts'
 import { estimateSteps, sumOf } from './estimate.ts'
 import { forecast } from './forecast.ts'
 import type { Definition, SubWorkflow } from '../specification.ts'
-import { aDefinition } from '../testing/factories.ts'
+import { aDefinition, aTemplate } from '../testing/factories.ts'
 import { asking, createTestCatalog, pinned } from '../testing/test-engine.ts'
 
 const RATES: Rate[] = [
@@ -23,15 +23,8 @@ const RATES: Rate[] = [
 ]
 const PRICING = { version: '2026.01.01', currency: 'USD' as const, rates: RATES }
 
-function aTemplate(steps: (Partial<Step> & { id: string })[], over: Partial<Template> = {}): Template {
-  return {
-    id: 'test/example',
-    name: 'Example',
-    cadence: 'On demand',
-    version: '2026.01.01',
-    artifactClass: 'visual',
-    schemaVersion: 'workflow-schema-v1',
-    intakeSchema: { type: 'object' },
+function ofSteps(steps: (Partial<Step> & { id: string })[], over: Partial<Template> = {}): Template {
+  return aTemplate({
     runtimeSteps: steps.map(
       (step): Step => ({
         kind: 'ask',
@@ -41,11 +34,8 @@ function aTemplate(steps: (Partial<Step> & { id: string })[], over: Partial<Temp
       }),
     ),
     providers: { main: ['acme/one', 'acme/two'] },
-    gates: [],
-    budgetPolicy: {},
-    artifactSchema: { artifactType: 'example', files: [] },
     ...over,
-  }
+  })
 }
 
 function estimate(
@@ -73,7 +63,7 @@ const CALLED = pinned(aDefinition(asking([{ id: 'x', retry: { maxAttempts: 3, ba
 describe('an estimate', () => {
   it('is the sum of what the steps cost, and says what each is', () => {
     const { steps, low, expected, high } = estimate(
-      aTemplate([{ id: 'a' }, { id: 'b', kind: 'note', text: 't' }, { id: 'c' }]),
+      ofSteps([{ id: 'a' }, { id: 'b', kind: 'note', text: 't' }, { id: 'c' }]),
       {
         reused: ['c'],
       },
@@ -87,16 +77,16 @@ describe('an estimate', () => {
   })
 
   it('adds up in decimal numbers', () => {
-    expect(estimate(aTemplate([{ id: 'a' }, { id: 'b' }, { id: 'c' }])).expected).toBe(0.3)
+    expect(estimate(ofSteps([{ id: 'a' }, { id: 'b' }, { id: 'c' }])).expected).toBe(0.3)
   })
 
   it('takes the first model as likely, and the dearest fallback as the most', () => {
-    expect(estimate(aTemplate([{ id: 'a', provider: 'main' }])).byId.a).toEqual([0.1, 0.1, 0.5])
+    expect(estimate(ofSteps([{ id: 'a', provider: 'main' }])).byId.a).toEqual([0.1, 0.1, 0.5])
   })
 
   it('may be nothing for a step with a condition, and for whatever is skipped with it', () => {
     const { byId } = estimate(
-      aTemplate([
+      ofSteps([
         { id: 'before', kind: 'note', text: 'on' },
         { id: 'a', when: 'steps.before.output.text == "on"' },
         { id: 'b', prompt: '{steps.a.output.text}' },
@@ -115,8 +105,8 @@ describe('an estimate', () => {
 
   it('goes by the bounds of a called workflow, as often as it is called', () => {
     const call = { id: 'd', kind: 'call', prompt: undefined, model: undefined, input: {} }
-    expect(estimate(aTemplate([call]), { subWorkflows: { d: CALLED } }).byId.d).toEqual([0.25, 0.25, 0.75])
-    const list = aTemplate([{ ...call, forEach: { items: ['x', 'y'] } }])
+    expect(estimate(ofSteps([call]), { subWorkflows: { d: CALLED } }).byId.d).toEqual([0.25, 0.25, 0.75])
+    const list = ofSteps([{ ...call, forEach: { items: ['x', 'y'] } }])
     expect(estimate(list, { subWorkflows: { d: CALLED } }).byId.d).toEqual([0.5, 0.5, 1.5])
   })
 
@@ -146,7 +136,7 @@ describe('an estimate', () => {
       [40, 40, 40],
     ],
   ])('is as long as its list %s', (_, forEach, before, intake, times) => {
-    const { byId } = estimate(aTemplate([...before, { id: 'a', forEach: forEach as Step['forEach'] }]), { intake })
+    const { byId } = estimate(ofSteps([...before, { id: 'a', forEach: forEach as Step['forEach'] }]), { intake })
     expect(byId.a).toEqual(times.map((n) => Math.round(n * 0.1 * 1e12) / 1e12))
   })
 
@@ -157,7 +147,7 @@ describe('an estimate', () => {
         if (minItems !== undefined && maxItems !== undefined && minItems > maxItems) continue
         const schema = JSON.parse(JSON.stringify({ minItems, maxItems })) as JsonObject
         const [low = 0, expected = 0, high = 0] =
-          estimate(aTemplate([planned(schema), { id: 'a', forEach: FROM_PLAN }])).byId.a ?? []
+          estimate(ofSteps([planned(schema), { id: 'a', forEach: FROM_PLAN }])).byId.a ?? []
         expect(low, JSON.stringify(schema)).toBeLessThanOrEqual(expected)
         expect(expected, JSON.stringify(schema)).toBeLessThanOrEqual(high)
       }
@@ -173,13 +163,13 @@ describe('an estimate', () => {
     const prompts = [{ id: 'ask', forEach: '{intake.list}', prompt: '{intake.text} {intake.text}' }]
     const intake = { text: 'x'.repeat(900_000), list: Array(200).fill(1) as JsonValue }
     for (const asked of [steps, prompts])
-      expect(() => estimate(aTemplate(asked), { intake })).toThrow(
+      expect(() => estimate(ofSteps(asked), { intake })).toThrow(
         expect.objectContaining({ problems: [expect.objectContaining({ code: 'run-too-large' })] }),
       )
   })
 
   it('of lists that are made from each other is that of a list that nobody bounds', () => {
-    const template = aTemplate([
+    const template = ofSteps([
       { id: 'a', forEach: '{steps.b.output}' },
       { id: 'b', kind: 'note', forEach: '{steps.a.output}' },
     ])
@@ -187,7 +177,7 @@ describe('an estimate', () => {
   })
 
   it('cannot be made where a model, or a fallback, has no price; a price of 0 is one', () => {
-    const template = aTemplate([{ id: 'a', provider: 'main' }])
+    const template = ofSteps([{ id: 'a', provider: 'main' }])
     expect(() => estimate(template, { rates: [] })).toThrow('no rate for step "a"')
     expect(() => estimate(template, { rates: RATES.slice(0, 1) })).toThrow('no rate for step "a"')
     const free = RATES.map((rate) => ({ ...rate, unit_price_usd: 0 }))
@@ -197,7 +187,7 @@ describe('an estimate', () => {
   it('counts a step again for each attempt that its retries may pay for, at its highest only', () => {
     const retry = { maxAttempts: 4, backoffMs: 0 }
     const { byId } = estimate(
-      aTemplate([
+      ofSteps([
         { id: 'a', retry },
         { id: 'b', retry: { ...retry, on: ['server', 'bad_output'] } },
       ]),
@@ -376,7 +366,7 @@ describe('a forecast', () => {
 })
 
 describe('a model by lookup', () => {
-  const template = aTemplate([
+  const template = ofSteps([
     {
       id: 'a',
       model: '{lookup.model}',

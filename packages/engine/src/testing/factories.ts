@@ -1,9 +1,28 @@
 // Valid examples of what the engine is given; a test changes only what it is about.
 // Hides every field that a test does not care for.
-import { laneOf, type Step } from '@fabrique/schema'
+import { laneOf, type Step, type Template } from '@fabrique/schema'
 import { contentHash } from '../template/compile.ts'
 import type { ArtifactRecord, CallRecord, Checkpoint, NewEvent, NewRun, Transition } from '../ports.ts'
 import type { Definition } from '../specification.ts'
+
+/** A complete template of one step that asks `acme/one`, without gates and limits. */
+export function aTemplate(over: Partial<Template> = {}): Template {
+  return {
+    id: 'test/example',
+    name: 'Example',
+    cadence: 'On demand',
+    version: '2026.01.01',
+    artifactClass: 'visual',
+    schemaVersion: 'workflow-schema-v1',
+    intakeSchema: { type: 'object' },
+    runtimeSteps: [{ id: 'a', kind: 'ask', prompt: 'p', model: 'acme/one' }],
+    providers: {},
+    gates: [],
+    budgetPolicy: {},
+    artifactSchema: { artifactType: 'example', files: [] },
+    ...over,
+  }
+}
 
 /** A definition of these steps, bound to nothing and without gates. */
 export function aDefinition(over: Partial<Definition> & { stepInstructions?: Step[] } = {}): Definition {
